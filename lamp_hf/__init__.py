@@ -1,0 +1,55 @@
+"""LaMP and LAVIMO: motion-language models for the Hugging Face Hub."""
+
+import importlib
+from pathlib import Path
+
+from . import _registration
+
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Motion": "motion.clip",
+    "joints_to_features": "models.motion_representation",
+    "features_to_joints": "models.motion_representation",
+    "mirror": "models.motion_representation",
+    "load_motion_dataset": "data.dataset",
+    "MotionVQVAEConfig": "models.configuration_motion_vqvae",
+    "MotionVQVAEModel": "models.modeling_motion_vqvae",
+    "LampConfig": "models.configuration_lamp",
+    "LampModel": "models.modeling_lamp",
+    "LampForPreTraining": "models.modeling_lamp",
+    "LampTextToMotionConfig": "models.configuration_lamp_text_to_motion",
+    "LampForTextToMotion": "models.modeling_lamp_text_to_motion",
+    "MotionFeatureExtractor": "models.feature_extraction_motion",
+    "LampProcessor": "models.processing_lamp",
+    "MaskedMotionScheduler": "models.scheduling_masked_motion",
+    "TextToMotionPipeline": "models.pipeline_text_to_motion",
+}
+
+__all__ = ["bundled", *_EXPORTS]
+
+
+def bundled(task: str = "text-to-motion") -> str:
+    """Folder of the model that comes with the package.
+
+    Args:
+        task (`str`): `"text-to-motion"`.
+    """
+    folders = {"text-to-motion": "lamp_small"}
+    if task not in folders:
+        raise ValueError(f"no bundled model for {task!r}; there is one for: {', '.join(folders)}")
+    return str(Path(__file__).parent / "checkpoints" / folders[task])
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+_registration.register()

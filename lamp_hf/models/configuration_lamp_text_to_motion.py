@@ -1,0 +1,93 @@
+"""Configuration of LaMP's text-to-motion generator."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from .configuration_lamp import LampConfig
+
+
+@strict
+class LampTextToMotionConfig(PreTrainedConfig):
+    """Configuration of [`LampForTextToMotion`]; the defaults are the paper's sizes (LaMP section 4).
+
+    Args:
+        lamp_config ([`LampConfig`]): the Q-Former that reads the text; its `motion_config` is the tokenizer's.
+        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, dropout (`int` or `float`): of the
+            masked transformer.
+        condition_mode (`str`): what the transformer is told of the text. `"query_mean"`: the mean over LaMP's queries
+            after they attended to it, as one token in front. `"queries"`: all of them in front. `"text_mean"`: the
+            mean of the text's hidden states, without queries; the paper-era code adds the mean query to it, a constant
+            that the projection behind absorbs.
+        new_text_projection (`bool`): the released code lets the queries read the text through a new projection that is
+            trained with the generator, in place of the one that LaMP's pretraining has trained.
+        attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
+            meant to be causal is added to the logits as 0 and 1; or `"bidirectional"`.
+        mask_padding (`bool`): keep tokens from attending to padding, which the released code allows.
+        condition_dropout (`float`): share of training clips without text, for guidance.
+        length_loss_weight (`float`): of the predictor of a clip's length.
+        guidance_scale (`float`): logits are `unconditional + scale * (conditional - unconditional)`. The released code
+            uses 4 for HumanML3D and 2 for KIT-ML.
+        num_inference_steps (`int`): of masked decoding.
+        temperature (`float`): of sampling; 0 takes the most likely token.
+        top_k (`int`): candidates for each token.
+        order_noise (`float`): how much chance decides which tokens are settled first, see [`MaskedMotionScheduler`]; 0
+        is
+            the released code's order.
+        sample_length (`bool`): draw the length of a motion, when none is asked for, from its predicted distribution;
+            else take the most likely.
+    """
+
+    model_type = "lamp_text_to_motion"
+    sub_configs = {"lamp_config": LampConfig}
+
+    lamp_config: dict | PreTrainedConfig | None = None
+    hidden_size: int = 512
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 8
+    intermediate_size: int = 1024
+    dropout: float | int = 0.2
+    condition_mode: str = "query_mean"
+    new_text_projection: bool = False
+    attention_mask_mode: str = "causal"
+    mask_padding: bool = True
+    condition_dropout: float | int = 0.1
+    length_loss_weight: float | int = 0.1
+    guidance_scale: float | int = 4.0
+    num_inference_steps: int = 10
+    temperature: float | int = 1.0
+    top_k: int = 52
+    order_noise: float | int = 0.0
+    sample_length: bool = True
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs):
+        if self.lamp_config is None:
+            self.lamp_config = LampConfig()
+        elif isinstance(self.lamp_config, dict):
+            self.lamp_config = LampConfig(**self.lamp_config)
+        super().__post_init__(**kwargs)
+
+    @property
+    def custom_pipelines(self) -> dict:
+        """Pipelines that ship with a Hub repository, less those that are registered already.
+
+        `transformers.pipeline` asks for `trust_remote_code` when it finds any here, which an installed package does
+        not need.
+        """
+        from transformers.pipelines import PIPELINE_REGISTRY
+
+        shipped = self.__dict__.get("_custom_pipelines") or {}
+        return {task: spec for task, spec in shipped.items() if task not in PIPELINE_REGISTRY.supported_tasks}
+
+    @custom_pipelines.setter
+    def custom_pipelines(self, value: dict):
+        self.__dict__["_custom_pipelines"] = value
+
+    def to_dict(self) -> dict:
+        values = super().to_dict()
+        shipped = values.pop("_custom_pipelines", None)
+        return values | {"custom_pipelines": shipped} if shipped else values
+
+
+__all__ = ["LampTextToMotionConfig"]

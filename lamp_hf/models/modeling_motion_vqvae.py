@@ -1,0 +1,286 @@
+"""Motion tokenizer: a convolutional VQ-VAE with one codebook kept by moving averages (LaMP section 3, T2M-GPT)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_motion_vqvae import MotionVQVAEConfig
+from .motion_representation import get_skeleton
+from .strict_loading import StrictLoadingMixin
+
+
+@dataclass
+class MotionVQVAEOutput(ModelOutput):
+    """
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): reconstruction + positions + commitment.
+        reconstruction (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+        codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices; those of padding mean nothing.
+        token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
+        reconstruction_loss, commitment_loss (`torch.FloatTensor` of shape `()`): parts of the loss.
+        perplexity (`torch.FloatTensor` of shape `()`): exponential of the entropy of the codes in the batch.
+    """
+
+    loss: torch.FloatTensor | None = None
+    reconstruction: torch.FloatTensor | None = None
+    codes: torch.LongTensor | None = None
+    token_mask: torch.BoolTensor | None = None
+    reconstruction_loss: torch.FloatTensor | None = None
+    commitment_loss: torch.FloatTensor | None = None
+    perplexity: torch.FloatTensor | None = None
+
+
+def full_mask(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """A boolean `(batch_size, length)` mask of `values`, all true where none is given."""
+    if mask is None:
+        return torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
+    return mask.bool()
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of `(batch_size, length, ...)` values over the positions where the mask is true."""
+    weights = mask.to(values.dtype).view(*mask.shape, *[1] * (values.ndim - mask.ndim))
+    return (values * weights).sum() / weights.expand_as(values).sum().clamp(min=1)
+
+
+def gather_processes(values: torch.Tensor) -> torch.Tensor:
+    """Concatenates equally shaped tensors of all training processes along the batch, without gradient."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    gathered = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(gathered, values.contiguous())
+    return torch.cat(gathered)
+
+
+class MotionResidualBlocks(nn.Module):
+    """Pre-activation residual convolutions; widest dilation first."""
+
+    def __init__(self, config: MotionVQVAEConfig):
+        super().__init__()
+        width = config.width
+        dilations = [config.dilation_growth**i for i in reversed(range(config.num_residual_blocks))]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(),
+                nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation),
+                nn.ReLU(),
+                nn.Conv1d(width, width, 1),
+                nn.Dropout(config.dropout),
+            )
+            for dilation in dilations
+        )
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            hidden = (hidden + block(hidden)) * mask
+        return hidden
+
+
+class MotionEncoder(nn.Module):
+    """Features to latents, one for every `downsampling_factor` frames.
+
+    Everything past a clip's end is set to zero before every convolution, just as a convolution pads its input. A clip
+    therefore has the same latents alone and padded in a batch.
+    """
+
+    def __init__(self, config: MotionVQVAEConfig):
+        super().__init__()
+        width = config.width
+        self.factor = config.downsampling_factor
+        self.conv_in = nn.Conv1d(config.feature_size, width, 3, padding=1)
+        self.downsample = nn.ModuleList(
+            nn.Conv1d(width, width, 4, stride=2, padding=1) for _ in range(config.num_downsamplings)
+        )
+        self.residual = nn.ModuleList(MotionResidualBlocks(config) for _ in range(config.num_downsamplings))
+        self.conv_out = nn.Conv1d(width, config.codebook_dim, 3, padding=1)
+
+    def forward(self, motion: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(B, T, D)` features and their `(B, T)` mask to `(B, T // factor, C)` latents and their mask.
+
+        Frames that do not fill a token are left out.
+        """
+        num_tokens = motion.shape[1] // self.factor
+        token_mask = mask.sum(1, keepdim=True) // self.factor > torch.arange(num_tokens, device=motion.device)
+        frame_mask = token_mask.repeat_interleave(self.factor, 1)[:, None].to(motion.dtype)  # [B, 1, T]
+        hidden = motion[:, : num_tokens * self.factor].transpose(1, 2) * frame_mask
+        hidden = torch.relu(self.conv_in(hidden)) * frame_mask
+        for downsample, residual in zip(self.downsample, self.residual):
+            frame_mask = frame_mask[..., ::2]
+            hidden = residual(downsample(hidden) * frame_mask, frame_mask)
+        return self.conv_out(hidden).transpose(1, 2), token_mask
+
+
+class MotionDecoder(nn.Module):
+    """Quantised latents back to features; the mirror image of [`MotionEncoder`], masked in the same way."""
+
+    def __init__(self, config: MotionVQVAEConfig):
+        super().__init__()
+        width = config.width
+        self.conv_in = nn.Conv1d(config.codebook_dim, width, 3, padding=1)
+        self.residual = nn.ModuleList(MotionResidualBlocks(config) for _ in range(config.num_downsamplings))
+        self.upsample = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(config.num_downsamplings))
+        self.conv_hidden = nn.Conv1d(width, width, 3, padding=1)
+        self.conv_out = nn.Conv1d(width, config.feature_size, 3, padding=1)
+
+    def forward(self, latents: torch.Tensor, token_mask: torch.Tensor) -> torch.Tensor:
+        """`(B, L, C)` latents and their `(B, L)` mask to `(B, L * factor, D)` features, zero at padding."""
+        mask = token_mask[:, None].to(latents.dtype)
+        hidden = torch.relu(self.conv_in(latents.transpose(1, 2) * mask)) * mask
+        for residual, upsample in zip(self.residual, self.upsample):
+            hidden = residual(hidden, mask).repeat_interleave(2, -1)
+            mask = mask.repeat_interleave(2, -1)
+            hidden = upsample(hidden) * mask
+        hidden = torch.relu(self.conv_hidden(hidden)) * mask
+        return (self.conv_out(hidden) * mask).transpose(1, 2)
+
+
+class MotionQuantizer(nn.Module):
+    """Nearest code by squared distance; codes follow exponential moving averages, unused ones are drawn anew.
+
+    All its state is in buffers, so it is saved, and training goes on where it stopped.
+    """
+
+    def __init__(self, config: MotionVQVAEConfig):
+        super().__init__()
+        self.decay = config.ema_decay
+        self.reset_threshold = config.reset_threshold
+        self.register_buffer("codebook", torch.zeros(config.codebook_size, config.codebook_dim))
+        self.register_buffer("code_sum", torch.zeros(config.codebook_size, config.codebook_dim))
+        self.register_buffer("code_count", torch.zeros(config.codebook_size))
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
+
+    def nearest(self, latents: torch.Tensor) -> torch.LongTensor:
+        """`(..., C)` latents to `(...)` indices."""
+        codebook = self.codebook.float()
+        latents = latents.float()
+        return (codebook.square().sum(-1) - 2 * latents @ codebook.T).argmin(-1)
+
+    def forward(self, latents: torch.Tensor, mask: torch.Tensor):
+        """`(B, L, C)` latents and `(B, L)` mask to quantised latents (straight through), indices, commitment loss."""
+        latents = latents.float()
+        if self.training:
+            self._update(gather_processes(latents.detach()), gather_processes(mask.byte()).bool())
+        codes = self.nearest(latents)
+        quantised = nn.functional.embedding(codes, self.codebook.float())
+        commitment = masked_mean((latents - quantised.detach()).square(), mask)
+        return latents + (quantised - latents).detach(), codes, commitment
+
+    @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
+    def _update(self, latents: torch.Tensor, mask: torch.Tensor) -> None:
+        """One step of the moving averages, the same in every process."""
+        latents = latents[mask]  # [N, C]
+        # Seeded by the step: every process draws the same vectors, and so does a resumed run.
+        generator = torch.Generator().manual_seed(int(self.num_updates))
+        draw = torch.randint(len(latents), (len(self.codebook),), generator=generator).to(latents.device)
+        candidates = latents[draw]
+        if self.num_updates == 0:
+            self._replace(torch.ones_like(self.code_count, dtype=torch.bool), candidates)
+        one_hot = nn.functional.one_hot(self.nearest(latents), len(self.codebook)).to(latents.dtype)
+        self.code_count.lerp_(one_hot.sum(0), 1 - self.decay)
+        self.code_sum.lerp_(one_hot.T @ latents, 1 - self.decay)
+        self._replace(self.code_count < self.reset_threshold, candidates)
+        self.codebook.copy_(self.code_sum / self.code_count[:, None])
+        self.num_updates += 1
+
+    def _replace(self, which: torch.Tensor, candidates: torch.Tensor) -> None:
+        """Restarts codes at given vectors, with the count of a code that is just in use."""
+        self.code_count.masked_fill_(which, max(self.reset_threshold, 1.0))
+        self.code_sum.copy_(torch.where(which[:, None], candidates * self.code_count[:, None], self.code_sum))
+        self.codebook.copy_(self.code_sum / self.code_count[:, None])
+
+
+class MotionVQVAEPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+    config: MotionVQVAEConfig
+    base_model_prefix = "motion_vqvae"
+    main_input_name = "motion_values"
+    input_modalities = ("time",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv1d):
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+            bound = (module.in_channels * module.kernel_size[0]) ** -0.5
+            init.uniform_(module.bias, -bound, bound)
+
+
+class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
+    """Motion tokenizer: `encode` turns normalised features into code indices, `decode` turns them back."""
+
+    def __init__(self, config: MotionVQVAEConfig):
+        super().__init__(config)
+        self.encoder = MotionEncoder(config)
+        self.quantizer = MotionQuantizer(config)
+        self.decoder = MotionDecoder(config)
+        self.post_init()
+
+    def encode(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.LongTensor, torch.BoolTensor]:
+        """
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
+
+        Returns:
+            Indices and their mask, both of shape `(batch_size, num_frames // downsampling_factor)`.
+        """
+        latents, token_mask = self.encoder(motion_values, full_mask(motion_values, motion_attention_mask))
+        return self.quantizer.nearest(latents), token_mask
+
+    def decode(self, codes: torch.LongTensor, token_mask: torch.Tensor | None = None) -> torch.FloatTensor:
+        """
+        Args:
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices; any value at padding.
+            token_mask (`torch.Tensor` of shape `(batch_size, num_tokens)`, *optional*): 0 at padding.
+
+        Returns:
+            Normalised features of shape `(batch_size, num_tokens * downsampling_factor, feature_size)`.
+        """
+        token_mask = full_mask(codes, token_mask)
+        latents = nn.functional.embedding(codes.masked_fill(~token_mask, 0), self.quantizer.codebook)
+        return self.decoder(latents.to(self.dtype), token_mask)
+
+    def forward(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None, **kwargs
+    ) -> MotionVQVAEOutput:
+        """
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
+        """
+        mask = full_mask(motion_values, motion_attention_mask)
+        latents, token_mask = self.encoder(motion_values, mask)
+        quantised, codes, commitment = self.quantizer(latents, token_mask)
+        reconstruction = self.decoder(quantised, token_mask)
+
+        frames = reconstruction.shape[1]
+        frame_mask = token_mask.repeat_interleave(self.config.downsampling_factor, 1)
+        error = nn.functional.smooth_l1_loss(reconstruction, motion_values[:, :frames], reduction="none")
+        positions = get_skeleton(self.config.skeleton).slices["positions"]
+        reconstruction_loss = masked_mean(error, frame_mask)
+        position_loss = masked_mean(error[..., positions], frame_mask)
+        loss = (
+            reconstruction_loss
+            + self.config.position_loss_weight * position_loss
+            + self.config.commitment_loss_weight * commitment
+        )
+        usage = torch.bincount(codes[token_mask], minlength=self.config.codebook_size).float()
+        usage = usage / usage.sum().clamp(min=1)
+        return MotionVQVAEOutput(
+            loss=loss,
+            reconstruction=reconstruction,
+            codes=codes,
+            token_mask=token_mask,
+            reconstruction_loss=reconstruction_loss,
+            commitment_loss=commitment,
+            perplexity=torch.exp(-(usage * (usage + 1e-10).log()).sum()),
+        )
+
+
+__all__ = ["MotionVQVAEModel", "MotionVQVAEOutput", "MotionVQVAEPreTrainedModel"]

@@ -1,0 +1,62 @@
+"""Processor of LaMP: text and motion to model inputs."""
+
+import numpy as np
+from transformers import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+
+class LampProcessor(ProcessorMixin):
+    """Joins a [`MotionFeatureExtractor`] and a BERT tokenizer.
+
+    Args:
+        feature_extractor ([`MotionFeatureExtractor`]): normalises and pads motion features.
+        tokenizer ([`BertTokenizer`]): its `model_max_length` bounds the text.
+    """
+
+    def __init__(self, feature_extractor=None, tokenizer=None, **kwargs):
+        super().__init__(feature_extractor, tokenizer, **kwargs)
+
+    def __call__(
+        self,
+        text: str | list[str] | None = None,
+        motion: np.ndarray | list[np.ndarray] | None = None,
+        return_tensors: str = "pt",
+        **kwargs,
+    ) -> BatchFeature:
+        """
+        Args:
+            text (`str` or `list[str]`, *optional*): sentences.
+            motion (`np.ndarray` of shape `(num_frames, feature_size)`, or a list of them, *optional*): features.
+
+        Returns:
+            [`BatchFeature`] with `input_ids` and `attention_mask` for text, `motion_values` and
+            `motion_attention_mask` for motion.
+
+        Raises:
+            ValueError: when neither is given, a text is empty or too long, or a motion is broken.
+        """
+        if text is None and motion is None:
+            raise ValueError("nothing to process: give text, motion or both")
+        batch = {}
+        if text is not None:
+            batch.update(self._tokenise([text] if isinstance(text, str) else list(text), return_tensors))
+        if motion is not None:
+            batch.update(self.feature_extractor(motion, return_tensors=return_tensors))
+        return BatchFeature(batch)
+
+    def _tokenise(self, texts: list[str], return_tensors: str) -> dict:
+        limit = self.tokenizer.model_max_length
+        for text in texts:
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError("the text is empty: describe a motion in a sentence")
+        # A word has at least one character: this is cheap to know before a huge text is tokenised.
+        longest = max(len(text.split()) for text in texts)
+        if longest <= limit:
+            tokens = self.tokenizer(texts, padding=True, return_token_type_ids=False, return_tensors=return_tensors)
+            longest = max(len(row) for row in tokens["input_ids"])
+        if longest > limit:
+            raise ValueError(f"the text is too long: {longest} word pieces, the model reads at most {limit}")
+        return dict(tokens)
+
+
+__all__ = ["LampProcessor"]

@@ -1,0 +1,119 @@
+"""Masked-token decoding as a diffusers scheduler (MaskGIT; LaMP section 4)."""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.utils import BaseOutput
+
+
+@dataclass
+class MaskedMotionSchedulerOutput(BaseOutput):
+    """
+    Args:
+        prev_sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): the least certain tokens masked again.
+        pred_original_sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): without any mask.
+    """
+
+    prev_sample: torch.LongTensor
+    pred_original_sample: torch.LongTensor
+
+
+class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
+    """Draws all masked tokens, keeps the surest, masks the rest again; the share of masks falls as a cosine.
+
+    Args:
+        mask_token_id (`int`): index behind the last code.
+    """
+
+    order = 1
+
+    @register_to_config
+    def __init__(self, mask_token_id: int = 512):
+        self.num_inference_steps: int | None = None
+        self.timesteps: torch.Tensor | None = None
+
+    @staticmethod
+    def mask_ratio(progress: torch.Tensor) -> torch.Tensor:
+        """Share of masked tokens, cos(progress pi / 2), when a share `progress` of the steps is done."""
+        return torch.cos(progress * torch.pi / 2)
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        self.num_inference_steps = num_inference_steps
+        self.timesteps = torch.arange(num_inference_steps, device=device)
+
+    def add_noise(self, codes: torch.LongTensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Corrupts one clip for training: masks a random share, of these 10 % become a random code, 10 % stay.
+
+        Args:
+            codes (`torch.LongTensor` of shape `(num_tokens,)`): indices.
+            generator (`torch.Generator`): source of randomness.
+
+        Returns:
+            Corrupted indices, and labels that are -100 where nothing is to be predicted.
+        """
+        ratio = self.mask_ratio(torch.rand((), generator=generator))
+        count = (ratio * len(codes)).round().clamp(min=1).long()
+        masked = torch.rand(len(codes), generator=generator).argsort().argsort() < count
+        kind = torch.rand(len(codes), generator=generator)
+        replacement = torch.randint(self.config.mask_token_id, codes.shape, generator=generator)
+        replacement = torch.where(kind < 0.8, self.config.mask_token_id, torch.where(kind < 0.9, replacement, codes))
+        return torch.where(masked, replacement, codes), codes.masked_fill(~masked, -100)
+
+    def step(
+        self,
+        logits: torch.FloatTensor,
+        timestep: int,
+        sample: torch.LongTensor,
+        token_mask: torch.BoolTensor,
+        generators: list[torch.Generator],
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        order_noise: float = 0.0,
+    ) -> MaskedMotionSchedulerOutput:
+        """
+        Args:
+            logits (`torch.FloatTensor` of shape `(batch_size, num_tokens, codebook_size)`): for every position.
+            timestep (`int`): index of the step.
+            sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices so far, masks among them.
+            token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
+            generators (`list[torch.Generator]`): a random stream for each sample, so that its tokens do not depend on
+                its neighbours in the batch.
+            temperature (`float`): of sampling; 0 takes the most likely token.
+            top_k (`int`, *optional*): candidates for each token.
+            order_noise (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens stay,
+            fading
+                as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and these are those
+                of a body at rest: motion slows down. Large values settle tokens in random order.
+        """
+        candidates = logits
+        if top_k is not None and top_k < logits.shape[-1]:
+            threshold = logits.topk(top_k, -1).values[..., -1:]
+            candidates = logits.masked_fill(logits < threshold, -torch.inf)
+        if temperature > 0:
+            candidates = candidates / temperature + _gumbel_noise(logits, token_mask, generators)
+        masked = sample == self.config.mask_token_id
+        drawn = torch.where(masked, candidates.argmax(-1), sample)
+        progress = torch.tensor((timestep + 1) / self.num_inference_steps)
+        certainty = logits.log_softmax(-1).gather(-1, drawn.clamp(max=logits.shape[-1] - 1)[..., None])
+        if order_noise > 0:
+            certainty = certainty + order_noise * (1 - progress) * _gumbel_noise(certainty, token_mask, generators)
+        certainty = certainty[..., 0].masked_fill(~masked | ~token_mask, torch.inf)
+        lengths = token_mask.sum(1, keepdim=True)
+        count = (self.mask_ratio(progress) * lengths).round().long()
+        again = certainty.argsort(dim=1, stable=True).argsort(dim=1) < count
+        again &= masked & (timestep + 1 < self.num_inference_steps)
+        return MaskedMotionSchedulerOutput(drawn.masked_fill(again, self.config.mask_token_id), drawn)
+
+
+def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: list[torch.Generator]) -> torch.Tensor:
+    """Noise whose arg-max over logits draws from their softmax; each sample's is drawn for its own length only."""
+    noise = torch.zeros(logits.shape, dtype=torch.float32)
+    for row, length, generator in zip(noise, token_mask.sum(1).tolist(), generators, strict=True):
+        uniform = torch.rand(length, logits.shape[-1], generator=generator).clamp(min=1e-20)
+        row[:length] = -torch.log(-torch.log(uniform))
+    return noise.to(logits.device)
+
+
+__all__ = ["MaskedMotionScheduler", "MaskedMotionSchedulerOutput"]

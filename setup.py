@@ -1,0 +1,35 @@
+"""Installation of lamp-hf."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+setup(
+    name="lamp-hf",
+    version="0.1.0",
+    description="LaMP and LAVIMO: motion-language models for the Hugging Face Hub",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["lamp_hf", "lamp_hf.*"]),
+    package_data={"lamp_hf": ["checkpoints/*/*"]},
+    install_requires=[
+        "torch>=2.8",
+        "transformers>=5.23,<6",
+        "diffusers>=0.42,<1",
+        "accelerate>=1.15,<2",
+        "datasets>=5.2,<6",
+        "safetensors>=0.5",
+        "numpy>=1.26",
+        "scipy>=1.12",
+        "av>=14",
+        "typer>=0.15",
+    ],
+    extras_require={
+        "train": ["pyyaml", "tensorboard", "tqdm"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "pyyaml", "tensorboard", "tqdm"],
+    },
+    entry_points={"console_scripts": ["lamp-hf = lamp_hf.cli:main"]},
+)

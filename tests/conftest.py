@@ -1,0 +1,130 @@
+"""Tiny real components: a body that walks by formula, a data set in HumanML3D's layout, small models."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+torch.set_num_threads(1)  # tests run side by side
+
+import lamp_hf  # noqa: E402
+from lamp_hf.models.motion_representation import HUMANML3D, get_skeleton  # noqa: E402
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def make_motion(num_frames: int = 60, seed: int = 0, skeleton=HUMANML3D, facing: float = 0.0) -> np.ndarray:
+    """A body that walks, turns a little and swings its limbs; float64 [num_frames, num_joints, 3] in its units."""
+    skeleton = get_skeleton(skeleton)
+    rng = np.random.default_rng(seed)
+    time = np.arange(num_frames) / skeleton.fps
+    directions = np.array(skeleton.directions, float)
+    directions[list(skeleton.left_foot) + list(skeleton.right_foot)] += [0, -0.3, 0.2]
+    joints = np.zeros((num_frames, skeleton.num_joints, 3))
+    for joint, parent in enumerate(skeleton.parents):
+        if parent < 0:
+            continue
+        phase, size = rng.uniform(0, 6.28, 3), rng.uniform(0.05, 0.3, 3)
+        swing = np.sin(2 * np.pi * time[:, None] + phase) * size
+        bone = directions[joint] + swing
+        bone /= np.linalg.norm(bone, axis=-1, keepdims=True)
+        joints[:, joint] = joints[:, parent] + bone * skeleton.bone_lengths[joint]
+    turn = facing + 0.4 * np.sin(0.7 * time)
+    cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+    x, y, z = joints[..., 0], joints[..., 1], joints[..., 2]
+    joints = np.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
+    path = np.stack([np.sin(turn), np.zeros_like(turn), np.cos(turn)], -1).cumsum(0) * 0.05 / skeleton.metres
+    return joints + path[:, None] + [0, 1.0 / skeleton.metres, 0]
+
+
+CAPTIONS = ["a person walks forward", "someone waves with the left hand", "a man turns to the right", "she bows"]
+
+
+@pytest.fixture(scope="session")
+def humanml3d_folder(tmp_path_factory) -> Path:
+    """Twelve clips in HumanML3D's layout; one is broken, one has a caption of a part, one is very short."""
+    folder = tmp_path_factory.mktemp("humanml3d")
+    for name in ("new_joint_vecs", "texts"):
+        (folder / name).mkdir()
+    names = [f"{i:06d}" for i in range(12)]
+    for i, name in enumerate(names):
+        features = lamp_hf.joints_to_features(make_motion(9 if i == 5 else 41 + 4 * i, seed=i))
+        if i == 3:
+            features[7, 100] = np.nan
+        np.save(folder / "new_joint_vecs" / f"{name}.npy", features)
+        caption = CAPTIONS[i % len(CAPTIONS)]
+        lines = [f"{caption}#a/DET person/NOUN#0.0#0.0"]
+        if i == 4:
+            lines.append("walks at the end#walks/VERB#1.0#2.0")
+        (folder / "texts" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    (folder / "train.txt").write_text("\n".join(names[:8]))
+    (folder / "val.txt").write_text("\n".join(names[8:10]))
+    (folder / "test.txt").write_text("\n".join(names[10:]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def processor(humanml3d_folder):
+    from transformers import BertTokenizer
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + sorted(
+        {w for caption in CAPTIONS for w in caption.split()}
+    )
+    tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)}, bos_token="[DEC]", model_max_length=16)
+    clips = [
+        np.load(path)
+        for path in sorted((humanml3d_folder / "new_joint_vecs").glob("*.npy"))
+        if "000003" not in path.name
+    ]
+    return lamp_hf.LampProcessor(lamp_hf.MotionFeatureExtractor.from_statistics(clips), tokenizer)
+
+
+def tiny_lamp_config(processor, **changes):
+    values = {
+        "motion_config": {"width": 16, "codebook_dim": 8, "codebook_size": 32},
+        "vocab_size": len(processor.tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "query_intermediate_size": 32,
+        "cross_attention_width": 24,
+        "projection_dim": 16,
+        "max_position_embeddings": 16,
+        "decoder_start_token_id": processor.tokenizer.bos_token_id,
+    }
+    return lamp_hf.LampConfig(**(values | changes))
+
+
+@pytest.fixture
+def lamp_config(processor):
+    return tiny_lamp_config(processor)
+
+
+@pytest.fixture
+def text_to_motion_model(processor):
+    return tiny_text_to_motion(processor)
+
+
+def tiny_text_to_motion(processor, **changes):
+    torch.manual_seed(0)
+    config = lamp_hf.LampTextToMotionConfig(
+        lamp_config=tiny_lamp_config(processor),
+        **({"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32} | changes),
+    )
+    model = lamp_hf.LampForTextToMotion(config)
+    model.vqvae.quantizer.codebook.normal_()
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def model_folder(processor, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_text_to_motion(processor).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

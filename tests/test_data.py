@@ -1,0 +1,64 @@
+import logging
+
+import numpy as np
+import pytest
+from conftest import make_motion
+
+import lamp_hf
+from lamp_hf.data.captions import mirror_caption
+from lamp_hf.data.dataset import parse_captions
+
+
+def test_folder_in_humanml3d_layout_names_broken_clips_and_cuts_parts(humanml3d_folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        dataset = lamp_hf.load_motion_dataset(humanml3d_folder, "train")
+    names = list(dataset["name"])
+    assert "000003" not in names and "000003" in caplog.text and "frame 7" in caplog.text
+    part = dataset[names.index("000004@1-2")]
+    assert part["motion"].shape == (20, 263) and list(part["captions"]) == ["walks at the end"]
+    assert dataset[names.index("000005")]["motion"].shape == (8, 263)  # short clips stay
+
+
+def test_parquet_gives_the_same_shape_and_mirrors_motion_with_caption(tmp_path):
+    from datasets import Dataset
+
+    joints = make_motion()
+    row = {
+        "name": "clip",
+        "split": "train",
+        "joints_mm": (joints * 1000).round().astype(np.int16).ravel(),
+        "captions": ["raises the left hand"],
+        "action": "raise-left-hand",
+        "style": "calm",
+    }
+    Dataset.from_list([row]).to_parquet(tmp_path / "mocap.parquet")
+    dataset = lamp_hf.load_motion_dataset(tmp_path / "mocap.parquet", "train", mirrored=True)
+    assert list(dataset["name"]) == ["clip", "Mclip"]
+    assert list(dataset[1]["captions"]) == ["raises the right hand"] and dataset[1]["action"] == "raise-right-hand"
+    expected = lamp_hf.joints_to_features(lamp_hf.mirror(joints))
+    assert np.abs(lamp_hf.features_to_joints(dataset[1]["motion"]) - lamp_hf.features_to_joints(expected)).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("caption", "mirrored"),
+    [
+        ("Left foot, then the right foot", "Right foot, then the left foot"),
+        ("turns counterclockwise", "turns clockwise"),
+        ("turns anticlockwise", "turns clockwise"),
+        ("nothing is left-handed about leftovers", "nothing is right-handed about leftovers"),
+    ],
+)
+def test_mirrored_captions(caption, mirrored):
+    assert mirror_caption(caption) == mirrored
+
+
+def test_caption_lines_hold_times_and_tolerate_nan():
+    text = "walks#walks/VERB#0.0#0.0\njumps # twice#jumps/VERB#nan#nan\n\nbows#bows/VERB#1.5#2.5\n"
+    assert parse_captions(text) == [("walks", 0.0, 0.0), ("jumps", 0.0, 0.0), ("bows", 1.5, 2.5)]
+
+
+def test_missing_data_is_said_in_a_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match="HumanML3D's layout"):
+        lamp_hf.load_motion_dataset(tmp_path, "train")
+    with pytest.raises(ValueError, match="unknown split"):
+        lamp_hf.load_motion_dataset(tmp_path, "training")

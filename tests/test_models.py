@@ -1,0 +1,267 @@
+import pytest
+import torch
+from conftest import CAPTIONS, make_motion, tiny_lamp_config, tiny_text_to_motion
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, AutoProcessor
+
+import lamp_hf
+from lamp_hf.models.modeling_lamp import draw_negatives
+from lamp_hf.models.modeling_lamp_text_to_motion import attention_bias
+
+
+@pytest.fixture
+def tokenizer_model():
+    torch.manual_seed(0)
+    config = lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=32)
+    model = lamp_hf.MotionVQVAEModel(config)
+    model.train()(torch.randn(4, 64, 263))  # the first batch fills the codebook
+    return model.eval()
+
+
+class TestTokenizer:
+    def test_a_clip_has_the_same_codes_and_decoding_alone_and_padded(self, tokenizer_model):
+        motion = torch.randn(2, 64, 263)
+        mask = torch.arange(64) < torch.tensor([[64], [38]])
+        codes, token_mask = tokenizer_model.encode(motion, mask)
+        alone, _ = tokenizer_model.encode(motion[1:, :38])
+        assert token_mask.sum(1).tolist() == [16, 9]
+        assert torch.equal(codes[1, :9], alone[0])
+        together = tokenizer_model.decode(codes, token_mask)
+        torch.testing.assert_close(together[1, :36], tokenizer_model.decode(alone)[0], atol=1e-5, rtol=1e-5)
+        assert (together[1, 36:] == 0).all()
+
+    def test_padding_takes_no_part_in_the_loss(self, tokenizer_model):
+        motion = torch.randn(1, 32, 263)
+        padded = torch.cat([motion, 100 * torch.randn(1, 32, 263)], 1)
+        mask = torch.arange(64)[None] < 32
+        torch.testing.assert_close(tokenizer_model(motion).loss, tokenizer_model(padded, mask).loss)
+
+    def test_codebook_state_is_saved_and_goes_on_after_loading(self, tokenizer_model, tmp_path):
+        tokenizer_model.save_pretrained(tmp_path)
+        loaded = lamp_hf.MotionVQVAEModel.from_pretrained(tmp_path)
+        motion = torch.randn(4, 64, 263)
+        for model in (tokenizer_model, loaded):
+            model.train()(motion)
+        assert loaded.quantizer.num_updates == 2
+        torch.testing.assert_close(loaded.quantizer.codebook, tokenizer_model.quantizer.codebook)
+
+    def test_codes_that_nobody_uses_are_drawn_anew(self, tokenizer_model):
+        quantizer = tokenizer_model.quantizer
+        quantizer.codebook[0] = quantizer.code_sum[0] = 1e3
+        quantizer.code_count[0] = 1e-3
+        latents = torch.randn(8, 16, 8)
+        quantizer._update(latents, torch.ones(8, 16, dtype=torch.bool))
+        nearest = (latents.flatten(0, 1) - quantizer.codebook[0]).norm(dim=-1).min()
+        assert nearest < 1e-4
+
+
+@pytest.fixture
+def batch(processor):
+    motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (41, 57, 33, 45)]
+    inputs = processor(text=CAPTIONS, motion=motions)
+    tokens = inputs["motion_values"].shape[1] // 4
+    ids = {"clip_ids": torch.arange(4), "caption_ids": torch.tensor([0, 1, 2, 0])}
+    return dict(inputs) | {"motion_codes": torch.randint(32, (4, tokens))} | ids
+
+
+class TestLamp:
+    def test_all_four_losses_train_everything_but_the_frozen_motion_encoder(self, lamp_config, batch):
+        model = lamp_hf.LampForPreTraining(lamp_config).train()
+        output = model(**batch)
+        parts = [
+            output[f"{name}_loss"] for name in ("contrastive", "matching", "text_generation", "motion_generation")
+        ]
+        torch.testing.assert_close(output.loss, sum(parts))
+        output.loss.backward()
+        without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+        assert without == {name for name, _ in model.named_parameters() if "motion_encoder" in name}
+
+    def test_features_have_unit_length_and_ignore_padding(self, lamp_config, processor, batch):
+        model = lamp_hf.LampModel(lamp_config).eval()
+        text = model.get_text_features(**processor(text=CAPTIONS))
+        alone = model.get_text_features(**processor(text=CAPTIONS[3]))
+        torch.testing.assert_close(text[3:], alone, atol=1e-5, rtol=1e-5)
+        motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (33, 57)]
+        motion = model.get_motion_features(**processor(motion=motions))
+        alone = model.get_motion_features(**processor(motion=motions[0]))
+        torch.testing.assert_close(motion[:1], alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(motion.norm(dim=-1), torch.ones(2))
+
+    def test_generated_words_depend_on_the_motion_but_not_on_later_words(self, lamp_config, batch):
+        model = lamp_hf.LampForPreTraining(lamp_config).eval()
+        lamp = model.lamp
+        for module in [*lamp.motion_encoder.modules(), lamp.motion_projection]:
+            if isinstance(module, (torch.nn.Conv1d, torch.nn.Linear)):
+                module.reset_parameters()  # larger than a model's first weights, under which motion is hardly heard
+
+        def words(input_ids, motion):
+            _, keys = lamp.attend(*lamp.encode_motion(motion))
+            seen = {}
+            hook = model.word_head.register_forward_hook(lambda module, inputs, output: seen.update(logits=output))
+            model._text_generation_loss(input_ids, torch.ones_like(input_ids, dtype=torch.bool), keys)
+            hook.remove()
+            return seen["logits"]
+
+        ids, motion = batch["input_ids"][:1], batch["motion_values"][:1]
+        changed = ids.clone()
+        changed[0, 3] = 5 if ids[0, 3] != 5 else 6
+        before, after = words(ids, motion), words(changed, motion)
+        torch.testing.assert_close(before[0, :3], after[0, :3])
+        assert not torch.allclose(before[0, 3:], after[0, 3:])
+        assert not torch.allclose(before[0, 0], words(ids, 1000 * torch.randn_like(motion))[0, 0], atol=1e-6, rtol=0)
+
+    def test_negatives_are_never_excluded_pairs(self):
+        similarity = torch.full((5, 5), -50.0).fill_diagonal_(50)  # the true pair is by far the likeliest
+        excluded = torch.eye(5, dtype=torch.bool)
+        excluded[0, 1] = True
+        excluded[4] = True
+        for _ in range(50):
+            columns, usable = draw_negatives(similarity, excluded)
+            assert not excluded[torch.arange(4), columns[:4]].any()
+            assert usable.tolist() == [1, 1, 1, 1, 0]
+
+    def test_pairs_of_one_caption_do_not_repel(self, processor, batch):
+        torch.manual_seed(0)
+        model = lamp_hf.LampForPreTraining(tiny_lamp_config(processor, label_smoothing=0.0)).eval()
+        text = torch.nn.functional.normalize(torch.randn(4, 16), dim=-1).requires_grad_()
+        motion = torch.nn.functional.normalize(torch.randn(4, 49, 16), dim=-1)
+        model._contrastive_loss(text, motion, batch["clip_ids"], batch["caption_ids"]).backward()
+        gradient = text.grad.clone()
+        text.grad = None
+        other = motion.clone()
+        other[3] = torch.nn.functional.normalize(torch.randn(49, 16), dim=-1)  # has text 0's caption
+        model._contrastive_loss(text, other, batch["clip_ids"], batch["caption_ids"]).backward()
+        torch.testing.assert_close(gradient[0], text.grad[0])
+        assert not torch.allclose(gradient[1], text.grad[1])
+
+    def test_pretrained_bert_gives_the_same_hidden_states(self, processor):
+        from transformers import BertConfig, BertModel
+
+        torch.manual_seed(0)
+        size = len(processor.tokenizer)
+        bert = BertModel(
+            BertConfig(
+                vocab_size=size - 1, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+            )
+        ).eval()
+        model = lamp_hf.LampModel(tiny_lamp_config(processor)).eval()
+        model.load_text_encoder(bert, list(range(size - 1)))
+        inputs = processor(text=CAPTIONS)
+        mine, theirs = model.encode_text(**inputs), bert(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].bool()
+        torch.testing.assert_close(mine[mask], theirs[mask], atol=1e-5, rtol=1e-4)
+
+
+class TestTextToMotion:
+    @pytest.mark.parametrize(("mode", "leaks"), [("causal", False), ("soft_tril", True), ("bidirectional", True)])
+    def test_only_the_causal_mask_hides_later_tokens(self, processor, mode, leaks):
+        transformer = tiny_text_to_motion(processor, attention_mask_mode=mode).transformer
+        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+        changed = codes.clone()
+        changed[0, 6] = (codes[0, 6] + 1) % 32
+        mask = torch.ones(1, 8, dtype=torch.bool)
+        before, after = transformer(codes, mask, condition), transformer(changed, mask, condition)
+        assert torch.allclose(before[0, :6], after[0, :6], atol=1e-6) != leaks
+
+    def test_soft_tril_adds_one_to_the_past(self):
+        assert attention_bias("soft_tril", 1, 2).tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+
+    def test_padding_is_not_attended(self, text_to_motion_model):
+        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+        mask = torch.arange(8)[None] < 5
+        alone = text_to_motion_model.transformer(codes[:, :5], mask[:, :5], condition)
+        torch.testing.assert_close(text_to_motion_model.transformer(codes, mask, condition)[:, :5], alone)
+
+    def test_guidance_of_one_is_the_conditional_model(self, text_to_motion_model):
+        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+        mask = torch.ones(1, 8, dtype=torch.bool)
+        plain = text_to_motion_model._guided_logits(codes, mask, condition, 1)
+        conditional = text_to_motion_model.transformer(codes, mask, condition)
+        unconditional = text_to_motion_model.transformer(codes, mask, torch.zeros_like(condition))
+        torch.testing.assert_close(plain, conditional)
+        guided = text_to_motion_model._guided_logits(codes, mask, condition, 3)
+        torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional), atol=1e-5, rtol=1e-5)
+
+    def test_a_sample_depends_on_its_seed_alone(self, text_to_motion_model, processor):
+        inputs = processor(text=CAPTIONS[:3])
+        together = text_to_motion_model.generate(**inputs, num_tokens=[9, None, 14], seeds=[1, 2, 3])
+        alone = text_to_motion_model.generate(**processor(text=CAPTIONS[1]), num_tokens=[None], seeds=[2])
+        length = int(alone.token_mask.sum())
+        assert torch.equal(together.codes[1, :length], alone.codes[0])
+        assert (together.codes[together.token_mask] < 32).all()  # no mask is left
+
+    @pytest.mark.parametrize("mode", ["query_mean", "queries", "text_mean"])
+    def test_condition_modes(self, processor, mode):
+        model = tiny_text_to_motion(processor, condition_mode=mode)
+        assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, 49 if mode == "queries" else 1, 32)
+
+    def test_trains_without_touching_lamp_and_tokenizer(self, processor):
+        model = tiny_text_to_motion(processor, new_text_projection=True).train()
+        codes = torch.randint(32, (4, 9))
+        mask = torch.ones(4, 9, dtype=torch.bool)
+        drop = torch.tensor([True, False, False, False])
+        model(codes, mask, labels=codes, drop_condition=drop, **processor(text=CAPTIONS)).loss.backward()
+        trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+        assert trained == {"transformer", "length_predictor", "text_projection"}
+        assert not model.lamp.training and not model.vqvae.training
+
+
+class TestScheduler:
+    def test_corruption_keeps_the_shares(self):
+        scheduler = lamp_hf.MaskedMotionScheduler(mask_token_id=512)
+        generator = torch.Generator().manual_seed(0)
+        codes = torch.arange(400)
+        kinds = torch.zeros(3)
+        for _ in range(100):
+            corrupted, labels = scheduler.add_noise(codes, generator)
+            asked = labels != -100
+            assert torch.equal(corrupted[~asked], codes[~asked]) and torch.equal(labels[asked], codes[asked])
+            kinds += torch.stack([(corrupted[asked] == 512).sum(), asked.sum(), torch.tensor(1)])
+        assert abs(kinds[0] / kinds[1] - 0.8) < 0.02
+        assert abs(kinds[1] / 40000 - 2 / torch.pi) < 0.07  # the mean of the cosine
+
+    def test_fewer_masks_at_every_step_and_none_at_the_end(self):
+        scheduler = lamp_hf.MaskedMotionScheduler(mask_token_id=32)
+        scheduler.set_timesteps(5)
+        sample = torch.full((1, 20), 32)
+        mask = torch.ones(1, 20, dtype=torch.bool)
+        counts = []
+        for timestep in scheduler.timesteps.tolist():
+            logits = torch.randn(1, 20, 32)
+            generators = [torch.Generator().manual_seed(timestep)]
+            kept = sample.clone()
+            sample = scheduler.step(logits, timestep, sample, mask, generators, top_k=5).prev_sample
+            assert torch.equal(sample[kept != 32], kept[kept != 32])
+            counts.append(int((sample == 32).sum()))
+        assert counts == sorted(counts, reverse=True) and counts[-1] == 0
+
+
+class TestHub:
+    def test_auto_classes_know_the_models(self, model_folder, processor):
+        assert isinstance(AutoConfig.from_pretrained(model_folder), lamp_hf.LampTextToMotionConfig)
+        assert isinstance(AutoProcessor.from_pretrained(model_folder), lamp_hf.LampProcessor)
+        model = AutoModel.from_pretrained(model_folder).eval()
+        inputs = processor(text=CAPTIONS[:1])
+        expected = tiny_text_to_motion(processor).generate(**inputs, num_tokens=[9], seeds=[0])
+        torch.testing.assert_close(
+            model.generate(**inputs, num_tokens=[9], seeds=[0]).motion_values, expected.motion_values
+        )
+
+    @pytest.mark.parametrize("damage", ["missing", "renamed", "truncated", "reshaped"])
+    def test_incomplete_or_foreign_weights_are_refused(self, model_folder, tmp_path, damage):
+        for file in model_folder.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        path = tmp_path / "model.safetensors"
+        weights = load_file(path)
+        name = "transformer.head.0.weight"
+        if damage == "truncated":
+            path.write_bytes(path.read_bytes()[:-1000])
+        else:
+            tensor = weights.pop(name)
+            if damage == "renamed":
+                weights["transformer.head.9.weight"] = tensor
+            if damage == "reshaped":
+                weights[name] = tensor[:-1].contiguous()
+            save_file(weights, path, metadata={"format": "pt"})
+        with pytest.raises(ValueError):
+            AutoModel.from_pretrained(tmp_path)

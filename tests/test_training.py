@@ -1,0 +1,182 @@
+"""The stages end to end: they learn, stop, go on, and give the same result in any number of processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import CAPTIONS
+from safetensors.torch import load_file
+from transformers import BertConfig, BertModel, BertTokenizer
+
+from training.loop import StepDataset
+
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "tokenizer": {"model": {"width": 16, "codebook_dim": 8, "codebook_size": 16}},
+    "lamp": {
+        "model": {"query_intermediate_size": 16, "cross_attention_width": 16, "projection_dim": 8, "dropout": 0.0}
+    },
+    "text_to_motion": {
+        "model": {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "dropout": 0.0,
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory):
+    """A BERT that nobody trained, in the layout of the Hub."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + sorted(
+        {w for caption in CAPTIONS for w in caption.split()}
+    )
+    BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path, bert_folder):
+    """Writes a stage's `small` recipe, made tiny, with changes to its optimization."""
+
+    def write(stage: str, **changes) -> Path:
+        values = yaml.safe_load((ROOT / f"training/recipes/small/{stage}.yaml").read_text())
+        values |= SMALL[stage]
+        values["data"] |= {"mirrored": False, "rarity_exponent": 0.0}
+        if stage == "lamp":
+            values["text_encoder"] = str(bert_folder)
+            values["data"]["vocabulary_size"] = None
+        quick = {"max_steps": 4, "batch_size": 4, "warmup_steps": 1, "mixed_precision": "no", "ema_decay": 0.5}
+        values["optimization"] |= quick | changes
+        values |= {"checkpoint_steps": 2, "evaluation_steps": 4}
+        path = tmp_path / f"{stage}.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return write
+
+
+def command(stage: str, *arguments) -> list[str]:
+    return [sys.executable, "-m", f"training.train_{stage}", *map(str, arguments)]
+
+
+def environment(tmp_path, **more) -> dict:
+    return (
+        os.environ
+        | {
+            "HF_HOME": str(tmp_path / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        }
+        | more
+    )
+
+
+def run(tmp_path, *arguments, **kwargs) -> str:
+    done = subprocess.run(
+        list(arguments), cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, **kwargs
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def assert_same(first: Path, second: Path, tolerance: float = 0.0) -> None:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=tolerance, rtol=tolerance, msg=name)
+
+
+def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe):
+    folders = {stage: tmp_path / "runs" / stage for stage in SMALL}
+    data = ("--data", humanml3d_folder)
+    for stage, previous in (("tokenizer", []), ("lamp", ["tokenizer"]), ("text_to_motion", ["tokenizer", "lamp"])):
+        earlier = [part for name in previous for part in (f"--{name}", folders[name] / "model")]
+        run(tmp_path, *command(stage, "--recipe", recipe(stage), *data, "--output", folders[stage], *earlier))
+        numbers = json.loads((folders[stage] / "evaluations.jsonl").read_text().splitlines()[-1])
+        assert numbers["step"] == 4 and all(value == value for value in numbers.values())
+    from transformers import pipeline
+
+    import lamp_hf
+
+    assert lamp_hf.LampModel.from_pretrained(folders["lamp"] / "model").config.hidden_size == 16
+    pipe = pipeline("text-to-motion", model=str(folders["text_to_motion"] / "model"))
+    assert pipe("a person walks forward", duration=2.0)["joints"].shape == (40, 22, 3)
+
+
+def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, recipe):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = ("--recipe", recipe("tokenizer", max_steps=12), "--data", humanml3d_folder)
+    run(tmp_path, *command("tokenizer", *arguments, "--output", whole))
+    process = subprocess.Popen(
+        command("tokenizer", *arguments, "--output", killed),
+        cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((killed / "checkpoints").glob("step_*4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list((killed / "checkpoints").glob("step_*"))
+    run(tmp_path, *command("tokenizer", *arguments, "--output", killed))
+    assert_same(whole, killed)
+
+
+def test_two_processes_train_like_one_with_the_same_batch(tmp_path, humanml3d_folder, recipe):
+    arguments = ("--recipe", recipe("tokenizer", batch_size=8), "--data", humanml3d_folder)
+    run(tmp_path, *command("tokenizer", *arguments, "--output", tmp_path / "one"))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    run(tmp_path, *launch, "-m", "training.train_tokenizer", *map(str, arguments), "--output", str(tmp_path / "two"))
+    assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
+
+
+class Numbers:
+    """Ten clips that are just their index."""
+
+    lengths = np.arange(10)
+    weights = None
+
+    def item(self, index, rng):
+        return index, rng.random()
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    def batches(seed):
+        dataset = StepDataset(Numbers(), batch_size=4, seed=seed, bucket_batches=1)
+        return [[dataset[step, row] for row in range(4)] for step in (3, 0, 1)]
+
+    assert batches(seed=0) == batches(seed=0) != batches(seed=1)
+    _, first, second = batches(seed=0)
+    assert len({index for index, _ in first + second}) == 8  # an epoch draws no clip twice
+
+
+def test_a_batch_that_does_not_divide_is_refused(tmp_path, humanml3d_folder, recipe):
+    arguments = ("--recipe", recipe("tokenizer", batch_size=5, gradient_accumulation_steps=2))
+    done = subprocess.run(
+        command("tokenizer", *arguments, "--data", humanml3d_folder, "--output", tmp_path / "run"),
+        cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0 and "does not divide" in done.stderr

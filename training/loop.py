@@ -1,0 +1,240 @@
+"""The training loop that every stage shares, on Accelerate.
+
+A batch is a pure function of the recipe's seed and the step: which clips, which crops, which masks. So a run that was
+killed goes on exactly where it was, and any number of processes that share a batch see the same batches as one
+process.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from transformers import get_scheduler
+
+
+class Source(Protocol):
+    """What a stage trains on."""
+
+    lengths: np.ndarray  # [N] frames or tokens; clips of like length go into a batch together
+    weights: np.ndarray | None  # [N] how often each clip is drawn; None: each once an epoch
+
+    def item(self, index: int, rng: np.random.Generator) -> dict: ...
+
+    def collate(self, items: list[dict]) -> dict: ...
+
+
+class StepDataset(Dataset):
+    """Maps (step, row of the batch) to an item, drawn by the seed, the step and the row alone."""
+
+    def __init__(self, source: Source, batch_size: int, seed: int, bucket_batches: int):
+        self.source, self.batch_size, self.seed, self.bucket_batches = source, batch_size, seed, bucket_batches
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __getitem__(self, position: tuple[int, int]) -> dict:
+        step, row = position
+        batches = max(1, len(self.source.lengths) // self.batch_size)
+        epoch, batch = divmod(step, batches)
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, self._draw(epoch, batches)
+        index = int(self._order[1][batch, row])
+        return self.source.item(index, np.random.default_rng((self.seed, step, row)))
+
+    def _draw(self, epoch: int, batches: int) -> np.ndarray:
+        """[batches, batch_size] clips: random, then sorted by length within groups of batches to save padding."""
+        rng = np.random.default_rng((self.seed, epoch))
+        lengths, weights = self.source.lengths, self.source.weights
+        count = batches * self.batch_size
+        if weights is None:
+            order = np.concatenate([rng.permutation(len(lengths)) for _ in range(count // len(lengths) + 1)])[:count]
+        else:
+            order = rng.choice(len(lengths), count, p=weights / weights.sum())
+        groups = np.array_split(order, max(1, round(batches / self.bucket_batches)))
+        order = np.concatenate([group[np.argsort(lengths[group], kind="stable")] for group in groups])
+        return rng.permutation(order.reshape(batches, self.batch_size))
+
+
+def parse_arguments(description: str, *paths: str) -> tuple[dict, argparse.Namespace]:
+    """Reads the command line of a stage and its recipe; `paths` name further required folders."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--recipe", required=True, type=Path, help="YAML file, see training/recipes")
+    parser.add_argument("--data", required=True, type=Path, help="parquet file or folder in HumanML3D's layout")
+    parser.add_argument("--output", required=True, type=Path, help="folder for checkpoints, logs and the model")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. optimization.max_steps=100")
+    for name in paths:
+        parser.add_argument(f"--{name}", required=True, type=Path)
+    arguments = parser.parse_args()
+    recipe = yaml.safe_load(arguments.recipe.read_text())
+    for override in arguments.set:
+        key, _, value = override.partition("=")
+        section = recipe
+        *parents, last = key.split(".")
+        for parent in parents:
+            section = section[parent]
+        if last not in section:
+            parser.error(f"the recipe has no {key}")
+        section[last] = yaml.safe_load(value)
+    return recipe, arguments
+
+
+def train(
+    objective: nn.Module,
+    source: Source,
+    recipe: dict,
+    output: Path,
+    evaluate: Callable[[nn.Module], dict[str, float]],
+    save: Callable[[nn.Module, Path], None],
+) -> None:
+    """Trains until the recipe's last step, going on from the newest checkpoint in `output` if there is one.
+
+    Args:
+        objective (`nn.Module`): called with a batch, returns the loss and a dictionary of numbers to log.
+        source ([`Source`]): the data.
+        recipe (`dict`): `seed`, `checkpoint_steps`, `evaluation_steps` and `optimization`.
+        output (`Path`): holds `checkpoints/`, TensorBoard logs, `evaluations.jsonl` and, at the end, `model/`.
+        evaluate (`Callable`): validation numbers of an objective.
+        save (`Callable`): writes an objective's model into a folder.
+    """
+    settings, seed = recipe["optimization"], recipe["seed"]
+    accumulation = settings["gradient_accumulation_steps"]
+    accelerator = Accelerator(
+        gradient_accumulation_steps=accumulation,
+        mixed_precision=settings["mixed_precision"],
+        log_with="tensorboard",
+        project_dir=str(output),
+    )
+    set_seed(seed + accelerator.process_index)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(objective, settings), lr=settings["learning_rate"], betas=tuple(settings["betas"])
+    )
+    scheduler = get_scheduler(settings["schedule"], optimizer, settings["warmup_steps"], settings["max_steps"])
+    averaged = AveragedModel(objective, multi_avg_fn=get_ema_multi_avg_fn(settings["ema_decay"]))
+    averaged.to(accelerator.device)
+    model, optimizer = accelerator.prepare(objective, optimizer)
+    accelerator.register_for_checkpointing(scheduler, averaged)
+    accelerator.init_trackers("logs")
+    step = _resume(accelerator, output)
+    loader = _loader(source, settings, seed, step, accelerator)
+    progress = tqdm(total=settings["max_steps"], initial=step, disable=not accelerator.is_main_process, mininterval=5)
+    model.train()
+    for micro_batch, batch in enumerate(loader):
+        with accelerator.accumulate(model):
+            loss, logs = model(**_to_device(batch, accelerator.device))
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(model.parameters(), settings["max_grad_norm"])
+            optimizer.step()
+            optimizer.zero_grad()
+        if (micro_batch + 1) % accumulation:
+            continue
+        scheduler.step()
+        averaged.update_parameters(accelerator.unwrap_model(model))
+        step += 1
+        progress.update()
+        if step % 10 == 0:
+            logs = {name: float(value) for name, value in logs.items()} | {"loss": loss.item()}
+            progress.set_postfix({name: f"{value:.3g}" for name, value in logs.items()}, refresh=False)
+            accelerator.log(logs | {"learning_rate": scheduler.get_last_lr()[0]}, step=step)
+        last = step == settings["max_steps"]
+        if last or step % recipe["evaluation_steps"] == 0:
+            _evaluate(accelerator, averaged.module, evaluate, output, step)
+        if last or step % recipe["checkpoint_steps"] == 0:
+            _save_checkpoint(accelerator, output, step)
+    if accelerator.is_main_process:
+        save_atomically(lambda folder: save(averaged.module, folder), output / "model")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def parameter_groups(objective: nn.Module, settings: dict) -> list[dict]:
+    """Groups with and without weight decay; `learning_rate_scales` slows or, at 0, freezes by parts of names."""
+    groups: dict[tuple, dict] = {}
+    for name, parameter in objective.named_parameters():
+        scales = [scale for part, scale in settings["learning_rate_scales"].items() if part in name]
+        scale = min(scales, default=1.0)
+        if scale == 0:
+            parameter.requires_grad_(False)
+        if not parameter.requires_grad:
+            continue
+        decay = settings["weight_decay"] if parameter.ndim > 1 else 0.0
+        group = {"params": [], "lr": settings["learning_rate"] * scale, "weight_decay": decay}
+        groups.setdefault((scale, decay), group)["params"].append(parameter)
+    return list(groups.values())
+
+
+def save_atomically(write: Callable[[Path], None], folder: Path) -> None:
+    """Lets `write` fill a temporary folder, then puts it in the place of `folder`."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    write(temporary)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)
+
+
+def _loader(source: Source, settings: dict, seed: int, first_step: int, accelerator: Accelerator) -> DataLoader:
+    """Batches from `first_step` on: each step's rows in process order, each process's rows in micro-batches."""
+    batch_size, accumulation = settings["batch_size"], settings["gradient_accumulation_steps"]
+    rows, rest = divmod(batch_size, accelerator.num_processes * accumulation)
+    if rest or not rows:
+        parts = f"{accelerator.num_processes} processes times {accumulation} accumulation steps"
+        raise ValueError(f"a batch of {batch_size} does not divide into {parts}")
+    micro_batches = [
+        [(step, (part * accelerator.num_processes + accelerator.process_index) * rows + row) for row in range(rows)]
+        for step in range(first_step, settings["max_steps"])
+        for part in range(accumulation)
+    ]
+    dataset = StepDataset(source, batch_size, seed, settings["bucket_batches"])
+    workers = settings["num_workers"]
+    return DataLoader(dataset, batch_sampler=micro_batches, collate_fn=source.collate, num_workers=workers)
+
+
+def _to_device(batch: dict, device: torch.device) -> dict:
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+def _resume(accelerator: Accelerator, output: Path) -> int:
+    checkpoints = sorted((output / "checkpoints").glob("step_*[0-9]"))
+    if not checkpoints:
+        return 0
+    accelerator.load_state(str(checkpoints[-1]))
+    return int(checkpoints[-1].name.removeprefix("step_"))
+
+
+def _save_checkpoint(accelerator: Accelerator, output: Path, step: int) -> None:
+    """Writes under another name first: a folder called step_N is always whole. Keeps the last two."""
+    temporary = output / "checkpoints" / "writing"
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        final = output / "checkpoints" / f"step_{step:08d}"
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        for old in sorted(final.parent.glob("step_*[0-9]"))[:-2]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def _evaluate(accelerator: Accelerator, objective: nn.Module, evaluate: Callable, output: Path, step: int) -> None:
+    if accelerator.is_main_process:
+        objective.eval()
+        with torch.no_grad(), accelerator.autocast():
+            numbers = {name: round(float(value), 5) for name, value in evaluate(objective).items()}
+        accelerator.log({f"val/{name}": value for name, value in numbers.items()}, step=step)
+        tqdm.write(f"step {step}: {numbers}")
+        with open(output / "evaluations.jsonl", "a") as file:
+            file.write(json.dumps({"step": step} | numbers) + "\n")
+    accelerator.wait_for_everyone()

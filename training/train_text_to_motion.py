@@ -1,0 +1,154 @@
+r"""Stage 3: the text-to-motion generator.
+
+    python -m training.train_text_to_motion --recipe training/recipes/small/text_to_motion.yaml --data mocap.parquet \
+        --tokenizer runs/tokenizer/model --lamp runs/lamp/model --output runs/text_to_motion
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
+from lamp_hf.models.modeling_lamp import LampForPreTraining
+from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
+from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
+from lamp_hf.models.processing_lamp import LampProcessor
+from lamp_hf.models.scheduling_masked_motion import MaskedMotionScheduler
+
+from .data import Clips, normalised, tokenise
+from .loop import parse_arguments, train
+from .text_encoder import load_text_encoder
+
+
+class CodeSource:
+    """A clip's codes, masked at random, and the condition of one of its captions.
+
+    The conditions of all captions are computed once, since LaMP is frozen; with a text projection that is trained, the
+    captions' tokens take their place.
+    """
+
+    def __init__(self, clips: Clips, model: LampForTextToMotion, processor: LampProcessor, data: dict):
+        self.model, self.processor = model, processor
+        motions = normalised(clips, processor.feature_extractor)
+        self.codes = tokenise(motions, model.vqvae, data["max_frames"])
+        self.scheduler = MaskedMotionScheduler(mask_token_id=model.transformer.mask_token_id)
+        texts = sorted({caption for captions in clips.captions for caption in captions})
+        index = {text: i for i, text in enumerate(texts)}
+        self.captions = [[index[caption] for caption in captions] for captions in clips.captions]
+        self.texts = texts
+        self.conditions = None if model.config.new_text_projection else encode_texts(model, processor, texts)
+        self.lengths = clips.lengths
+        self.weights = clips.rarity_weights(data["rarity_exponent"])
+        self.weights[[not codes for codes in self.codes]] = 0
+
+    def item(self, index: int, rng: np.random.Generator) -> dict:
+        codes = self.codes[index][rng.integers(len(self.codes[index]))]
+        caption = self.captions[index][rng.integers(len(self.captions[index]))]
+        corrupted, labels = self.scheduler.add_noise(codes, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        drop = rng.random() < self.model.config.condition_dropout
+        return {"caption": caption, "codes": corrupted, "labels": labels, "drop": drop}
+
+    def collate(self, items: list[dict]) -> dict:
+        codes = nn.utils.rnn.pad_sequence([item["codes"] for item in items], batch_first=True)
+        labels = nn.utils.rnn.pad_sequence([item["labels"] for item in items], batch_first=True, padding_value=-100)
+        lengths = torch.tensor([len(item["codes"]) for item in items])
+        batch = {
+            "codes": codes,
+            "labels": labels,
+            "token_mask": torch.arange(codes.shape[1]) < lengths[:, None],
+            "drop_condition": torch.tensor([item["drop"] for item in items]),
+        }
+        rows = [item["caption"] for item in items]
+        if self.conditions is None:
+            return batch | dict(self.processor(text=[self.texts[row] for row in rows]))
+        return batch | {"condition": self.conditions[rows].float()}
+
+
+@torch.no_grad()
+def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> torch.Tensor:
+    """Conditions of texts, `(len(texts), num_prefix, lamp_hidden_size)`, in half precision."""
+    model.eval()
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together
+    parts = []
+    for first in range(0, len(order), 128):
+        inputs = processor(text=[texts[i] for i in order[first : first + 128]]).to(model.device)
+        with torch.autocast(model.device.type, torch.bfloat16):
+            parts.append(model.encode_text(**inputs).half().cpu())
+    conditions = torch.cat(parts)
+    return conditions[torch.tensor(order).argsort()]
+
+
+class TextToMotionObjective(nn.Module):
+    def __init__(self, model: LampForTextToMotion):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **batch):
+        output = self.model(**batch)
+        return output.loss, {"tokens": output.token_loss.detach(), "length": output.length_loss.detach()}
+
+
+@torch.no_grad()
+def validate(model: LampForTextToMotion, source: CodeSource) -> dict[str, float]:
+    """Mean losses over the split, five times with fixed masks."""
+    rng = np.random.default_rng(0)
+    order = np.tile(np.argsort(source.lengths, kind="stable"), 5)
+    losses = []
+    for first in range(0, len(order), 64):
+        batch = source.collate([source.item(i, rng) | {"drop": False} for i in order[first : first + 64]])
+        output = model(**{name: value.to(model.device) for name, value in batch.items()})
+        losses.append(torch.stack([output.token_loss, output.length_loss]))
+    tokens, length = torch.stack(losses).mean(0).tolist()
+    return {"token_loss": tokens, "length_loss": length}
+
+
+def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tuple[LampForTextToMotion, LampProcessor]:
+    """The generator around a trained tokenizer and LaMP."""
+    vqvae = MotionVQVAEModel.from_pretrained(tokenizer_folder)
+    pretrained = LampForPreTraining.from_pretrained(lamp_folder).lamp
+    processor = LampProcessor.from_pretrained(lamp_folder)
+    torch.manual_seed(recipe["seed"])
+    config = LampTextToMotionConfig(lamp_config=pretrained.config.to_dict(), **recipe["model"])
+    model = LampForTextToMotion(config)
+    model.lamp.load_state_dict(pretrained.state_dict())
+    model.vqvae.load_state_dict(vqvae.state_dict())
+    if recipe["plain_text_encoder"]:
+        bert, tokenizer, kept = load_text_encoder(
+            recipe["plain_text_encoder"], None, [], processor.tokenizer.model_max_length
+        )
+        words = {word: row for row, word in enumerate(kept_words(tokenizer))}
+        order = [kept[words[word]] for word in kept_words(processor.tokenizer) if word in words]
+        model.lamp.load_text_encoder(bert, order)
+    return model, processor
+
+
+def kept_words(tokenizer) -> list[str]:
+    """A tokenizer's entries in order."""
+    return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+
+
+def main() -> None:
+    recipe, arguments = parse_arguments(__doc__, "tokenizer", "lamp")
+    data = recipe["data"]
+    model, processor = build(recipe, arguments.tokenizer, arguments.lamp)
+    source = CodeSource(Clips(arguments.data, "train", data), model, processor, data)
+    validation = CodeSource(Clips(arguments.data, "val", data), model, processor, data)
+
+    def save(objective: TextToMotionObjective, folder: Path) -> None:
+        objective.model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+    train(
+        TextToMotionObjective(model),
+        source,
+        recipe,
+        arguments.output,
+        evaluate=lambda objective: validate(objective.model, validation),
+        save=save,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+r"""Stage 1: the motion tokenizer.
+
+python -m training.train_tokenizer --recipe training/recipes/small/tokenizer.yaml --data mocap.parquet \
+    --output runs/tokenizer
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lamp_hf.models.configuration_motion_vqvae import MotionVQVAEConfig
+from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
+from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel, masked_mean
+from lamp_hf.models.motion_representation import features_to_joints, get_skeleton
+
+from .data import Clips, normalised, pad_motions
+from .loop import parse_arguments, train
+
+
+class WindowSource:
+    """Random windows of clips; a clip shorter than the window comes whole, padded and masked."""
+
+    def __init__(self, clips: Clips, extractor: MotionFeatureExtractor, data: dict):
+        self.motions = normalised(clips, extractor)
+        self.window = data["window"]
+        self.lengths = np.minimum(clips.lengths, self.window)
+        self.weights = clips.rarity_weights(data["rarity_exponent"]) * np.maximum(clips.lengths / self.window, 1)
+
+    def item(self, index: int, rng: np.random.Generator) -> dict:
+        motion = self.motions[index]
+        start = rng.integers(max(len(motion) - self.window, 0) + 1)
+        return {"motion": motion[start : start + self.window]}
+
+    def collate(self, items: list[dict]) -> dict:
+        motion = torch.zeros(len(items), self.window, items[0]["motion"].shape[-1])
+        mask = torch.zeros(len(items), self.window, dtype=torch.bool)
+        for i, item in enumerate(items):
+            motion[i, : len(item["motion"])] = item["motion"]
+            mask[i, : len(item["motion"])] = True
+        return {"motion_values": motion, "motion_attention_mask": mask}
+
+
+class TokenizerObjective(nn.Module):
+    """The model's own loss (LaMP section 3) and, beyond the paper, four errors of the decoded body in metres.
+
+    The features state a pose in several ways that need not agree; the geometric terms ask of the decoded joints what
+    people see: where joints are, how they move, bones that keep their length, feet that stay where they touch.
+    """
+
+    def __init__(self, model: MotionVQVAEModel, extractor: MotionFeatureExtractor, weights: dict[str, float]):
+        super().__init__()
+        self.model, self.extractor, self.weights = model, extractor, weights
+        self.skeleton = get_skeleton(model.config.skeleton)
+
+    def forward(self, motion_values: torch.Tensor, motion_attention_mask: torch.Tensor):
+        output = self.model(motion_values, motion_attention_mask)
+        mask = output.token_mask.repeat_interleave(self.model.config.downsampling_factor, 1)
+        truth = self.extractor.denormalise(motion_values[:, : mask.shape[1]])
+        terms = self.geometry(self.extractor.denormalise(output.reconstruction.float()), truth, mask)
+        loss = output.loss + sum(self.weights[name] * term for name, term in terms.items())
+        logs = {"reconstruction": output.reconstruction_loss, "perplexity": output.perplexity}
+        return loss, {name: value.detach() for name, value in (logs | terms).items()}
+
+    def geometry(self, decoded: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        metres = self.skeleton.metres
+        contacts = truth[:, :-1, self.skeleton.slices["contacts"]]
+        decoded = features_to_joints(decoded, self.skeleton) * metres
+        truth = features_to_joints(truth, self.skeleton) * metres
+        steps = decoded[:, 1:] - decoded[:, :-1]
+        true_steps = truth[:, 1:] - truth[:, :-1]
+        feet = list(self.skeleton.left_foot + self.skeleton.right_foot)
+        bones = (decoded - decoded[:, :, [0, *self.skeleton.parents[1:]]]).norm(dim=-1)
+        reference = metres * torch.tensor(self.skeleton.bone_lengths, device=bones.device)
+        relative = (decoded - decoded[:, :, :1]) - (truth - truth[:, :, :1])
+        slip = (steps - true_steps)[:, :, feet].norm(dim=-1) * contacts
+        return {
+            "joints": masked_mean(relative.norm(dim=-1), mask),
+            "velocities": masked_mean((steps - true_steps).norm(dim=-1), mask[:, 1:]),
+            "feet": masked_mean(slip, mask[:, 1:]),
+            "bones": masked_mean((bones - reference).abs(), mask),
+        }
+
+
+@torch.no_grad()
+def reconstruction_errors(
+    model: MotionVQVAEModel, extractor: MotionFeatureExtractor, motions: list[torch.Tensor]
+) -> dict[str, float]:
+    """Mean error of root-relative joints in mm, as they are and with the facing aligned; share of codes in use.
+
+    Args:
+        motions (`list[torch.FloatTensor]` of shape `(num_frames, feature_size)`): whole clips, normalised.
+    """
+    model.eval()
+    skeleton = get_skeleton(model.config.skeleton)
+    errors, local_errors, used = [], [], set()
+    for first in range(0, len(motions), 32):
+        values, mask = pad_motions(motions[first : first + 32], model.config.downsampling_factor)
+        codes, token_mask = model.encode(values.to(model.device), mask.to(model.device))
+        decoded = extractor.denormalise(model.decode(codes, token_mask).float().cpu())
+        truth = extractor.denormalise(values)
+        frames = token_mask.cpu().repeat_interleave(model.config.downsampling_factor, 1)
+        relative = [features_to_joints(clip, skeleton) for clip in (decoded, truth)]
+        relative = [joints - joints[:, :, :1] for joints in relative]
+        errors.append((relative[0] - relative[1]).norm(dim=-1)[frames].mean(-1))
+        positions = [clip[..., skeleton.slices["positions"]].unflatten(-1, (-1, 3)) for clip in (decoded, truth)]
+        heights = [clip[..., None, skeleton.slices["root_height"]] for clip in (decoded, truth)]
+        up = torch.tensor([0.0, 1.0, 0.0])
+        relative = [position - height * up for position, height in zip(positions, heights)]
+        # The root itself has no error; it counts among the joints, as usual.
+        local_errors.append((relative[0] - relative[1]).norm(dim=-1)[frames].sum(-1) / skeleton.num_joints)
+        used |= set(codes[token_mask].tolist())
+    scale = 1000 * skeleton.metres
+    return {
+        "joint_error_mm": scale * torch.cat(errors).mean().item(),
+        "joint_error_facing_aligned_mm": scale * torch.cat(local_errors).mean().item(),
+        "codes_used": len(used) / model.config.codebook_size,
+    }
+
+
+def main() -> None:
+    recipe, arguments = parse_arguments(__doc__)
+    data = recipe["data"]
+    clips = Clips(arguments.data, "train", data)
+    extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])
+    validation = normalised(Clips(arguments.data, "val", data), extractor)
+    torch.manual_seed(recipe["seed"])
+    model = MotionVQVAEModel(
+        MotionVQVAEConfig(skeleton=data["skeleton"], feature_size=extractor.feature_size, **recipe["model"])
+    )
+
+    def save(objective: TokenizerObjective, folder: Path) -> None:
+        objective.model.save_pretrained(folder)
+        extractor.save_pretrained(folder)
+
+    train(
+        TokenizerObjective(model, extractor, recipe["geometry_weights"]),
+        WindowSource(clips, extractor, data),
+        recipe,
+        arguments.output,
+        evaluate=lambda objective: reconstruction_errors(objective.model, extractor, validation),
+        save=save,
+    )
+
+
+if __name__ == "__main__":
+    main()
