@@ -14,7 +14,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["lamp_hf", "lamp_hf.*"]),
-    package_data={"lamp_hf": ["checkpoints/*/*"]},
+    package_data={"lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html"]},
     install_requires=[
         "torch>=2.8",
         "transformers>=5.23,<6",
@@ -25,11 +25,15 @@ setup(
         "numpy>=1.26",
         "scipy>=1.12",
         "av>=14",
+        "pillow>=10.1",
+        "pygltflib>=1.16",
+        "pyyaml>=6",
+        "tqdm>=4.66",
         "typer>=0.15",
     ],
     extras_require={
-        "train": ["pyyaml", "tensorboard", "tqdm"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "pyyaml", "tensorboard", "tqdm"],
+        "train": ["tensorboard"],
+        "test": ["bvhio", "pytest", "pytest-xdist", "hypothesis", "ruff", "tensorboard"],
     },
     entry_points={"console_scripts": ["lamp-hf = lamp_hf.cli:main"]},
 )

@@ -1,15 +1,22 @@
 """Speed and memory of the bundled model on this machine."""
 
+import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import lamp_hf
+
+from .data.preparation import prepare
+from .models.motion_representation import HUMANML3D
+from .motion.rotations import rest_directions
 
 
 def measure() -> dict[str, float]:
@@ -20,6 +27,7 @@ def measure() -> dict[str, float]:
     text = "a person walks forward and waves with the left hand"
     joints = pipe(text, duration=6.0, seed=0)["joints"]
     batch = torch.from_numpy(np.stack([joints] * 64))
+    motion = lamp_hf.Motion(joints)
     frames = batch.shape[0] * batch.shape[1]
     results = {
         "generate_6_seconds_s": _median(lambda: pipe(text, duration=6.0, seed=0), 9),
@@ -27,13 +35,45 @@ def measure() -> dict[str, float]:
         "joints_to_features_frames_per_s": frames / _median(lambda: lamp_hf.joints_to_features(batch), 5),
         "features_to_joints_frames_per_s": frames
         / _median(lambda: lamp_hf.features_to_joints(torch.zeros(64, batch.shape[1], 263)), 5),
-        "render_224_frames_per_s": len(joints) / _median(lambda: lamp_hf.Motion(joints).render(224), 1),
+        "render_224_frames_per_s": len(joints) / _median(lambda: motion.render(224), 1),
+        **{f"save_10_seconds_{suffix}_s": seconds for suffix, seconds in _save_seconds().items()},
+        "prepare_clips_per_s": _prepare_speed(),
         "import_torch_s": _import_seconds("torch"),
         "import_torch_and_lamp_hf_s": _import_seconds("torch, lamp_hf"),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": torch.get_num_threads(),
     }
     return {name: float(f"{value:.4g}") for name, value in results.items()}
+
+
+def _save_seconds() -> dict[str, float]:
+    """Of a motion of ten seconds; pictures have 256 pixels."""
+    rng = np.random.default_rng(0)
+    swing = np.cumsum(rng.normal(0, 0.005, (200, HUMANML3D.num_joints, 3)), 0)
+    motion = lamp_hf.Motion(_rest_body() + swing, text="a person sways")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {suffix: Path(folder) / f"clip.{suffix}" for suffix in ("bvh", "glb", "html", "npz", "mp4", "gif")}
+        return {suffix: _median(lambda path=path: motion.save(path, size=256), 3) for suffix, path in paths.items()}
+
+
+def _prepare_speed(clips: int = 600) -> float:
+    """Clips a second that `prepare` makes of arrays of joints, three seconds each, on all cores."""
+    body = _rest_body() + np.linspace(0, 1, 60)[:, None, None] * [0, 0, 1]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        source.mkdir()
+        for i in range(clips):
+            np.save(source / f"{i}.npy", body.astype(np.float32))
+        (source / "captions.json").write_text(json.dumps({str(i): "a person glides" for i in range(clips)}))
+        return clips / prepare(source, Path(folder) / "data").seconds
+
+
+def _rest_body() -> np.ndarray:
+    body = np.zeros((HUMANML3D.num_joints, 3))
+    offsets = rest_directions(HUMANML3D) * np.array(HUMANML3D.bone_lengths)[:, None]
+    for joint, parent in enumerate(HUMANML3D.parents[1:], start=1):
+        body[joint] = body[parent] + offsets[joint]
+    return body + [0, 0.95, 0]
 
 
 def _median(run: Callable, repeats: int) -> float:

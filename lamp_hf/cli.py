@@ -15,8 +15,10 @@ import lamp_hf
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+KINDS = ".bvh, .glb, .mp4, .gif, .html, .npz or .npy"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 Model = Annotated[str, typer.Option(help="Folder or Hub id of a model; the bundled one if not given.")]
+CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Hold standing feet in place.")]
 
 
 @app.callback()
@@ -27,9 +29,10 @@ def describe() -> None:
 @app.command()
 def generate(
     text: Annotated[str, typer.Argument(help="What the person does, in a sentence.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .bvh, .mp4, .npy or .npz file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=f"A file: {KINDS}.")],
     duration: Annotated[float | None, typer.Option(help="Seconds; chosen by the model if not given.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same motion.")] = 0,
+    clean_feet: CleanFeet = False,
     model: Model = "",
     as_json: Json = False,
 ) -> None:
@@ -39,14 +42,98 @@ def generate(
     """
     from lamp_hf.motion.clip import check_output
 
-    if not check_output(output).parent.is_dir():
-        raise FileNotFoundError(f"cannot write {output}: there is no folder {output.parent}")
+    check_output(output)
     pipe = _pipeline("text-to-motion", model)
     made = pipe(text, duration=duration, seed=seed)
     motion = lamp_hf.Motion(made["joints"], fps=made["fps"], skeleton=pipe.skeleton.name, text=text)
-    motion.save(output)
-    result = {"output": str(output), "seconds": motion.duration, "frames": motion.num_frames, "fps": motion.fps}
-    _report(result, f"{output}: {motion.duration:.1f} seconds, {motion.num_frames} frames", as_json)
+    motion = motion.clean() if clean_feet else motion
+    _report_motion(motion.save(output), motion, as_json)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A .bvh, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
+    output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
+    fps: Annotated[float | None, typer.Option(help="Frames a second; the source's if not given.")] = None,
+    rig: Annotated[Path | None, typer.Option(help="Bone map in YAML, for a BVH whose bones are not known.")] = None,
+    unit: Annotated[float | None, typer.Option(help="Metres in one unit of a BVH; found out if not given.")] = None,
+    up: Annotated[str | None, typer.Option(help="Axis of a BVH that is up: x, y or z.")] = None,
+    text: Annotated[str | None, typer.Option(help="A caption to go with it.")] = None,
+    clean_feet: CleanFeet = False,
+    smooth: Annotated[float, typer.Option(help="Smooth over so many seconds.", min=0, max=2)] = 0.0,
+    size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = 480,
+    camera: Annotated[str, typer.Option(help="Of pictures: follow, fixed or orbit.")] = "follow",
+    as_json: Json = False,
+) -> None:
+    """Turn a motion file into another kind.
+
+    Example: lamp-hf convert walk.bvh walk.glb
+    """
+    from lamp_hf.motion.clip import check_output
+
+    check_output(output)
+    motion = lamp_hf.Motion.load(source, rig, unit, up)
+    motion = motion if fps is None else motion.resample(fps)
+    motion.text = text or motion.text
+    motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
+    _report_motion(motion.save(output, size, camera), motion, as_json)
+
+
+@app.command()
+def view(
+    sources: Annotated[list[Path], typer.Argument(help="Motion files, shown side by side.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the page here, open nothing.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Play motions in the browser, on one page that needs no network.
+
+    Example: lamp-hf view walk.bvh wave.npz
+    """
+    import tempfile
+    import webbrowser
+
+    from lamp_hf.motion.clip import page
+    from lamp_hf.motion.files import write_atomically
+
+    motions = [lamp_hf.Motion.load(source) for source in sources]
+    for motion, source in zip(motions, sources):
+        motion.text = motion.text or source.name
+    place = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
+    write_atomically(place, lambda path: path.write_text(page(motions), encoding="utf-8"))
+    if output is None:
+        webbrowser.open(place.as_uri())
+    _report({"output": str(place), "motions": len(motions)}, str(place), as_json)
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of motion files, and of captions.csv, .json or .txt files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder, in HumanML3D's layout.")],
+    captions: Annotated[Path | None, typer.Option(help="csv (name, caption) or json file of captions.")] = None,
+    mirror: Annotated[bool, typer.Option(help="Add each clip's mirror image.")] = False,
+    parquet: Annotated[bool, typer.Option(help="Write motions.parquet as well.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.", min=1)] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a data set in HumanML3D's layout from motion files and captions.
+
+    Example: lamp-hf prepare recordings/ -o dataset/ --mirror
+    """
+    from lamp_hf.data.preparation import prepare as run
+
+    done = run(source, output, captions, mirror, parquet, workers)
+    speed = (done.clips - done.kept) / max(done.seconds, 1e-9)
+    result = {
+        "output": str(output),
+        "clips": done.clips,
+        "broken": done.broken,
+        "seconds": round(done.seconds, 2),
+        "clips_per_second": round(speed, 1),
+    }
+    lines = [f"{output}: {done.clips} clips, {speed:.0f} a second"]
+    lines += [f"left out: {name}: {reason}" for name, reason in list(done.broken.items())[:10]]
+    lines += [f"{len(done.broken) - 10} more are in broken.csv"] * (len(done.broken) > 10)
+    _report(result, "\n".join(lines), as_json)
 
 
 @app.command()
@@ -98,6 +185,11 @@ def _pipeline(task: str, model: str):
     from transformers import pipeline
 
     return pipeline(task, model=model or lamp_hf.bundled(task))
+
+
+def _report_motion(output: Path, motion: lamp_hf.Motion, as_json: bool) -> None:
+    result = {"output": str(output), "seconds": motion.duration, "frames": motion.num_frames, "fps": motion.fps}
+    _report(result, f"{output}: {motion.duration:.1f} seconds, {motion.num_frames} frames", as_json)
 
 
 def _report(result: dict, text: str, as_json: bool) -> None:

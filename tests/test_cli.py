@@ -4,6 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import make_motion
+
+import lamp_hf
 
 
 def run(*arguments: str):
@@ -52,6 +55,11 @@ def test_the_bundled_model_waves_the_hand_it_is_asked_to():
         ("info", "missing.bvh"),
         ("info", "broken.npy"),
         ("info", "."),
+        ("convert", "broken.npy", "out.bvh"),
+        ("convert", "missing.bvh", "out.glb"),
+        ("convert", "broken.npy", "out.fbx"),
+        ("view", "broken.npy", "-o", "out.html"),
+        ("prepare", ".", "-o", "missing/../missing.npy/x", "--captions", "none.csv"),
     ],
     ids=lambda arguments: " ".join(arguments)[:40],
 )
@@ -62,6 +70,30 @@ def test_what_a_hurried_user_does_wrong_ends_in_one_line(tmp_path, arguments, mo
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("lamp-hf: ") and done.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.npy"]
+
+
+def test_a_motion_goes_from_kind_to_kind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lamp_hf.Motion(make_motion()).save("walk.npy")
+    for output in ("walk.bvh", "walk.glb", "walk.gif"):
+        done = run("convert", "walk.npy", output, "--clean-feet", "--size", 64, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["frames"] == 60
+    assert run("convert", "walk.bvh", "fast.npz", "--fps", 60, "--text", "a walk").returncode == 0
+    told = json.loads(run("info", "fast.npz", "--json").stdout)
+    assert told["fps"] == 60 and told["text"] == "a walk"
+    assert run("view", "walk.bvh", "fast.npz", "-o", "page.html").returncode == 0
+    assert (tmp_path / "page.html").read_text().count('"frames"') == 2
+
+
+def test_a_data_set_is_prepared_from_the_command_line(tmp_path):
+    for i in range(3):
+        lamp_hf.Motion(make_motion(seed=i)).save(tmp_path / f"{i}.bvh")
+    (tmp_path / "captions.csv").write_text("name,caption\n0,a man walks\n1.bvh,a man walks\n")
+    done = run("prepare", tmp_path, "-o", tmp_path / "data", "--mirror", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["clips"] == 4 and told["broken"] == {"2.bvh": "it has no caption"}
 
 
 def test_importing_the_package_does_not_import_transformers():

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +20,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from training.loop import StepDataset
+from training.paraphrase import Paraphraser
 
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +100,7 @@ def run(tmp_path, *arguments, **kwargs) -> str:
         list(arguments), cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, **kwargs
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stderr
+    return done.stdout + done.stderr
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -108,6 +112,12 @@ def assert_same(first: Path, second: Path, tolerance: float = 0.0) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=tolerance, rtol=tolerance, msg=name)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe):
@@ -125,6 +135,32 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe):
     assert lamp_hf.LampModel.from_pretrained(folders["lamp"] / "model").config.hidden_size == 16
     pipe = pipeline("text-to-motion", model=str(folders["text_to_motion"] / "model"))
     assert pipe("a person walks forward", duration=2.0)["joints"].shape == (40, 22, 3)
+
+
+def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder, capsys):
+    """With a BERT-base that nobody trained, two clips a batch; prints what a step takes."""
+    bert = tmp_path / "bert"
+    words = sorted({word for caption in CAPTIONS for word in caption.split()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    vocabulary += [f"[unused{i}]" for i in range(30522 - len(vocabulary))]
+    BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(bert)
+    BertModel(BertConfig()).save_pretrained(bert)
+    quick = ["optimization.batch_size=2", "optimization.num_workers=0", "evaluation_steps=100"]
+    earlier = []
+    for stage in SMALL:
+        recipe, output = ROOT / f"training/recipes/base/{stage}.yaml", tmp_path / stage
+        changes = [f"text_encoder={bert}"] * (stage == "lamp") + quick
+        for steps in (1, 2):
+            log = run(
+                tmp_path,
+                *command(stage, "--recipe", recipe, "--data", humanml3d_folder, "--output", output, *earlier),
+                *("--set", f"optimization.max_steps={steps}", *changes),
+            )
+            with capsys.disabled():
+                print(f"\n{stage}, step {steps}:", next(line for line in log.splitlines() if "a step" in line))
+        assert (output / "checkpoints" / "step_00000002").is_dir() and (output / "model").is_dir()
+        shutil.rmtree(output / "checkpoints")  # gigabytes
+        earlier += [f"--{stage}", output / "model"]
 
 
 def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, recipe):
@@ -148,7 +184,8 @@ def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, r
 def test_two_processes_train_like_one_with_the_same_batch(tmp_path, humanml3d_folder, recipe):
     arguments = ("--recipe", recipe("tokenizer", batch_size=8), "--data", humanml3d_folder)
     run(tmp_path, *command("tokenizer", *arguments, "--output", tmp_path / "one"))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
     run(tmp_path, *launch, "-m", "training.train_tokenizer", *map(str, arguments), "--output", str(tmp_path / "two"))
     assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
 
@@ -180,3 +217,33 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, humanml3d_folder, rec
         cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode != 0 and "does not divide" in done.stderr
+
+
+def test_paraphrases_keep_sides_and_leave_the_words_kept_for_testing_alone():
+    paraphrase = Paraphraser(ROOT / "training/synonyms.yaml", probability=1.0)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        words = paraphrase("someone turns to the left and waves with the right hand", rng).split()
+        assert "left" in " ".join(words) and "right" in words
+    assert Paraphraser(ROOT / "training/synonyms.yaml", probability=0.0)("a man walks", rng) == "a man walks"
+
+    def words_of(texts):
+        return {word for text in texts for word in re.findall(r"[a-z]+", str(text).lower())}
+
+    kept = yaml.safe_load((ROOT / "training/paraphrases.yaml").read_text())
+    kept = words_of(text for split in kept.values() for texts in split.values() for text in texts)
+    new = words_of(text for texts in paraphrase.synonyms.values() for text in texts)
+    # Captions of the bundled model's data have these, and the phrases that are replaced.
+    captions = words_of(paraphrase.synonyms) | {
+        "along",
+        "at",
+        "down",
+        "fists",
+        "foot",
+        "front",
+        "high",
+        "off",
+        "on",
+        "toward",
+    }
+    assert not kept & new - captions

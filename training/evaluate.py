@@ -7,6 +7,9 @@ python -m training.evaluate text-to-motion --data mocap.parquet --model lamp_hf/
 
 import argparse
 import json
+import re
+from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +64,8 @@ def evaluate_text_to_motion(arguments: argparse.Namespace) -> dict:
     ]
     numbers["physics"] = physics_numbers(made, real)
     if arguments.evaluator:
-        numbers["evaluator"] = evaluator_numbers(arguments.evaluator, made, real, clips)
+        told = told_styles(captions, Clips(arguments.data, "train", DATA))
+        numbers["evaluator"] = evaluator_numbers(arguments.evaluator, made, real, clips, told)
     return numbers
 
 
@@ -104,7 +108,31 @@ def physics_numbers(made: list[np.ndarray], real: list[np.ndarray]) -> dict:
     }
 
 
-def evaluator_numbers(folder: Path, made: list[np.ndarray], real: list[np.ndarray], clips: Clips) -> dict:
+def told_styles(captions: list[str], training: Clips) -> list[str]:
+    """The style that a caption's words tell: the one that nearly all training captions with a word, or two, have.
+
+    Captions need not name the style; those that tell none are taken for the commonest.
+    """
+
+    def marks(caption: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"[a-z']+", caption.lower())
+        return {(word,) for word in words} | set(pairwise(words))
+
+    seen: dict[tuple, Counter] = defaultdict(Counter)
+    for texts, style in zip(training.captions, training.styles):
+        for text in texts:
+            for mark in marks(text):
+                seen[mark][style] += 1
+    commonest = Counter(training.styles).most_common(1)[0][0]
+    told = []
+    for caption in captions:
+        votes = [(*seen[mark].most_common(1)[0], seen[mark].total()) for mark in marks(caption) if mark in seen]
+        sure = [(count, style) for style, count, total in votes if count >= max(5, 0.9 * total)]
+        told.append(max(sure)[1] if sure else commonest)
+    return told
+
+
+def evaluator_numbers(folder: Path, made: list[np.ndarray], real: list[np.ndarray], clips: Clips, told) -> dict:
     model = MotionEvaluatorModel.from_pretrained(folder)
     extractor = MotionFeatureExtractor.from_pretrained(folder)
     features = [
@@ -114,12 +142,17 @@ def evaluator_numbers(folder: Path, made: list[np.ndarray], real: list[np.ndarra
     (action, style, embedding), (real_action, real_style, real_embedding) = (
         judge(model, motions) for motions in features
     )
+    telling = np.array([words == style for words, style in zip(told, clips.styles)])
     distances = halves_distance(real_embedding, embedding), halves_distance(real_embedding, real_embedding)
     return {
         "action": accuracy(action, clips.actions),
         "action_of_real": accuracy(real_action, clips.actions),
         "style": accuracy(style, clips.styles),
         "style_of_real": accuracy(real_style, clips.styles),
+        "captions_that_tell_their_style": 100 * float(np.mean(telling)),
+        "style_where_told": accuracy(
+            np.array(style)[telling], [style for style, tells in zip(clips.styles, telling) if tells]
+        ),
         "frechet_distance": distances[0],
         "frechet_distance_of_real_halves": distances[1],
         "frechet_ratio": distances[0] / distances[1],

@@ -8,7 +8,9 @@ process.
 import argparse
 import json
 import os
+import resource
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -129,6 +131,7 @@ def train(
     loader = _loader(source, settings, seed, step, accelerator)
     progress = tqdm(total=settings["max_steps"], initial=step, disable=not accelerator.is_main_process, mininterval=5)
     model.train()
+    started, first_step = time.perf_counter(), step
     for micro_batch, batch in enumerate(loader):
         with accelerator.accumulate(model):
             loss, logs = model(**_to_device(batch, accelerator.device))
@@ -154,8 +157,17 @@ def train(
             _save_checkpoint(accelerator, output, step)
     if accelerator.is_main_process:
         save_atomically(lambda folder: save(averaged.module, folder), output / "model")
+        seconds = (time.perf_counter() - started) / max(step - first_step, 1)
+        tqdm.write(f"{seconds:.2f} s a step, all told; peak memory {_peak_memory(accelerator.device):.1f} GB")
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Gigabytes that this process held at most, on its GPU if it has one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def parameter_groups(objective: nn.Module, settings: dict) -> list[dict]:

@@ -19,18 +19,19 @@ from lamp_hf.models.processing_lamp import LampProcessor
 
 from .data import Clips, normalised, pad_motions, tokenise
 from .loop import parse_arguments, train
+from .paraphrase import load_paraphraser
 from .text_encoder import load_text_encoder
 
 
 class PairSource:
-    """A clip, one of its captions, and its codes."""
+    """A clip, one of its captions, in other words if there is a paraphraser, and its codes."""
 
-    def __init__(self, clips: Clips, extractor, motion_tokenizer, text_tokenizer, data: dict):
+    def __init__(self, clips: Clips, extractor, motion_tokenizer, text_tokenizer, data: dict, paraphrase=None):
         self.motions = normalised(clips, extractor)
         self.codes = tokenise(self.motions, motion_tokenizer, data["max_frames"])
         self.max_frames, self.max_text_length = data["max_frames"], data["max_text_length"]
         self.captions = clips.captions
-        self.text_tokenizer = text_tokenizer
+        self.text_tokenizer, self.paraphrase = text_tokenizer, paraphrase
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         # Too short for a single token: nothing to learn from.
@@ -44,15 +45,16 @@ class PairSource:
         caption = self.captions[index][rng.integers(len(self.captions[index]))]
         codes = self.codes[index][start]
         motion = self.motions[index][start : start + self.max_frames]
-        return {"index": index, "caption": caption, "codes": codes, "motion": motion}
+        words = caption if self.paraphrase is None else self.paraphrase(caption, rng)
+        return {"index": index, "caption": caption, "words": words, "codes": codes, "motion": motion}
 
     def collate(self, items: list[dict]) -> dict:
         motion, mask = pad_motions([item["motion"] for item in items])
         codes = nn.utils.rnn.pad_sequence([item["codes"] for item in items], batch_first=True)
         codes = nn.functional.pad(codes, (0, motion.shape[1] // 4 - codes.shape[1]))
-        captions = [item["caption"] for item in items]
+        words = [item["words"] for item in items]
         text = self.text_tokenizer(
-            captions, padding=True, truncation=True, max_length=self.max_text_length, return_tensors="pt"
+            words, padding=True, truncation=True, max_length=self.max_text_length, return_tensors="pt"
         )
         return {
             "input_ids": text["input_ids"],
@@ -61,7 +63,7 @@ class PairSource:
             "motion_attention_mask": mask,
             "motion_codes": codes,
             "clip_ids": torch.tensor([item["index"] for item in items]),
-            "caption_ids": torch.tensor([self._caption_ids[caption] for caption in captions]),
+            "caption_ids": torch.tensor([self._caption_ids[item["caption"]] for item in items]),
         }
 
 
@@ -84,7 +86,8 @@ def validate(model: LampForPreTraining, source: PairSource) -> dict[str, float]:
     text, motion, losses = [], [], []
     for first in range(0, len(order), 64):
         items = [source.item(index, rng) for index in order[first : first + 64]]
-        items = [item | {"caption": source.captions[item["index"]][0]} for item in items]
+        first_captions = [source.captions[item["index"]][0] for item in items]
+        items = [item | {"caption": text, "words": text} for item, text in zip(items, first_captions)]
         batch = {name: value.to(model.device) for name, value in source.collate(items).items()}
         output = model(**batch)
         text.append(output.text_embeds)
@@ -134,10 +137,13 @@ def main() -> None:
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)
     clips = Clips(arguments.data, "train", data)
     captions = [caption for captions in clips.captions for caption in captions]
+    paraphrase = load_paraphraser(data)
+    if paraphrase:
+        captions += [text for texts in paraphrase.synonyms.values() for text in texts]
     if data["vocabulary_captions"]:
         captions += load_captions(data["vocabulary_captions"])
     model, text_tokenizer = build(recipe, captions, motion_tokenizer)
-    source = PairSource(clips, extractor, motion_tokenizer, text_tokenizer, data)
+    source = PairSource(clips, extractor, motion_tokenizer, text_tokenizer, data, paraphrase)
     validation = PairSource(Clips(arguments.data, "val", data), extractor, motion_tokenizer, text_tokenizer, data)
 
     def save(objective: LampObjective, folder: Path) -> None:

@@ -19,17 +19,20 @@ from lamp_hf.models.scheduling_masked_motion import MaskedMotionScheduler
 
 from .data import Clips, normalised, tokenise
 from .loop import parse_arguments, train
+from .paraphrase import load_paraphraser
 from .text_encoder import load_text_encoder
 
 
 class CodeSource:
     """A clip's codes, masked at random, and the condition of one of its captions.
 
-    The conditions of all captions are computed once, since LaMP is frozen; with a text projection that is trained, the
-    captions' tokens take their place.
+    The conditions of all captions, and of each in other words if there is a paraphraser, are computed once, since LaMP
+    is frozen; with a text projection that is trained, the captions' tokens take their place.
     """
 
-    def __init__(self, clips: Clips, model: LampForTextToMotion, processor: LampProcessor, data: dict):
+    def __init__(
+        self, clips: Clips, model: LampForTextToMotion, processor: LampProcessor, data: dict, paraphrase=None
+    ):
         self.model, self.processor = model, processor
         motions = normalised(clips, processor.feature_extractor)
         self.codes = tokenise(motions, model.vqvae, data["max_frames"])
@@ -37,6 +40,10 @@ class CodeSource:
         texts = sorted({caption for captions in clips.captions for caption in captions})
         index = {text: i for i, text in enumerate(texts)}
         self.captions = [[index[caption] for caption in captions] for captions in clips.captions]
+        if paraphrase:
+            rng = np.random.default_rng(0)
+            self.captions = [rows + [row + len(texts) for row in rows] for rows in self.captions]
+            texts = texts + [paraphrase(text, rng) for text in texts]
         self.texts = texts
         self.conditions = None if model.config.new_text_projection else encode_texts(model, processor, texts)
         self.lengths = clips.lengths
@@ -133,7 +140,7 @@ def main() -> None:
     recipe, arguments = parse_arguments(__doc__, "tokenizer", "lamp")
     data = recipe["data"]
     model, processor = build(recipe, arguments.tokenizer, arguments.lamp)
-    source = CodeSource(Clips(arguments.data, "train", data), model, processor, data)
+    source = CodeSource(Clips(arguments.data, "train", data), model, processor, data, load_paraphraser(data))
     validation = CodeSource(Clips(arguments.data, "val", data), model, processor, data)
 
     def save(objective: TextToMotionObjective, folder: Path) -> None:

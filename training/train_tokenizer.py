@@ -43,10 +43,11 @@ class WindowSource:
 
 
 class TokenizerObjective(nn.Module):
-    """The model's own loss (LaMP section 3) and, beyond the paper, four errors of the decoded body in metres.
+    """The model's own loss (LaMP section 3) and, beyond the paper, five errors of the decoded body in metres.
 
     The features state a pose in several ways that need not agree; the geometric terms ask of the decoded joints what
-    people see: where joints are, how they move, bones that keep their length, feet that stay where they touch.
+    people see: where joints are, how they move, bones that keep their length, feet that stay where they touch, hands
+    that wave as wide as they did.
     """
 
     def __init__(self, model: MotionVQVAEModel, extractor: MotionFeatureExtractor, weights: dict[str, float]):
@@ -71,6 +72,7 @@ class TokenizerObjective(nn.Module):
         steps = decoded[:, 1:] - decoded[:, :-1]
         true_steps = truth[:, 1:] - truth[:, :-1]
         feet = list(self.skeleton.left_foot + self.skeleton.right_foot)
+        wrists = [self.skeleton.joint_names.index(name) for name in ("left_wrist", "right_wrist")]
         bones = (decoded - decoded[:, :, [0, *self.skeleton.parents[1:]]]).norm(dim=-1)
         reference = metres * torch.tensor(self.skeleton.bone_lengths, device=bones.device)
         relative = (decoded - decoded[:, :, :1]) - (truth - truth[:, :, :1])
@@ -79,6 +81,7 @@ class TokenizerObjective(nn.Module):
             "joints": masked_mean(relative.norm(dim=-1), mask),
             "velocities": masked_mean((steps - true_steps).norm(dim=-1), mask[:, 1:]),
             "feet": masked_mean(slip, mask[:, 1:]),
+            "hands": masked_mean((steps - true_steps)[:, :, wrists].norm(dim=-1), mask[:, 1:]),
             "bones": masked_mean((bones - reference).abs(), mask),
         }
 

@@ -1,19 +1,19 @@
-"""How physical a motion looks: feet that slide, joints that jump, bones that stretch."""
+"""How physical a motion looks: feet that slide, float or sink, joints that jump, bones that stretch.
+
+All take joints `(num_frames, num_joints, 3)` in metres, Y up. The floor is at the clip's lowest foot, unless given.
+"""
 
 import numpy as np
 
 from ..models.motion_representation import HUMANML3D, Skeleton
 
 
-CONTACT_HEIGHT = 0.05  # metres over the clip's lowest foot, up to which a toe counts as on the ground
+CONTACT_HEIGHT = 0.05  # metres over the floor, up to which a toe counts as on the ground
+FLOAT_HEIGHT = 0.1  # metres over the floor, from which on both feet count as off the ground
 
 
 def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: Skeleton = HUMANML3D) -> float:
-    """Mean horizontal speed, metres a second, of the toes while they are on the ground; 0 for a clip that never lands.
-
-    Args:
-        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
-    """
+    """Mean horizontal speed, metres a second, of the toes while they are on the ground; 0 if they never are."""
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
     grounded = toes[:-1, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
     grounded &= toes[1:, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
@@ -21,10 +21,23 @@ def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: Skeleton = HUM
     return float(speed[grounded].mean()) if grounded.any() else 0.0
 
 
-def largest_step(joints: np.ndarray) -> float:
-    """Longest way, metres, that any joint moves relative to the root from one frame to the next."""
-    relative = joints - joints[:, :1]
-    return float(np.linalg.norm(np.diff(relative, axis=0), axis=-1).max())
+def floating(joints: np.ndarray, floor: float | None = None, skeleton: Skeleton = HUMANML3D) -> float:
+    """Share of frames, 0 to 1, in which both feet are more than 10 cm over the floor: jumps, running, or an error."""
+    feet = joints[:, list(skeleton.left_foot + skeleton.right_foot), 1]
+    floor = feet.min() if floor is None else floor
+    return float((feet.min(1) - floor > FLOAT_HEIGHT).mean())
+
+
+def penetration(joints: np.ndarray, floor: float = 0.0) -> float:
+    """Mean depth in metres of the lowest joint under the floor, over all frames; 0 where nothing is under it."""
+    return float(np.maximum(floor - joints[..., 1].min(1), 0).mean())
+
+
+def jitter(joints: np.ndarray, fps: float = 20.0) -> float:
+    """Mean jerk of all joints, metres a second cubed: the third difference of positions."""
+    if len(joints) < 4:
+        return 0.0
+    return float(np.linalg.norm(np.diff(joints, 3, axis=0), axis=-1).mean() * fps**3)
 
 
 def largest_acceleration(joints: np.ndarray, fps: float = 20.0) -> float:

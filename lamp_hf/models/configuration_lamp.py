@@ -19,6 +19,8 @@ class LampConfig(PreTrainedConfig):
         num_query_tokens (`int`): one for each motion token of the longest clip (49 for 196 frames).
         cross_attention_frequency (`int`): every such layer, the first included, attends to motion (or text).
         cross_attention_width (`int`): width of the projected motion latents and text states.
+        position_motion (`bool`): motion latents carry learned positions. Without, as released, cross-attention sees a
+            bag of latents: each knows its second or so, not what came first.
         projection_dim (`int`): size of the shared space.
         text_pooling (`str`): `"cls"` as in the paper, or `"mean"`, which sentence encoders were trained for.
         grounding_text (`str`): what text the queries attend to: `"hidden_states"` of the text transformer, or its
@@ -48,6 +50,7 @@ class LampConfig(PreTrainedConfig):
     num_query_tokens: int = 49
     cross_attention_frequency: int = 2
     cross_attention_width: int = 1408
+    position_motion: bool = True
     projection_dim: int = 512
     text_pooling: str = "cls"
     grounding_text: str = "hidden_states"

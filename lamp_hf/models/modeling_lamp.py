@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
 from .modeling_lamp_qformer import KeyValues, LampQFormer
-from .modeling_motion_vqvae import MotionEncoder, full_mask
+from .modeling_motion_vqvae import MotionEncoder, full_mask, masked_mean
 from .strict_loading import StrictLoadingMixin
 
 
@@ -75,6 +75,9 @@ class LampModel(LampPreTrainedModel):
         super().__init__(config)
         self.motion_encoder = MotionEncoder(config.motion_config)
         self.motion_projection = nn.Linear(config.motion_config.codebook_dim, config.cross_attention_width, bias=False)
+        self.motion_positions = None
+        if config.position_motion:
+            self.motion_positions = nn.Embedding(config.num_query_tokens, config.cross_attention_width)
         self.text_projection = nn.Linear(config.hidden_size, config.cross_attention_width, bias=False)
         self.qformer = LampQFormer(config)
         self.motion_head = nn.Linear(config.hidden_size, config.projection_dim)
@@ -132,7 +135,12 @@ class LampModel(LampPreTrainedModel):
         """Projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
         with torch.no_grad():
             latents, mask = self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
-        return self.motion_projection(latents), mask
+        projected = self.motion_projection(latents)
+        if self.motion_positions is not None:
+            if projected.shape[1] > len(self.motion_positions.weight):
+                raise ValueError(f"{projected.shape[1]} motion tokens; LaMP reads {len(self.motion_positions.weight)}")
+            projected = projected + self.motion_positions.weight[: projected.shape[1]]
+        return projected, mask
 
     def attend(self, context: torch.Tensor, context_mask: torch.Tensor) -> tuple[torch.Tensor, KeyValues]:
         """Queries after they attended to `context`, `(batch_size, num_query_tokens, hidden_size)`, and their keys."""
@@ -346,7 +354,7 @@ class LampForPreTraining(LampPreTrainedModel):
         hidden, _ = qformer(queries, text, mask, context=motion[motions], context_mask=motion_mask[motions])
         logits = self.matching_head(hidden[:, : queries.shape[1]]).mean(1).float()
         loss = nn.functional.cross_entropy(logits, labels, reduction="none")
-        return (loss * usable).sum() / usable.sum()
+        return masked_mean(loss, usable)
 
     def _text_generation_loss(self, input_ids, text_mask, query_keys) -> torch.Tensor:
         """Next-word prediction; text sees the motion through the keys and values of the queries alone."""
@@ -358,19 +366,17 @@ class LampForPreTraining(LampPreTrainedModel):
         qformer = self.lamp.qformer
         hidden, _ = qformer(text=qformer.embed_text(decoder_ids), mask=mask, past=query_keys)
         logits = self.word_head(self.word_transform(hidden[:, :-1])).float()
-        labels = input_ids[:, 1:].masked_fill(~text_mask[:, 1:], -100)
-        return nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), label_smoothing=self.config.label_smoothing
-        )
+        return self._generation_loss(logits, input_ids[:, 1:], text_mask[:, 1:])
 
     def _motion_generation_loss(self, input_ids, text_mask, text, motion_codes, motion_mask) -> torch.Tensor:
         """Query i, having read the text, predicts motion token i; all at once."""
         hidden = self.lamp._attend_to_text(input_ids, text_mask, text)[:, : motion_codes.shape[1]]
-        labels = motion_codes.masked_fill(~motion_mask, -100)
-        logits = self.motion_token_head(hidden).float()
-        return nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), label_smoothing=self.config.label_smoothing
-        )
+        return self._generation_loss(self.motion_token_head(hidden).float(), motion_codes, motion_mask)
+
+    def _generation_loss(self, logits, labels, mask) -> torch.Tensor:
+        smoothing = self.config.label_smoothing
+        loss = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", label_smoothing=smoothing)
+        return masked_mean(loss, mask)
 
 
 def same(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_lamp import LampModel
-from .modeling_motion_vqvae import MotionVQVAEModel, full_mask
+from .modeling_motion_vqvae import MotionVQVAEModel, full_mask, masked_mean
 from .scheduling_masked_motion import MaskedMotionScheduler
 from .strict_loading import StrictLoadingMixin
 
@@ -201,7 +201,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         logits = self.transformer(codes, token_mask, condition).float()
         if labels is None:
             return LampTextToMotionOutput(logits=logits, length_logits=length_logits)
-        token_loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        token_loss = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        token_loss = masked_mean(token_loss, labels != -100)
         length_loss = nn.functional.cross_entropy(length_logits, token_mask.sum(1) - 1)
         return LampTextToMotionOutput(
             loss=token_loss + self.config.length_loss_weight * length_loss,

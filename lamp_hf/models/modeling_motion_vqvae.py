@@ -44,7 +44,17 @@ def full_mask(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean of `(batch_size, length, ...)` values over the positions where the mask is true."""
     weights = mask.to(values.dtype).view(*mask.shape, *[1] * (values.ndim - mask.ndim))
-    return (values * weights).sum() / weights.expand_as(values).sum().clamp(min=1)
+    return (values * weights).sum() / _mean_over_processes(weights.expand_as(values).sum()).clamp(min=1)
+
+
+def _mean_over_processes(count: torch.Tensor) -> torch.Tensor:
+    """What a training process divides its sum by, so that the mean of all their gradients is that of one big batch."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not (distributed and torch.is_grad_enabled()):  # only the first process evaluates
+        return count
+    count = count.detach().clone()
+    torch.distributed.all_reduce(count)
+    return count / torch.distributed.get_world_size()
 
 
 def gather_processes(values: torch.Tensor) -> torch.Tensor:

@@ -1,18 +1,28 @@
 """BVH files: a text format of a joint tree and Euler angles that every animation tool reads."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..models.motion_representation import SKELETONS, Skeleton
-from .rotations import forward_kinematics, local_rotations, solve_rotations
+from ..models.motion_representation import Skeleton
+from .retarget import Animation
+from .rotations import children_of, forward_kinematics, local_rotations, solve_rotations, stretching_bones
 
 
-# Orders whose middle angle stays far from 90 degrees: pitch for the root, which may turn any way, and twist elsewhere.
-_ROOT_ORDER, _JOINT_ORDER = "YXZ", "ZYX"
-_CENTIMETRE_BODY = 10.0  # a bone chain longer than this many units cannot be in metres
+_CHUNK = 20_000  # frames whose rotation matrices are held at once
+_STATEMENT = re.compile(
+    r"""\s*(?: (?P<keyword>HIERARCHY)\b
+    | (?P<brace>[{}])
+    | (?P<end>End\s+Site)\b [^\n{]*
+    | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*?) \s*(?=[{\n])  # names may hold blanks
+    | OFFSET (?P<offset>(?:\s+[-+.\w]+){3})
+    | CHANNELS \s+ (?P<count>\d+) (?P<channels>(?:\s+[XYZ](?:position|rotation))*)
+    )""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 @dataclass
@@ -20,32 +30,45 @@ class _Joint:
     name: str
     parent: int
     offset: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    channels: list[str] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)  # e.g. "Xposition"
 
 
 def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) -> None:
-    """Writes joints `(num_frames, num_joints, 3)` in metres as rotations; one unit of the file is a metre."""
+    """Writes joints `(num_frames, num_joints, 3)` in metres as rotations from a T-pose; the file's unit is a metre.
+
+    The root has position channels, and so has a joint whose bone stretches.
+    """
     rotations, offsets = solve_rotations(joints, skeleton)
+    places = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
     local = local_rotations(rotations, skeleton.parents)
-    orders = [_ROOT_ORDER] + [_JOINT_ORDER] * (skeleton.num_joints - 1)
+    orders = [_rotation_order(name) for name in skeleton.joint_names]
     angles = np.stack(
         [Rotation.from_matrix(local[:, i]).as_euler(order, degrees=True) for i, order in enumerate(orders)], 1
     )
     angles = np.unwrap(angles, axis=0, period=360)  # no jumps by a full turn between frames
     lines, order = ["HIERARCHY"], []
-    _write_joint(lines, order, 0, skeleton, offsets, orders, depth=0)
-    rows = np.concatenate([joints[:, 0], angles[:, order].reshape(len(joints), -1)], 1)
+    _write_joint(lines, order, 0, skeleton, offsets, orders, places, depth=0)
+    columns = [part for joint in order for part in ([places[joint]] if joint in places else []) + [angles[:, joint]]]
+    rows = np.concatenate(columns, 1)
     lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / fps:.8f}"]
-    lines += [" ".join(f"{value:.6f}" for value in row) for row in rows]
+    row_format = " ".join(["%.6f"] * rows.shape[1])
+    lines += [row_format % tuple(row) for row in rows.tolist()]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
-def _write_joint(lines, order, joint: int, skeleton: Skeleton, offsets, orders, depth: int) -> None:
+def _rotation_order(name: str) -> str:
+    """Order of Euler angles whose middle one, which must stay far from 90 degrees, twists the bone (or pitches)."""
+    if name == "pelvis":
+        return "YXZ"
+    return "ZXY" if name.endswith(("collar", "shoulder", "elbow", "wrist")) else "ZYX"
+
+
+def _write_joint(lines, order, joint: int, skeleton: Skeleton, offsets, orders, places, depth: int) -> None:
     """Adds a joint and all below it; `order` collects joints as the file lists them."""
     indent = "  " * depth
-    children = [i for i, parent in enumerate(skeleton.parents) if parent == joint]
+    children = children_of(joint, skeleton.parents)
     channels = [f"{axis}rotation" for axis in orders[joint]]
-    if depth == 0:
+    if joint in places:
         channels = ["Xposition", "Yposition", "Zposition", *channels]
     order.append(joint)
     lines += [
@@ -55,99 +78,101 @@ def _write_joint(lines, order, joint: int, skeleton: Skeleton, offsets, orders, 
         f"{indent}  CHANNELS {len(channels)} {' '.join(channels)}",
     ]
     for child in children:
-        _write_joint(lines, order, child, skeleton, offsets, orders, depth + 1)
+        _write_joint(lines, order, child, skeleton, offsets, orders, places, depth + 1)
     if not children:
-        tip = 0.1 * np.asarray(skeleton.directions[joint])
-        tip = " ".join(f"{value:.6f}" for value in tip)
+        tip = " ".join(f"{value:.6f}" for value in 0.4 * offsets[joint])
         lines += [f"{indent}  End Site", f"{indent}  {{", f"{indent}    OFFSET {tip}", f"{indent}  }}"]
     lines.append(f"{indent}}}")
 
 
-def read_bvh(path: Path) -> tuple[np.ndarray, float, Skeleton]:
-    """Reads joints `(num_frames, num_joints, 3)` in metres, frames per second, and the skeleton they belong to.
+def read_bvh(path: Path) -> Animation:
+    """Reads any hierarchy as it is, in the file's own units and axes; an end site is a joint named "... end".
 
     Raises:
-        ValueError: when the file is not a BVH, is damaged, or has other joints than ours.
+        ValueError: when the file is not a BVH, or is damaged.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
-    head, found, motion = text.partition("MOTION")
-    if "HIERARCHY" not in head or not found:
+    start = re.search(r"^\s*MOTION\s*$", text, re.MULTILINE | re.IGNORECASE)
+    if start is None or not re.search(r"\bHIERARCHY\b", text[: start.start()], re.IGNORECASE):
         raise ValueError(f"{path}: not a BVH file: it lacks HIERARCHY or MOTION")
     try:
-        tree = _parse_hierarchy(head.split())
-        values, fps = _parse_motion(motion, sum(len(joint.channels) for joint in tree))
-        positions = _positions(tree, values)
+        tree = _parse_hierarchy(text[: start.start()])
+        values, fps = _parse_motion(text[start.end() :], sum(len(joint.channels) for joint in tree))
+        positions = np.concatenate([_positions(tree, part) for part in _chunks(values)])
     except (IndexError, ValueError) as error:
         raise ValueError(f"{path}: damaged BVH: {error}") from None
-    names = {joint.name.lower(): i for i, joint in enumerate(tree)}
-    for skeleton in SKELETONS.values():
-        if all(name in names for name in skeleton.joint_names):
-            positions = positions[:, [names[name] for name in skeleton.joint_names]]
-            return positions.astype(np.float32), fps, skeleton
-    missing = [name for name in SKELETONS["humanml3d"].joint_names if name not in names]
-    raise ValueError(f"{path}: its rig is not known here; it has no joint named {', '.join(missing)}")
+    if not np.isfinite(positions).all():
+        raise ValueError(f"{path}: damaged BVH: numbers too large")
+    return Animation([joint.name for joint in tree], [joint.parent for joint in tree], positions, fps)
 
 
-def _parse_hierarchy(tokens: list[str]) -> list[_Joint]:
+def _parse_hierarchy(text: str) -> list[_Joint]:
+    text = re.sub(r"^\s*(#|//).*$", "", text, flags=re.MULTILINE).rstrip() + "\n"
     tree: list[_Joint] = []
-    open_joints: list[int] = []  # from the root to the joint at hand; -1 for an end site
-    position = 1
-    while position < len(tokens):
-        word = tokens[position]
-        if word in ("ROOT", "JOINT"):
-            tree.append(_Joint(tokens[position + 1], open_joints[-1] if open_joints else -1))
-            open_joints.append(len(tree) - 1)
-            position += 3  # its name and the brace
-        elif word == "End":
-            open_joints.append(-1)
-            position += 3  # "Site" and the brace
-        elif word == "OFFSET":
-            if open_joints[-1] >= 0:
-                tree[open_joints[-1]].offset = [float(value) for value in tokens[position + 1 : position + 4]]
-            position += 4
-        elif word == "CHANNELS":
-            count = int(tokens[position + 1])
-            tree[open_joints[-1]].channels = tokens[position + 2 : position + 2 + count]
-            position += 2 + count
-        elif word == "}":
+    open_joints: list[int] = []  # from the root to the joint at hand
+    pending, position = None, 0  # pending: a joint whose brace is yet to open
+    while text[position:].strip():
+        found = _STATEMENT.match(text, position)
+        if found is None or (pending is None and found["brace"] == "{"):
+            raise ValueError(f"unexpected {text[position:].split()[0][:40]!r} in the hierarchy")
+        position = found.end()
+        if found["brace"] == "{":
+            open_joints.append(pending)
+            pending = None
+        elif found["brace"]:
             open_joints.pop()
-            position += 1
-        else:
-            raise ValueError(f"unexpected {word[:40]!r} in the hierarchy")
-    if not tree or open_joints:
+        elif found["name"] is not None or found["end"]:
+            parent = open_joints[-1] if open_joints else -1
+            tree.append(_Joint(found["name"] or f"{tree[parent].name} end", parent))
+            pending = len(tree) - 1
+        elif found["offset"]:
+            tree[open_joints[-1]].offset = [float(value) for value in found["offset"].split()]
+        elif found["count"]:
+            channels = found["channels"].split()
+            if len(channels) != int(found["count"]):
+                raise ValueError(f"{tree[open_joints[-1]].name} has {found['count']} CHANNELS, but names {channels}")
+            tree[open_joints[-1]].channels = channels
+    if not tree or open_joints or pending is not None:
         raise ValueError("the hierarchy is empty or its braces do not match")
+    if any(joint.parent < 0 for joint in tree[1:]):
+        raise ValueError("it holds several skeletons")
     return tree
 
 
 def _parse_motion(text: str, num_channels: int) -> tuple[np.ndarray, float]:
-    words = text.split()
-    if words[0] != "Frames:" or words[2:4] != ["Frame", "Time:"]:
+    header = re.match(r"\s*Frames:\s*(\d+)\s+Frame Time:\s*(\S+)", text, re.IGNORECASE)
+    if header is None:
         raise ValueError("MOTION lacks 'Frames:' or 'Frame Time:'")
-    num_frames, seconds = int(words[1]), float(words[4])
-    if num_frames < 1 or not seconds > 0:
+    num_frames, seconds = int(header[1]), float(header[2])
+    if num_frames < 1 or not 1e-5 < seconds < 100:
         raise ValueError(f"{num_frames} frames of {seconds} seconds")
-    values = np.array(words[5:], dtype=np.float64)
-    if len(values) != num_frames * num_channels:
-        raise ValueError(f"{num_frames} frames of {num_channels} channels announced, {len(values)} numbers found")
+    words = text[header.end() :].split()
+    if len(words) != num_frames * num_channels:
+        raise ValueError(f"{num_frames} frames of {num_channels} channels announced, {len(words)} numbers found")
+    values = np.array(words, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("a channel holds NaN or infinity")
     return values.reshape(num_frames, num_channels), 1 / seconds
 
 
+def _chunks(values: np.ndarray) -> list[np.ndarray]:
+    return [values[first : first + _CHUNK] for first in range(0, len(values), _CHUNK)]
+
+
 def _positions(tree: list[_Joint], values: np.ndarray) -> np.ndarray:
-    offsets = np.array([joint.offset for joint in tree])
+    offsets = np.tile(np.array([joint.offset for joint in tree]), (len(values), 1, 1))
     local = np.tile(np.eye(3), (len(values), len(tree), 1, 1))
-    root, column = np.tile(offsets[0], (len(values), 1)), 0
+    column = 0
     for i, joint in enumerate(tree):
         block = values[:, column : column + len(joint.channels)]
         column += len(joint.channels)
-        order = "".join(channel[0] for channel in joint.channels if channel.endswith("rotation"))
-        turns = [k for k, channel in enumerate(joint.channels) if channel.endswith("rotation")]
-        if order:
+        axes = [channel[0].upper() for channel in joint.channels]
+        turns = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == "rotation"]
+        moves = [k for k in range(len(axes)) if k not in turns]
+        if turns:
+            order = "".join(axes[k] for k in turns)
             local[:, i] = Rotation.from_euler(order, block[:, turns], degrees=True).as_matrix()
-        for k, channel in enumerate(joint.channels):
-            if i == 0 and channel.endswith("position"):
-                root[:, "XYZ".index(channel[0])] = block[:, k]
-    positions = forward_kinematics(root, local, offsets, tuple(joint.parent for joint in tree))
-    chain = np.linalg.norm(offsets[1:], axis=-1).sum()
-    return positions / 100 if chain > _CENTIMETRE_BODY else positions
+        # A position is a joint's place in its parent, and takes the offset's place. But some programs write zeros.
+        if moves and (joint.parent < 0 or block[:, moves].any()):
+            offsets[:, i, ["XYZ".index(axes[k]) for k in moves]] = block[:, moves]
+    return forward_kinematics(offsets[:, 0], local, offsets, tuple(joint.parent for joint in tree))

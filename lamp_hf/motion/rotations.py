@@ -1,48 +1,102 @@
 """Joint rotations from joint positions, and back."""
 
+import math
+
 import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation, Slerp
 
 from ..models.motion_representation import Skeleton, shortest_rotation
+
+
+# Bones in a T-pose that faces Z+. Rotations are solved against it and not against the data sets' own rest pose, whose
+# arms hang: a raised arm is half a turn away from that, where the shortest way round is any way.
+# HumanML3D's joints are SMPL's, and so are their places at rest: offsets from the parent on the mean body, metres.
+_T_POSES = {
+    "humanml3d": (
+        (0, 0, 0), (0.059, -0.082, -0.018), (-0.060, -0.091, -0.014), (0.004, 0.124, -0.038),
+        (0.043, -0.386, 0.008), (-0.043, -0.384, -0.005), (0.004, 0.138, 0.027), (-0.015, -0.427, -0.037),
+        (0.019, -0.420, -0.035), (-0.002, 0.056, 0.003), (0.041, -0.060, 0.122), (-0.035, -0.062, 0.130),
+        (-0.013, 0.212, -0.034), (0.072, 0.114, -0.019), (-0.083, 0.112, -0.024), (0.010, 0.089, 0.050),
+        (0.123, 0.045, -0.019), (-0.113, 0.047, -0.009), (0.255, -0.016, -0.023), (-0.260, -0.014, -0.031),
+        (0.266, 0.013, -0.007), (-0.269, 0.007, -0.006),
+    ),
+    "kit": (
+        (0, 0, 0), (0, 1, 0), (0, 1, 0), (0, 1, 0), (0, 1, 0), (-1, 0, 0), (-1, 0, 0), (-1, 0, 0),
+        (1, 0, 0), (1, 0, 0), (1, 0, 0), (-1, 0, 0), (0, -1, 0), (0, -1, 0), (0, -1, 0), (0, 0, 1),
+        (1, 0, 0), (0, -1, 0), (0, -1, 0), (0, -1, 0), (0, 0, 1),
+    ),
+}  # fmt: skip
+
+
+def rest_directions(skeleton: Skeleton) -> np.ndarray:
+    """Unit direction of each joint's bone in a T-pose, `(num_joints, 3)`; the root's is zero."""
+    offsets = np.array(_T_POSES[skeleton.name], float)
+    return offsets / np.linalg.norm(offsets, axis=-1, keepdims=True).clip(min=1e-9)
 
 
 def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Rotations of a rigid body that has its joints where they are.
 
     A joint with several children (pelvis, chest) is turned so that all of them fit best (Kabsch); one with a single
-    child takes its parent's rotation and turns it the shortest way onto the bone. So twist comes from the trunk and
-    flows outwards, whatever the body faces.
+    child takes its parent's rotation and turns it the shortest way onto the bone, without jumps; one without takes its
+    parent's. So twist comes from the trunk and flows outwards, whatever the body faces. Bones are aimed from where the
+    joint came to lie at where its children should be, so that what a rigid body cannot follow does not add up.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): positions.
 
     Returns:
         Rotations `(num_frames, num_joints, 3, 3)` in the world, and offsets `(num_joints, 3)` of each joint from its
-        parent in the rest pose. Joints are met exactly where bones keep their length and a branching joint's children
+        parent in the T-pose. Joints are met exactly where bones keep their length and a branching joint's children
         keep their angles; else `forward_kinematics` tells the error.
     """
     positions = torch.from_numpy(np.asarray(joints, np.float64))
-    rest = torch.tensor(skeleton.directions, dtype=torch.float64)
-    offsets = torch.zeros_like(rest)
+    rest = torch.from_numpy(rest_directions(skeleton))
+    offsets, reached = torch.zeros_like(rest), positions.clone()
     rotations = torch.eye(3, dtype=torch.float64).expand(*positions.shape[:2], 3, 3).clone()
-    children = [[i for i, parent in enumerate(skeleton.parents) if parent == joint] for joint in range(len(rest))]
-    for joint in _root_first(skeleton):
-        parent = skeleton.parents[joint]
-        bones = positions[:, children[joint]] - positions[:, joint, None]  # [T, children, 3]
+    for joint in root_first(skeleton.parents):
+        parent, children = skeleton.parents[joint], children_of(joint, skeleton.parents)
         inherited = rotations[:, parent] if parent >= 0 else rotations[:, joint]
-        if len(children[joint]) > 1:
-            rotations[:, joint] = _best_rotation(rest[children[joint]], bones)
+        if parent >= 0:
+            reached[:, joint] = reached[:, parent] + inherited @ offsets[joint]
+        bones = positions[:, children] - reached[:, joint, None]  # [T, children, 3]
+        if len(children) > 1:
+            rotations[:, joint] = _best_rotation(rest[children], bones)
             local = (rotations[:, joint, None].mT @ bones[..., None])[..., 0]
-            offsets[children[joint]] = local.mean(0)
-        elif len(children[joint]) == 1:
-            child = children[joint][0]
+            offsets[children] = local.mean(0)
+        elif children:
+            child = children[0]
             length = bones[:, 0].norm(dim=-1, keepdim=True)
             direction = torch.where(length > 1e-8, bones[:, 0] / length.clamp(min=1e-8), inherited @ rest[child])
-            rotations[:, joint] = shortest_rotation(inherited @ rest[child], direction) @ inherited
-            offsets[child] = rest[child] * length.mean()
+            local = (inherited.mT @ direction[..., None])[..., 0]
+            rotations[:, joint] = inherited @ _steady_rotation(rest[child], local)
+            offsets[child] = rest[child] * (positions[:, child] - positions[:, joint]).norm(dim=-1).mean()
         else:
             rotations[:, joint] = inherited
     return rotations.numpy(), offsets.numpy()
+
+
+def stretching_bones(
+    joints: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: tuple[int, ...]
+) -> dict[int, np.ndarray]:
+    """Joints that a rigid body would miss by over two millimetres, and their offsets in each frame, `(T, 3)`.
+
+    Motion capture has some: sliding markers, interpolated frames. Files then say where such a joint is in its parent.
+    """
+    reached, stretching = joints.astype(np.float64), {}
+    for joint in root_first(parents)[1:]:
+        turn = rotations[:, parents[joint]]
+        exact = (turn.swapaxes(-1, -2) @ (joints[:, joint] - reached[:, parents[joint]])[..., None])[..., 0]
+        if np.linalg.norm(exact - offsets[joint], axis=-1).max() > _STRETCH:
+            stretching[joint] = exact
+        else:
+            reached[:, joint] = reached[:, parents[joint]] + turn @ offsets[joint]
+    return stretching
+
+
+_STRETCH = 0.002  # metres
 
 
 def local_rotations(rotations: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
@@ -57,7 +111,7 @@ def local_rotations(rotations: np.ndarray, parents: tuple[int, ...]) -> np.ndarr
 def forward_kinematics(
     root: np.ndarray, local: np.ndarray, offsets: np.ndarray, parents: tuple[int, ...]
 ) -> np.ndarray:
-    """Root path `(T, 3)`, local rotations `(T, J, 3, 3)` and offsets `(J, 3)` to positions `(T, J, 3)`.
+    """Root path `(T, 3)`, local rotations `(T, J, 3, 3)` and offsets `(J, 3)` or `(T, J, 3)` to positions `(T, J, 3)`.
 
     Parents come before their children, the root is joint 0 with parent -1.
     """
@@ -66,15 +120,67 @@ def forward_kinematics(
     for joint, parent in enumerate(parents):
         if parent >= 0:
             world[:, joint] = world[:, parent] @ local[:, joint]
-            positions[:, joint] = positions[:, parent] + world[:, parent] @ offsets[joint]
+            bone = (world[:, parent] @ offsets[..., joint, :, None])[..., 0]
+            positions[:, joint] = positions[:, parent] + bone
     return positions
 
 
-def _root_first(skeleton: Skeleton) -> list[int]:
+def resample(joints: np.ndarray, fps: float, new_fps: float, skeleton: Skeleton) -> np.ndarray:
+    """Joints `(num_frames, num_joints, 3)` at another frame rate, by rotations, so that bones keep their length.
+
+    The clip begins at the same instant and ends at most a frame earlier.
+    """
+    times = np.arange(len(joints)) / fps
+    new_times = np.arange(int(times[-1] * new_fps + 1e-6) + 1) / new_fps
+    if len(joints) < 2 or fps == new_fps:
+        return np.asarray(joints)
+    rotations, offsets = solve_rotations(joints, skeleton)
+    local = local_rotations(rotations, skeleton.parents)
+    new_times = np.minimum(new_times, times[-1])
+    turned = [Slerp(times, Rotation.from_matrix(local[:, j]))(new_times).as_matrix() for j in range(local.shape[1])]
+    bones = np.tile(offsets, (len(new_times), 1, 1))
+    for joint, places in stretching_bones(joints, rotations, offsets, skeleton.parents).items():
+        bones[:, joint] = np.stack([np.interp(new_times, times, axis) for axis in places.T], -1)
+    root = CubicSpline(times, joints[:, 0])(new_times)
+    return forward_kinematics(root, np.stack(turned, 1), bones, skeleton.parents).astype(np.float32)
+
+
+def children_of(joint: int, parents: tuple[int, ...]) -> list[int]:
+    return [child for child, parent in enumerate(parents) if parent == joint]
+
+
+def root_first(parents: tuple[int, ...]) -> list[int]:
+    """Joints in an order in which each comes behind its parent."""
     order = [0]
     for joint in order:
-        order += [child for child, parent in enumerate(skeleton.parents) if parent == joint]
+        order += children_of(joint, parents)
     return order
+
+
+def _steady_rotation(rest: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    """Rotations that turn `rest` `(3,)` the shortest way to `(T, 3)` directions, twisted where that way would jump.
+
+    Close to the direction opposite to `rest` the shortest way changes sides from one frame to the next. There the bone
+    swings on without twist, and the twist that is then left over is undone slowly.
+    """
+    shortest = shortest_rotation(rest.expand_as(directions), directions)
+    carried = shortest_rotation(directions[:-1], directions[1:]) @ shortest[:-1]
+    change = shortest[1:] @ carried.mT  # about the bone
+    axis = torch.stack([change[:, 2, 1] - change[:, 1, 2], change[:, 0, 2] - change[:, 2, 0],
+                        change[:, 1, 0] - change[:, 0, 1]], -1)  # fmt: skip
+    cosine = change.diagonal(dim1=-2, dim2=-1).sum(-1) - 1
+    jumps = torch.atan2((axis * directions[1:]).sum(-1), cosine).tolist()
+    twists = [0.0]
+    for jump in jumps:
+        steady = math.remainder(twists[-1] - jump, 2 * math.pi)
+        twists.append(steady - min(max(steady, -_UNTWIST), _UNTWIST))
+    if not any(twists):
+        return shortest
+    twist = Rotation.from_rotvec(np.array(twists)[:, None] * directions.numpy()).as_matrix()
+    return torch.from_numpy(twist) @ shortest
+
+
+_UNTWIST = math.radians(8)  # a frame
 
 
 def _best_rotation(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,55 @@
+"""AMASS and SMPL poses: axis-angles. Without body-model files: joints on the reference skeleton."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..models.motion_representation import HUMANML3D
+from .rotations import forward_kinematics, local_rotations, rest_directions, solve_rotations
+
+
+_SMPLH_JOINTS = 52  # 22 of the body, 15 of each hand
+_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # a Y-up column vector to AMASS's axes: x, -z, y
+
+
+def smpl_arrays(joints: np.ndarray, fps: float) -> dict[str, np.ndarray]:
+    """A motion as AMASS has it (SMPL-H, Z up).
+
+    Returns:
+        `poses` float32 [num_frames, 156], axis-angles in radians of 52 joints relative to their parents, the first in
+        the world, the hands' zero; `trans` float32 [num_frames, 3], the pelvis, metres; `betas` float32 [16], zero,
+        the mean body, whose bones are not exactly those of the motion; `gender` "neutral"; `mocap_framerate` float64.
+    """
+    rotations, _ = solve_rotations(joints, HUMANML3D)
+    local = local_rotations(rotations, HUMANML3D.parents)
+    local[:, 0] = _Z_UP @ local[:, 0]
+    poses = np.zeros((len(joints), _SMPLH_JOINTS, 3), np.float32)
+    poses[:, : HUMANML3D.num_joints] = (
+        Rotation.from_matrix(local.reshape(-1, 3, 3)).as_rotvec().reshape(*local.shape[:2], 3)
+    )
+    return {
+        "poses": poses.reshape(len(joints), -1),
+        "trans": (joints[:, 0] @ _Z_UP.T).astype(np.float32),
+        "betas": np.zeros(16, np.float32),
+        "gender": np.array("neutral"),
+        "mocap_framerate": np.array(float(fps)),
+    }
+
+
+def smpl_joints(poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
+    """Joints of SMPL, SMPL-H or SMPL-X poses, by forward kinematics on the reference skeleton.
+
+    An approximation: bones have the reference body's lengths and the mean body's directions at rest, `betas` do not
+    count, and `trans` is taken for the pelvis, which in the body model lies a constant few centimetres off.
+
+    Args:
+        poses (`np.ndarray` of shape `(num_frames, 3 * num_joints)`): axis-angles, at least 22 joints.
+        trans (`np.ndarray` of shape `(num_frames, 3)`): metres, Z up.
+
+    Returns:
+        `np.ndarray` of shape `(num_frames, 22, 3)`, metres, Y up.
+    """
+    count = HUMANML3D.num_joints
+    local = Rotation.from_rotvec(poses[:, : 3 * count].reshape(-1, 3)).as_matrix().reshape(-1, count, 3, 3)
+    local[:, 0] = _Z_UP.T @ local[:, 0]
+    offsets = rest_directions(HUMANML3D) * np.array(HUMANML3D.bone_lengths)[:, None]
+    return forward_kinematics(trans @ _Z_UP, local, offsets, HUMANML3D.parents).astype(np.float32)
