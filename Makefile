@@ -4,7 +4,7 @@ install:
 	pip install -c constraints.txt -e ".[test]"
 
 test:
-	python -m pytest
+	python -m pytest -n auto
 
 lint:
 	ruff check . && ruff format --check .

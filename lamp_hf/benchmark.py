@@ -16,7 +16,7 @@ import lamp_hf
 
 from .data.preparation import prepare
 from .models.motion_representation import HUMANML3D
-from .motion.rotations import rest_directions
+from .motion.rotations import rest_directions, rest_positions
 
 
 def measure() -> dict[str, float]:
@@ -69,11 +69,8 @@ def _prepare_speed(clips: int = 600) -> float:
 
 
 def _rest_body() -> np.ndarray:
-    body = np.zeros((HUMANML3D.num_joints, 3))
     offsets = rest_directions(HUMANML3D) * np.array(HUMANML3D.bone_lengths)[:, None]
-    for joint, parent in enumerate(HUMANML3D.parents[1:], start=1):
-        body[joint] = body[parent] + offsets[joint]
-    return body + [0, 0.95, 0]
+    return rest_positions(offsets, HUMANML3D.parents) + [0, 0.95, 0]
 
 
 def _median(run: Callable, repeats: int) -> float:

@@ -18,6 +18,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 KINDS = ".bvh, .glb, .mp4, .gif, .html, .npz or .npy"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 Model = Annotated[str, typer.Option(help="Folder or Hub id of a model; the bundled one if not given.")]
+Rig = Annotated[Path | None, typer.Option(help="Bone map in YAML, for a BVH whose bones are not known.")]
+Unit = Annotated[float | None, typer.Option(help="Metres in one unit of a BVH; found out if not given.")]
+Up = Annotated[str | None, typer.Option(help="Axis of a BVH that is up, x, y or z; found out if not given.")]
 CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Hold standing feet in place.")]
 
 
@@ -55,9 +58,9 @@ def convert(
     source: Annotated[Path, typer.Argument(help="A .bvh, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
     output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
     fps: Annotated[float | None, typer.Option(help="Frames a second; the source's if not given.")] = None,
-    rig: Annotated[Path | None, typer.Option(help="Bone map in YAML, for a BVH whose bones are not known.")] = None,
-    unit: Annotated[float | None, typer.Option(help="Metres in one unit of a BVH; found out if not given.")] = None,
-    up: Annotated[str | None, typer.Option(help="Axis of a BVH that is up: x, y or z.")] = None,
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
     text: Annotated[str | None, typer.Option(help="A caption to go with it.")] = None,
     clean_feet: CleanFeet = False,
     smooth: Annotated[float, typer.Option(help="Smooth over so many seconds.", min=0, max=2)] = 0.0,
@@ -95,6 +98,8 @@ def view(
     from lamp_hf.motion.clip import page
     from lamp_hf.motion.files import write_atomically
 
+    if output is not None and output.suffix.lower() != ".html":
+        raise ValueError(f"cannot write {output}: the page is an .html file")
     motions = [lamp_hf.Motion.load(source) for source in sources]
     for motion, source in zip(motions, sources):
         motion.text = motion.text or source.name
@@ -113,6 +118,9 @@ def prepare(
     mirror: Annotated[bool, typer.Option(help="Add each clip's mirror image.")] = False,
     parquet: Annotated[bool, typer.Option(help="Write motions.parquet as well.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.", min=1)] = None,
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
     as_json: Json = False,
 ) -> None:
     """Make a data set in HumanML3D's layout from motion files and captions.
@@ -121,16 +129,17 @@ def prepare(
     """
     from lamp_hf.data.preparation import prepare as run
 
-    done = run(source, output, captions, mirror, parquet, workers)
+    done = run(source, output, captions, mirror, parquet, workers, rig=rig, unit=unit, up=up)
     speed = (done.clips - done.kept) / max(done.seconds, 1e-9)
     result = {
         "output": str(output),
         "clips": done.clips,
+        "kept": done.kept,
         "broken": done.broken,
         "seconds": round(done.seconds, 2),
         "clips_per_second": round(speed, 1),
     }
-    lines = [f"{output}: {done.clips} clips, {speed:.0f} a second"]
+    lines = [f"{output}: {done.clips} clips, {done.kept} of them from before, {speed:.0f} a second"]
     lines += [f"left out: {name}: {reason}" for name, reason in list(done.broken.items())[:10]]
     lines += [f"{len(done.broken) - 10} more are in broken.csv"] * (len(done.broken) > 10)
     _report(result, "\n".join(lines), as_json)
@@ -177,6 +186,8 @@ def _describe_model(folder: Path) -> dict:
     if not config.is_file():
         raise FileNotFoundError(f"{folder} is not a model folder: it has no config.json")
     values = json.loads(config.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{config} is no model's configuration")
     weights = [file.stat().st_size for file in folder.glob("*.safetensors")]
     return {"model_type": values.get("model_type"), "weight_megabytes": round(sum(weights) / 1e6, 1)}
 

@@ -70,17 +70,38 @@ def test_an_interrupted_preparation_goes_on_where_it_was(recordings, tmp_path, m
         prepare(recordings, tmp_path / "data", workers=1)
     monkeypatch.setattr(preparation, "_prepare_file", real)
     done = prepare(recordings, tmp_path / "data", workers=1)
-    assert done.kept > 0 and done.clips == whole.clips == 12
+    assert 0 < done.kept < 12 and done.clips == whole.clips == 12
     for path in (tmp_path / "whole").rglob("*.npy"):
         assert path.read_bytes() == (tmp_path / "data" / path.relative_to(tmp_path / "whole")).read_bytes()
+
+
+def test_what_changed_in_the_source_is_done_again_and_what_is_gone_is_left_out(recordings):
+    output = recordings / "data"  # the output may lie in the source
+    assert prepare(recordings, output, workers=1).kept == 0
+    captions = json.loads((recordings / "captions.json").read_text())
+    captions["clip 2.npy"] = "a woman jumps over the fence"
+    (recordings / "captions.json").write_text(json.dumps(captions))
+    (recordings / "clip 5.npy").unlink()
+    (output / "README.md").write_text("my own words")
+    done = prepare(recordings, output, workers=1)
+    assert done.clips == 11 and done.kept == 10
+    assert (output / "texts" / "clip_2.txt").read_text() == "a woman jumps over the fence##0#0\n"
+    assert "clip_5" not in "".join((output / f"{split}.txt").read_text() for split in ("train", "val", "test"))
+    assert (output / "README.md").read_text() == "my own words"
+    (recordings / "clip 2.bvh").write_text("HIERARCHY")
+    with pytest.raises(ValueError, match="two files would both be the clip clip_2"):
+        prepare(recordings, output, workers=1)
 
 
 def test_files_of_humanml3d_and_kit_come_through_as_they_are(humanml3d_folder, tmp_path):
     done = prepare(humanml3d_folder, tmp_path / "data", workers=1)
     assert done.clips == 11 and list(done.broken) == ["new_joint_vecs/000003.npy"]
     before = np.load(humanml3d_folder / "new_joint_vecs" / "000007.npy")
-    after = np.load(tmp_path / "data" / "new_joint_vecs" / "new_joint_vecs_000007.npy")
+    after = np.load(tmp_path / "data" / "new_joint_vecs" / "000007.npy")
     np.testing.assert_allclose(after, before[:-1], atol=0.01)  # the end of a clip is smoothed without what followed
+    for split in ("train", "val", "test"):  # less the broken one
+        before = (humanml3d_folder / f"{split}.txt").read_text().split()
+        assert (tmp_path / "data" / f"{split}.txt").read_text().split() == [n for n in before if n != "000003"]
     kit = tmp_path / "kit"
     kit.mkdir()
     for i in range(3):

@@ -18,3 +18,7 @@ python -m training.bundle --model "$runs/text_to_motion/model" --output "$bundle
 python -m training.evaluate tokenizer --data "$data" --model "$runs/tokenizer/model" --output "$bundle/tokenizer_evaluation.json"
 python -m training.evaluate text-to-motion --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --output "$bundle/evaluation.json"
+python -m training.ablations --data "$data" --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" \
+    --evaluator "$runs/evaluator/model" --output "$runs/ablations"
+cp "$runs/ablations/ablations.json" "$bundle/ablations.json"
+python -m training.card --model "$bundle"

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -30,7 +31,7 @@ class Prepared:
 
     Args:
         clips (`int`): clips in the output, mirrored ones counted.
-        kept (`int`): of these, clips that were there from an earlier run.
+        kept (`int`): of these, clips that were there, as they should be, from an earlier run.
         broken (`dict[str, str]`): files that were left out, and why.
         seconds (`float`): time it took.
     """
@@ -41,6 +42,18 @@ class Prepared:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A file, the name of its clip, its captions if a caption file has them, and how it is to be read."""
+
+    path: Path
+    name: str
+    captions: tuple | None
+    output: Path
+    mirrored: bool
+    reading: dict
+
+
 def prepare(
     source: str | Path,
     output: str | Path,
@@ -48,12 +61,14 @@ def prepare(
     mirrored: bool = False,
     parquet: bool = False,
     workers: int | None = None,
+    **reading,
 ) -> Prepared:
     """Turns a folder of motion files (`.bvh`, `.npz`, `.npy`, also in folders below) into a data set.
 
     Writes `new_joints/`, `new_joint_vecs/`, `texts/`, `train.txt`, `val.txt`, `test.txt`, `Mean.npy`, `Std.npy`,
-    `broken.csv` and a card, as HumanML3D has them. Clips are split 80 : 5 : 15 by their names, so that a clip stays
-    where it is when others are added. Started again after a stop it goes on with the clips that are missing.
+    `broken.csv` and a card, as HumanML3D has them. A folder in HumanML3D's layout keeps its splits; else clips are
+    split 80 : 5 : 15 by their names, so that a clip stays where it is when others are added. Started again, it does
+    only what is missing or older than its source.
 
     Args:
         source (`str` or `Path`): the folder. Captions are looked for in it: `captions.csv` (columns `name`,
@@ -62,92 +77,137 @@ def prepare(
         output (`str` or `Path`): the new folder.
         captions (`str` or `Path`, *optional*): another csv or json file.
         mirrored (`bool`): add each clip's mirror image, "M" before its name, sides swapped in its captions.
-        parquet (`bool`): write `motions.parquet` as well, which [`load_motion_dataset`] reads.
+        parquet (`bool`): write `motions.parquet` as well, which [`load_motion_dataset`] reads; HumanML3D's skeleton
+            only.
         workers (`int`, *optional*): processes; one a core if not given.
+        reading (*optional*): `rig`, `unit` and `up` of BVH files, see [`Motion.load`].
 
     Raises:
         FileNotFoundError: when the source is missing or holds no motion file.
-        ValueError: on a damaged caption file, or when not one clip is left.
+        ValueError: on a damaged caption file, two files of one name, or when not one clip is left.
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
-    if not files:
-        raise FileNotFoundError(f"{source}: no motion file ({', '.join(READABLE)}) in this folder")
+    files = _find_motions(source, output)
     texts = _find_captions(source, Path(captions) if captions else None)
+    names = _unique_names(files, source)
+    if mirrored and any(name.startswith("M") and name[1:] in names for name in names):
+        raise ValueError(f"{source}: it has mirror images already (clips whose names begin with M)")
     for folder in ("new_joints", "new_joint_vecs", "texts"):
         (output / folder).mkdir(parents=True, exist_ok=True)
-    result, jobs = Prepared(), []
-    for path, name in _unique_names(files, source).items():
-        whole = ["", "M"] if mirrored else [""]
-        if all((output / "new_joint_vecs" / f"{prefix}{name}.npy").is_file() for prefix in whole):
-            result.kept += len(whole)
-        else:
-            jobs.append((path, name, texts.get(name) or texts.get(path.stem) or _text_beside(path), output, mirrored))
-    for path, problem in _run(jobs, workers):
+    result = Prepared()
+    jobs = [
+        _Job(path, name, texts.get(name) or texts.get(_safe(path.stem)), output, mirrored, reading)
+        for name, path in names.items()
+    ]
+    clips = []
+    for job, (kept, problem) in _run(jobs, workers):
         if problem:
-            result.broken[str(path.relative_to(source))] = problem
-    result.clips = _finish(output, result.broken, parquet)
-    result.seconds = time.perf_counter() - started
+            result.broken[str(job.path.relative_to(source))] = problem
+        else:
+            clips += [job.name, f"M{job.name}"] if mirrored else [job.name]
+            result.kept += kept * (1 + mirrored)
+    _finish(source, output, clips, result.broken, parquet)
+    result.clips, result.seconds = len(clips), time.perf_counter() - started
     return result
 
 
-def _unique_names(files: list[Path], source: Path) -> dict[Path, str]:
-    """A file name for each clip that is safe anywhere: its path below the source, with _ for all else than letters."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
+def _find_motions(source: Path, output: Path) -> list[Path]:
+    """Motion files of a folder, without the output's and hidden ones; of a HumanML3D folder one of its two kinds."""
+    roots = [source / name for name in ("new_joint_vecs", "new_joints") if (source / name).is_dir()]
+    files = [
+        path
+        for path in sorted((roots or [source])[0].rglob("*"))
+        if path.suffix.lower() in READABLE and path.is_file() and not path.name.startswith(".")
+        if output.resolve() not in path.resolve().parents
+    ]
+    if not files:
+        raise FileNotFoundError(f"{source}: no motion file ({', '.join(READABLE)}) in this folder")
+    return files
+
+
+def _safe(name: str) -> str:
+    """A clip's name from a path: letters, digits and dashes, which no file system takes amiss."""
+    return re.sub(r"[^\w-]+", "_", re.sub(r"\.(bvh|npz|npy)$", "", name, flags=re.IGNORECASE))
+
+
+def _unique_names(files: list[Path], source: Path) -> dict[str, Path]:
+    """Names of clips by their paths below the source; HumanML3D's are those of its files."""
+    layout = files[0].parent.name in ("new_joint_vecs", "new_joints")
+    names: dict[str, Path] = {}
     for path in files:
-        name = plain = re.sub(r"[^\w-]+", "_", str(path.relative_to(source).with_suffix("")))
-        count = 1
-        while name in taken:
-            count += 1
-            name = f"{plain}_{count}"
-        taken.add(name)
-        names[path] = name
+        name = _safe(path.name if layout else str(path.relative_to(source)))
+        if name in names:
+            raise ValueError(f"{source}: two files would both be the clip {name}: {names[name].name} and {path.name}")
+        names[name] = path
     return names
 
 
-def _run(jobs: list[tuple], workers: int | None) -> Iterator[tuple[Path, str | None]]:
-    """Does all jobs, in this process when they are few; yields each file with what was wrong with it."""
+def _run(jobs: list[_Job], workers: int | None) -> Iterator[tuple[_Job, tuple[bool, str | None]]]:
+    """Does all jobs, in this process when they are few; yields each with whether it was done, and what was wrong."""
     workers = min(workers or os.cpu_count() or 1, len(jobs) // 32 + 1)
-    with tqdm(total=len(jobs), unit=" clips", disable=None) as progress:
-        if workers == 1:
-            results: Iterator = map(_prepare_file, jobs)
-        else:
-            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
-            results = pool.map(_prepare_file, jobs, chunksize=16)
-        for job, problem in zip(jobs, results):
+    progress = tqdm(total=len(jobs), unit=" clips", disable=None)
+    if workers == 1:
+        for job in jobs:
+            yield job, _prepare_file(job)
             progress.update()
-            yield job[0], problem
-        if workers > 1:
-            pool.shutdown()
+    else:
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+        try:
+            for job, done in zip(jobs, pool.map(_prepare_file, jobs, chunksize=16)):
+                yield job, done
+                progress.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    progress.close()
 
 
-def _prepare_file(job: tuple) -> str | None:
-    """Writes one clip and its mirror image; returns what was wrong with it, if anything."""
-    path, name, captions, output, mirrored = job
+def _prepare_file(job: _Job) -> tuple[bool, str | None]:
+    """Writes one clip and its mirror image; returns whether both were there, and what was wrong, if anything."""
     try:
+        captions = job.captions or _text_beside(job.path)
         if not captions:
             raise ValueError("it has no caption")
-        motion = Motion.load(path)
+        clips = {job.name: captions}
+        if job.mirrored:
+            clips[f"M{job.name}"] = [(mirror_caption(text), start, end) for text, start, end in captions]
+        if all(_is_done(job, name, lines) for name, lines in clips.items()):
+            return True, None
+        motion = Motion.load(job.path, **job.reading if job.path.suffix.lower() == ".bvh" else {})
         motion = motion.resample(get_skeleton(motion.skeleton).fps)
-        _write_clip(output, name, motion, motion.joints, captions)
-        if mirrored:
-            lines = [(mirror_caption(text), start, end) for text, start, end in captions]
-            _write_clip(output, f"M{name}", motion, mirror(motion.joints, motion.skeleton), lines)
-    except (ValueError, OSError) as error:
-        return str(error)
-    return None
+        for name, lines in clips.items():
+            joints = motion.joints if name == job.name else mirror(motion.joints, motion.skeleton)
+            _write_clip(job.output, name, motion, joints, lines)
+    except Exception as error:  # whatever a file of unknown origin leads to, the others go on
+        return False, " ".join(str(error).split()) or type(error).__name__
+    return False, None
+
+
+def _is_done(job: _Job, name: str, captions) -> bool:
+    features, text = job.output / "new_joint_vecs" / f"{name}.npy", job.output / "texts" / f"{name}.txt"
+    return (
+        features.is_file()
+        and features.stat().st_mtime >= job.path.stat().st_mtime
+        and text.is_file()
+        and text.read_text(encoding="utf-8") == _caption_lines(captions)
+    )
+
+
+def _caption_lines(captions) -> str:
+    return "".join(f"{text}##{start:g}#{end:g}\n" for text, start, end in captions)
 
 
 def _write_clip(output: Path, name: str, motion: Motion, joints: np.ndarray, captions) -> None:
     skeleton = get_skeleton(motion.skeleton)
     joints = torch.from_numpy(joints / skeleton.metres)
     features = joints_to_features(joints.numpy(), skeleton)
-    lines = [f"{text}##{start:g}#{end:g}" for text, start, end in captions]
-    write_atomically(output / "texts" / f"{name}.txt", lambda path: path.write_text("\n".join(lines) + "\n"))
+    _write_text(output / "texts" / f"{name}.txt", _caption_lines(captions))
     _save(output / "new_joints" / f"{name}.npy", canonicalise(joints, skeleton).numpy())
     _save(output / "new_joint_vecs" / f"{name}.npy", features)  # last: what is there is whole
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -175,63 +235,67 @@ def _find_captions(source: Path, path: Path | None) -> dict[str, list[tuple[str,
             with open(path, newline="", encoding="utf-8-sig") as file:
                 rows = [(row["name"], row["caption"]) for row in csv.DictReader(file)]
         for name, text in rows:
-            name = re.sub(r"[^\w-]+", "_", re.sub(r"\.(bvh|npz|npy)$", "", name, flags=re.IGNORECASE))
             if clean_caption(text):
-                found.setdefault(name, []).append((clean_caption(text).replace("#", " "), 0.0, 0.0))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+                found.setdefault(_safe(name), []).append((clean_caption(text).replace("#", " "), 0.0, 0.0))
+    except (ValueError, KeyError, AttributeError, TypeError, csv.Error) as error:
         raise ValueError(f"{path}: not a caption file (csv with name, caption; or json): {error!r}") from None
     return found
 
 
 def _text_beside(path: Path) -> list[tuple[str, float, float]]:
+    """Captions from a text file: HumanML3D's lines, or plain sentences."""
     for place in (path.with_suffix(".txt"), path.parent / "texts" / f"{path.stem}.txt",
                   path.parent.parent / "texts" / f"{path.stem}.txt"):  # fmt: skip
         if place.is_file():
-            lines = place.read_text(encoding="utf-8").splitlines()
-            return parse_captions("\n".join(line if "#" in line else f"{line}##0#0" for line in lines if line.strip()))
+            lines = [line for line in place.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            lines = [line if line.count("#") == 3 else f"{line.replace('#', ' ')}##0#0" for line in lines]
+            return parse_captions("\n".join(lines))
     return []
 
 
-def _finish(output: Path, broken: dict[str, str], parquet: bool) -> int:
-    """Splits, statistics, the list of broken files, the card; returns the number of clips."""
-    features = sorted((output / "new_joint_vecs").glob("*.npy"))
-    if not features:
+def _finish(source: Path, output: Path, clips: list[str], broken: dict[str, str], parquet: bool) -> None:
+    """Splits, statistics, the list of broken files, the card."""
+    if not clips:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(broken.items())[:3])
-        raise ValueError(f"{output}: not one usable clip; {reasons}")
-    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for path in features:
-        splits[_split_of(path.stem, output)].append(path.stem)
+        raise ValueError(f"{source}: not one usable clip; {reasons}")
+    splits = _split(source, clips)
     for split, names in splits.items():
-        write_atomically(output / f"{split}.txt", lambda path, names=names: path.write_text("\n".join(names) + "\n"))
-    training = [np.load(output / "new_joint_vecs" / f"{name}.npy") for name in splits["train"] or splits["test"]]
+        _write_text(output / f"{split}.txt", "".join(f"{name}\n" for name in names))
+    chosen = splits["train"] or clips
+    training = [np.load(output / "new_joint_vecs" / f"{name}.npy", mmap_mode="r") for name in chosen]
     if len({motion.shape[1] for motion in training}) > 1:
-        raise ValueError(f"{output}: clips of several skeletons; prepare each kind by itself")
+        raise ValueError(f"{source}: clips of several skeletons; prepare each kind by itself")
     skeleton = next(name for name in SKELETONS if get_skeleton(name).num_features == training[0].shape[1])
+    if parquet and skeleton != "humanml3d":
+        raise ValueError("a parquet file holds HumanML3D's skeleton only; the folder is complete without it")
     extractor = MotionFeatureExtractor.from_statistics(training, skeleton)
     _save(output / "Mean.npy", np.array(extractor.mean, np.float32))
     _save(output / "Std.npy", np.array(extractor.std, np.float32))
     rows = [("file", "reason"), *broken.items()]
-
-    def write_broken(path: Path) -> None:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-
-    write_atomically(output / "broken.csv", write_broken)
-    frames = sum(len(motion) for motion in training)
-    card = _CARD.format(skeleton=skeleton, fps=get_skeleton(skeleton).fps, broken=len(broken), frames=frames,
-                        **{split: len(names) for split, names in splits.items()})  # fmt: skip
-    write_atomically(output / "README.md", lambda path: path.write_text(card))
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    _write_text(output / "broken.csv", text.getvalue())
+    if not (output / "README.md").exists():  # its owner may have written on
+        card = _CARD.format(skeleton=skeleton, fps=get_skeleton(skeleton).fps)
+        _write_text(output / "README.md", card)
+    (output / "motions.parquet").unlink(missing_ok=True)  # an older one would tell another story
     if parquet:
         write_atomically(output / "motions.parquet", lambda path: _write_parquet(path, output, splits))
-    return len(features)
 
 
-def _split_of(name: str, output: Path) -> str:
-    """By the clip's name; a mirrored clip goes where its original is."""
-    if name.startswith("M") and (output / "new_joint_vecs" / f"{name[1:]}.npy").is_file():
-        name = name[1:]
-    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32
-    return "train" if share < 0.8 else "val" if share < 0.85 else "test"
+def _split(source: Path, clips: list[str]) -> dict[str, list[str]]:
+    """The source's own splits, or by the clips' names; a mirror image goes where its original is."""
+    lists = {split: source / f"{split}.txt" for split in SPLITS}
+    own = {}
+    if all(path.is_file() for path in lists.values()):
+        own = {name: split for split, path in lists.items() for name in path.read_text(encoding="utf-8").split()}
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name in clips:
+        original = name[1:] if name.startswith("M") and name[1:] in clips else name
+        share = int.from_bytes(hashlib.sha256(original.encode()).digest()[:4]) / 2**32
+        by_name = "train" if share < 0.8 else "val" if share < 0.85 else "test"
+        splits[own.get(name, own.get(original, by_name))].append(name)
+    return splits
 
 
 def _write_parquet(path: Path, output: Path, splits: dict[str, list[str]]) -> None:
@@ -242,15 +306,11 @@ def _write_parquet(path: Path, output: Path, splits: dict[str, list[str]]) -> No
             for name in names:
                 joints = np.load(output / "new_joints" / f"{name}.npy")
                 captions = parse_captions((output / "texts" / f"{name}.txt").read_text(encoding="utf-8"))
-                millimetres = np.round(1000 * joints).astype(np.int16)
-                yield {
-                    "name": name,
-                    "split": split,
-                    "joints_mm": millimetres.reshape(-1),
-                    "captions": [text for text, start, end in captions if end <= start],
-                    "action": "",
-                    "style": "",
-                }
+                whole = [text for text, start, end in captions if end <= start]
+                if whole:  # a parquet row has no place for captions of parts
+                    millimetres = np.round(1000 * joints).astype(np.int32).reshape(-1)
+                    yield {"name": name, "split": split, "joints_mm": millimetres, "captions": whole,
+                           "action": "", "style": ""}  # fmt: skip
 
     Dataset.from_list(list(rows())).to_parquet(str(path))
 
@@ -263,13 +323,7 @@ tags: [motion, text-to-motion]
 Made by `lamp-hf prepare`, in HumanML3D's layout: skeleton `{skeleton}`, {fps:g} frames a second, joints on the
 reference body, on the floor, facing Z+ at first.
 
-| split | clips |
-|---|---|
-| train | {train} |
-| val | {val} |
-| test | {test} |
-
 `new_joints`: float32 [frames, joints, 3]. `new_joint_vecs`: float32 [frames - 1, features], not normalised. `texts`:
-`caption##start#end` a line, seconds, 0 and 0 for the whole clip. `Mean.npy`, `Std.npy`: of {frames} training frames.
-{broken} files were left out, see `broken.csv`. Fill in where the motions come from and under which licence.
+`caption##start#end` a line, seconds, 0 and 0 for the whole clip. `Mean.npy`, `Std.npy`: of the training clips.
+Files that were left out are named in `broken.csv`. Fill in where the motions come from and under which licence.
 """

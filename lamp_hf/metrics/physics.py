@@ -1,6 +1,6 @@
 """How physical a motion looks: feet that slide, float or sink, joints that jump, bones that stretch.
 
-All take joints `(num_frames, num_joints, 3)` in metres, Y up. The floor is at the clip's lowest foot, unless given.
+All take joints `(num_frames, num_joints, 3)` in metres, Y up.
 """
 
 import numpy as np
@@ -13,7 +13,10 @@ FLOAT_HEIGHT = 0.1  # metres over the floor, from which on both feet count as of
 
 
 def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: Skeleton = HUMANML3D) -> float:
-    """Mean horizontal speed, metres a second, of the toes while they are on the ground; 0 if they never are."""
+    """Mean horizontal speed, metres a second, of the toes while they are on the ground; 0 if they never are.
+
+    The floor is at the lowest place of any toe in the clip.
+    """
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
     grounded = toes[:-1, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
     grounded &= toes[1:, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
@@ -22,7 +25,10 @@ def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: Skeleton = HUM
 
 
 def floating(joints: np.ndarray, floor: float | None = None, skeleton: Skeleton = HUMANML3D) -> float:
-    """Share of frames, 0 to 1, in which both feet are more than 10 cm over the floor: jumps, running, or an error."""
+    """Share of frames, 0 to 1, in which both feet are over 10 cm above the floor: jumps, running, or an error.
+
+    The floor is at the lowest place of any foot in the clip, unless given.
+    """
     feet = joints[:, list(skeleton.left_foot + skeleton.right_foot), 1]
     floor = feet.min() if floor is None else floor
     return float((feet.min(1) - floor > FLOAT_HEIGHT).mean())
@@ -42,6 +48,8 @@ def jitter(joints: np.ndarray, fps: float = 20.0) -> float:
 
 def largest_acceleration(joints: np.ndarray, fps: float = 20.0) -> float:
     """Greatest acceleration, metres a second squared, of any joint: what a jump between frames shows up in."""
+    if len(joints) < 3:
+        return 0.0
     return float(np.linalg.norm(np.diff(joints, 2, axis=0), axis=-1).max() * fps**2)
 
 

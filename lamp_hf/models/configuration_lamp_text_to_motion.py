@@ -22,6 +22,10 @@ class LampTextToMotionConfig(PreTrainedConfig):
             trained with the generator, in place of the one that LaMP's pretraining has trained.
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
             meant to be causal is added to the logits as 0 and 1; or `"bidirectional"`.
+        pre_norm (`bool`): normalise before attention and feed-forward, which learns faster; the released code does it
+            behind them.
+        token_convolution (`int`): how many neighbouring tokens a convolution mixes before the first layer, 0 for none,
+            as released. Without, small data teach attention hardly which tokens follow which, and motions stutter.
         mask_padding (`bool`): keep tokens from attending to padding, which the released code allows.
         condition_dropout (`float`): share of training clips without text, for guidance.
         length_loss_weight (`float`): of the predictor of a clip's length.
@@ -31,8 +35,7 @@ class LampTextToMotionConfig(PreTrainedConfig):
         temperature (`float`): of sampling; 0 takes the most likely token.
         top_k (`int`): candidates for each token.
         order_noise (`float`): how much chance decides which tokens are settled first, see [`MaskedMotionScheduler`]; 0
-        is
-            the released code's order.
+            is the released code's order.
         sample_length (`bool`): draw the length of a motion, when none is asked for, from its predicted distribution;
             else take the most likely.
     """
@@ -49,6 +52,8 @@ class LampTextToMotionConfig(PreTrainedConfig):
     condition_mode: str = "query_mean"
     new_text_projection: bool = False
     attention_mask_mode: str = "causal"
+    pre_norm: bool = False
+    token_convolution: int = 0
     mask_padding: bool = True
     condition_dropout: float | int = 0.1
     length_loss_weight: float | int = 0.1

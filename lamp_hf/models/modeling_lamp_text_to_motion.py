@@ -77,10 +77,20 @@ class MaskedMotionTransformer(nn.Module):
         self.mask_token_id = motion.codebook_size
         self.token_embeddings = nn.Embedding(motion.codebook_size + 1, size)
         self.condition_projection = nn.Linear(config.lamp_config.hidden_size, size)
+        self.token_convolution = None
+        if config.token_convolution:
+            self.token_convolution = nn.Conv1d(size, size, config.token_convolution)
         layer = nn.TransformerEncoderLayer(
-            size, config.num_attention_heads, config.intermediate_size, config.dropout, "gelu", batch_first=True
+            size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.dropout,
+            "gelu",
+            batch_first=True,
+            norm_first=config.pre_norm,
         )
-        self.layers = nn.TransformerEncoder(layer, config.num_hidden_layers, enable_nested_tensor=False)
+        norm = nn.LayerNorm(size) if config.pre_norm else None
+        self.layers = nn.TransformerEncoder(layer, config.num_hidden_layers, norm, enable_nested_tensor=False)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Sequential(
             nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size), nn.Linear(size, motion.codebook_size)
@@ -98,6 +108,8 @@ class MaskedMotionTransformer(nn.Module):
         positions = sinusoidal_positions(num_prefix + length, prefix.shape[-1]).to(prefix)
         # Scaled as by Vaswani et al.: else the position code drowns the tokens, and context is learned late.
         tokens = self.token_embeddings(codes) * prefix.shape[-1] ** 0.5
+        if self.token_convolution is not None:
+            tokens = tokens + self._convolve(tokens * token_mask[..., None].to(tokens.dtype))
         hidden = torch.cat([prefix, tokens], 1) + positions
         bias = attention_bias(self.config.attention_mask_mode, num_prefix, length, codes.device)
         padding = None
@@ -106,6 +118,13 @@ class MaskedMotionTransformer(nn.Module):
             padding = torch.zeros(padding.shape, device=codes.device).masked_fill(padding, -torch.inf)
         hidden = self.layers(self.dropout(hidden), mask=bias, src_key_padding_mask=padding)
         return self.head(hidden[:, num_prefix:])
+
+    def _convolve(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Mixes `(B, L, H)` tokens with their neighbours, with earlier ones alone where attention is causal."""
+        width = self.config.token_convolution - 1
+        right = 0 if self.config.attention_mask_mode == "causal" else width // 2
+        tokens = nn.functional.pad(tokens.transpose(1, 2), (width - right, right))
+        return self.token_convolution(tokens).transpose(1, 2)
 
 
 class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):

@@ -82,8 +82,7 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
                 its neighbours in the batch.
             temperature (`float`): of sampling; 0 takes the most likely token.
             top_k (`int`, *optional*): candidates for each token.
-            order_noise (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens stay,
-            fading
+            order_noise (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens stay, less
                 as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and these are those
                 of a body at rest: motion slows down. Large values settle tokens in random order.
         """

@@ -1,6 +1,7 @@
 """BVH files: a text format of a joint tree and Euler angles that every animation tool reads."""
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,9 +43,11 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) ->
     places = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
     local = local_rotations(rotations, skeleton.parents)
     orders = [_rotation_order(name) for name in skeleton.joint_names]
-    angles = np.stack(
-        [Rotation.from_matrix(local[:, i]).as_euler(order, degrees=True) for i, order in enumerate(orders)], 1
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at 90 degrees two angles are one, and SciPy says which it chose
+        angles = np.stack(
+            [Rotation.from_matrix(local[:, i]).as_euler(order, degrees=True) for i, order in enumerate(orders)], 1
+        )
     angles = np.unwrap(angles, axis=0, period=360)  # no jumps by a full turn between frames
     lines, order = ["HIERARCHY"], []
     _write_joint(lines, order, 0, skeleton, offsets, orders, places, depth=0)
@@ -91,13 +94,14 @@ def read_bvh(path: Path) -> Animation:
     Raises:
         ValueError: when the file is not a BVH, or is damaged.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
-    start = re.search(r"^\s*MOTION\s*$", text, re.MULTILINE | re.IGNORECASE)
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    start = re.search(r"^[ \t]*MOTION[ \t]*$", text, re.MULTILINE | re.IGNORECASE)
     if start is None or not re.search(r"\bHIERARCHY\b", text[: start.start()], re.IGNORECASE):
         raise ValueError(f"{path}: not a BVH file: it lacks HIERARCHY or MOTION")
     try:
         tree = _parse_hierarchy(text[: start.start()])
         values, fps = _parse_motion(text[start.end() :], sum(len(joint.channels) for joint in tree))
+        _drop_empty_positions(tree, values)
         positions = np.concatenate([_positions(tree, part) for part in _chunks(values)])
     except (IndexError, ValueError) as error:
         raise ValueError(f"{path}: damaged BVH: {error}") from None
@@ -107,11 +111,11 @@ def read_bvh(path: Path) -> Animation:
 
 
 def _parse_hierarchy(text: str) -> list[_Joint]:
-    text = re.sub(r"^\s*(#|//).*$", "", text, flags=re.MULTILINE).rstrip() + "\n"
+    text = re.sub(r"^[ \t]*(#|//).*$", "", text, flags=re.MULTILINE).rstrip() + "\n"
     tree: list[_Joint] = []
     open_joints: list[int] = []  # from the root to the joint at hand
     pending, position = None, 0  # pending: a joint whose brace is yet to open
-    while text[position:].strip():
+    while position < len(text) - 1:
         found = _STATEMENT.match(text, position)
         if found is None or (pending is None and found["brace"] == "{"):
             raise ValueError(f"unexpected {text[position:].split()[0][:40]!r} in the hierarchy")
@@ -146,13 +150,32 @@ def _parse_motion(text: str, num_channels: int) -> tuple[np.ndarray, float]:
     num_frames, seconds = int(header[1]), float(header[2])
     if num_frames < 1 or not 1e-5 < seconds < 100:
         raise ValueError(f"{num_frames} frames of {seconds} seconds")
-    words = text[header.end() :].split()
-    if len(words) != num_frames * num_channels:
-        raise ValueError(f"{num_frames} frames of {num_channels} channels announced, {len(words)} numbers found")
-    values = np.array(words, dtype=np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy only warns of what is no number
+        try:
+            values = np.fromstring(text[header.end() :], dtype=np.float64, sep=" ")
+        except DeprecationWarning:
+            raise ValueError("a channel holds what is no number") from None
+    if len(values) != num_frames * num_channels:
+        raise ValueError(f"{num_frames} frames of {num_channels} channels announced, {len(values)} numbers found")
     if not np.isfinite(values).all():
         raise ValueError("a channel holds NaN or infinity")
     return values.reshape(num_frames, num_channels), 1 / seconds
+
+
+def _drop_empty_positions(tree: list[_Joint], values: np.ndarray) -> None:
+    """A position is a joint's place in its parent, and takes the offset's place; but some programs write zeros.
+
+    Such channels are marked as unused.
+    """
+    column = 0
+    for joint in tree:
+        block = values[:, column : column + len(joint.channels)]
+        column += len(joint.channels)
+        moves = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == "position"]
+        if joint.parent >= 0 and not block[:, moves].any():
+            for k in moves:
+                joint.channels[k] = "unused"
 
 
 def _chunks(values: np.ndarray) -> list[np.ndarray]:
@@ -168,11 +191,10 @@ def _positions(tree: list[_Joint], values: np.ndarray) -> np.ndarray:
         column += len(joint.channels)
         axes = [channel[0].upper() for channel in joint.channels]
         turns = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == "rotation"]
-        moves = [k for k in range(len(axes)) if k not in turns]
+        moves = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == "position"]
         if turns:
             order = "".join(axes[k] for k in turns)
             local[:, i] = Rotation.from_euler(order, block[:, turns], degrees=True).as_matrix()
-        # A position is a joint's place in its parent, and takes the offset's place. But some programs write zeros.
-        if moves and (joint.parent < 0 or block[:, moves].any()):
+        if moves:
             offsets[:, i, ["XYZ".index(axes[k]) for k in moves]] = block[:, moves]
     return forward_kinematics(offsets[:, 0], local, offsets, tuple(joint.parent for joint in tree))

@@ -1,14 +1,15 @@
 """Cleaning: feet that stay where they stand, and smoothing. Both keep the lengths of bones."""
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, label
+import torch
+from scipy.ndimage import binary_closing, binary_opening, distance_transform_edt, gaussian_filter1d, label
 
-from ..models.motion_representation import Skeleton
+from ..models.motion_representation import Skeleton, shortest_rotation
 from .rotations import root_first
 
 
-CONTACT_SPEED = 0.5  # metres a second, up to which a low toe stands
-CONTACT_HEIGHT = 0.07  # metres over the toe's lowest place
+STANDING_SPEED = 0.5  # metres a second, up to which a low toe stands
+STANDING_HEIGHT = 0.07  # metres over the toe's lowest place
 _SHORTEST = 0.1  # seconds; shorter stands and gaps are noise
 _BLEND = 0.2  # seconds in which a foot is let go
 
@@ -21,9 +22,11 @@ def foot_contacts(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndar
     """
     toes = joints[:, _toes(skeleton)]
     speed = np.linalg.norm(np.gradient(toes, axis=0), axis=-1) * fps if len(joints) > 1 else np.zeros(toes.shape[:2])
-    standing = (speed < CONTACT_SPEED) & (toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < CONTACT_HEIGHT)
-    frames = np.ones(max(1, round(_SHORTEST * fps)), bool)
-    return np.stack([binary_opening(binary_closing(foot, frames), frames) for foot in standing.T], 1)
+    standing = (speed < STANDING_SPEED) & (toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < STANDING_HEIGHT)
+    count = max(1, round(_SHORTEST * fps))
+    padded = np.pad(standing, ((count, count), (0, 0)), mode="edge")  # a clip's ends are no changes
+    frames = np.ones(count, bool)
+    return np.stack([binary_opening(binary_closing(foot, frames), frames)[count:-count] for foot in padded.T], 1)
 
 
 def lock_feet(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
@@ -74,12 +77,9 @@ def _shifts(toe: np.ndarray, contact: np.ndarray, fps: float) -> np.ndarray:
         known |= frames
     # Between two stands the shift goes from the one's last to the other's first, by way of zero if there is time.
     blend = max(1, round(_BLEND * fps))
-    frames = np.flatnonzero(known)
-    if not len(frames):
+    if not known.any():
         return shifts
-    distance = np.abs(np.arange(len(toe))[:, None] - frames[None])
-    far = distance.min(1) >= blend
-    anchors = np.flatnonzero(known | far)
+    anchors = np.flatnonzero(known | (distance_transform_edt(~known) >= blend))
     return np.stack([np.interp(np.arange(len(toe)), anchors, shifts[anchors, axis]) for axis in range(3)], -1)
 
 
@@ -91,15 +91,22 @@ def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skele
     hip, knee, ankle, *foot = reversed(chain)
     start, middle, end = joints[:, hip], joints[:, knee], joints[:, ankle]
     thigh, shin = (np.linalg.norm(part, axis=-1, keepdims=True) for part in (middle - start, end - middle))
-    way = end + shifts - start
-    reach = np.linalg.norm(way, axis=-1, keepdims=True)
-    direction = way / reach.clip(min=1e-9)
-    reach = reach.clip(np.abs(thigh - shin), thigh + shin)
+    old, way = _unit(end - start), end + shifts - start
+    direction = _unit(way)
+    reach = np.linalg.norm(way, axis=-1, keepdims=True).clip(np.abs(thigh - shin), thigh + shin)
     along = (thigh**2 - shin**2 + reach**2) / (2 * reach.clip(min=1e-9))
-    aside = middle - start - ((middle - start) * direction).sum(-1, keepdims=True) * direction
-    aside /= np.linalg.norm(aside, axis=-1, keepdims=True).clip(min=1e-9)
+    aside = middle - start - ((middle - start) * old).sum(-1, keepdims=True) * old  # where the knee bends to
+    straight = np.linalg.norm(aside, axis=-1, keepdims=True) < 0.01 * thigh
+    across = joints[:, skeleton.hips[1]] - joints[:, skeleton.hips[0]]  # to the left: a straight knee bends forward
+    aside = _unit(np.where(straight, np.cross(across, -old), aside))
+    turn = shortest_rotation(torch.from_numpy(old), torch.from_numpy(direction)).numpy()
+    aside = (turn @ aside[..., None])[..., 0]
     result = joints.copy()
     result[:, knee] = start + along * direction + np.sqrt((thigh**2 - along**2).clip(min=0)) * aside
     result[:, ankle] = start + reach * direction
     result[:, foot] += (result[:, ankle] - end)[:, None]
     return result
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-9)

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -72,8 +72,8 @@ class Motion:
 
     def resample(self, fps: float) -> "Motion":
         """The motion at another frame rate; rotations are interpolated, so bones keep their length."""
-        if not 0 < fps < np.inf:
-            raise ValueError(f"fps must be a positive number, got {fps}")
+        if not 0 < fps <= 1000:
+            raise ValueError(f"fps must be a number up to 1000, got {fps}")
         if abs(fps - self.fps) < 1e-3:
             return self
         from .rotations import resample
@@ -108,7 +108,7 @@ class Motion:
         """Writes the motion; the suffix says how.
 
         `.npy`: joints. `.npz`: joints, and what AMASS has, see `_write_npz`. `.bvh`, `.glb`: rotations. `.mp4`,
-        `.gif`: pictures, with the text under them. `.html`: a page that plays the motion.
+        `.gif`: pictures, with the text over them. `.html`: a page that plays the motion.
 
         Args:
             path (`str` or `Path`): where to.
@@ -171,8 +171,9 @@ def check_output(path: str | Path) -> Path:
 
 
 def _write_npy(motion: Motion, path: Path) -> None:
+    """As the data sets have them: in the skeleton's own unit and frame rate, since the file tells neither."""
     with open(path, "wb") as file:
-        np.save(file, motion.joints)
+        np.save(file, motion.resample(motion._skeleton.fps).joints / np.float32(motion._skeleton.metres))
 
 
 def _write_npz(motion: Motion, path: Path) -> None:
@@ -205,13 +206,19 @@ def _write_glb(motion: Motion, path: Path) -> None:
 def _write_mp4(motion: Motion, path: Path, size: int, camera: str) -> None:
     from .video import write_video
 
-    write_video(path, motion.render(size, camera, motion.text), motion.fps)
+    write_video(path, _pictures(motion, size, camera), motion.fps)
 
 
 def _write_gif(motion: Motion, path: Path, size: int, camera: str) -> None:
     from .video import write_gif
 
-    write_gif(path, motion.render(size, camera, motion.text), motion.fps)
+    write_gif(path, _pictures(motion, size, camera), motion.fps)
+
+
+def _pictures(motion: Motion, size: int, camera: str) -> Iterator[np.ndarray]:
+    from .render import draw_frames
+
+    return draw_frames(motion.joints, motion._skeleton, size, camera, motion.text)
 
 
 def _write_html(motion: Motion, path: Path) -> None:
@@ -219,7 +226,10 @@ def _write_html(motion: Motion, path: Path) -> None:
 
 
 def _read_npy(path: Path) -> Motion:
-    values = np.array(_load_array(path))
+    values = _load_array(path)
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: an array of {values.dtype}, not of numbers")
+    values = np.array(values, np.float32)
     for skeleton in SKELETONS.values():
         if values.ndim == 3 and values.shape[1:] == (skeleton.num_joints, 3):
             check_motion(values, values.shape[1:], name=str(path))
@@ -287,7 +297,7 @@ def _load_array(path: Path):
         raise ValueError(f"{path}: not a NumPy file that can be read safely: {error}") from None
 
 
-_LARGEST = 4e9  # bytes; an hour of AMASS at 120 frames a second has 0.3e9
+_LARGEST = 2e9  # bytes; an hour of AMASS at 120 frames a second has 0.54e9
 
 
 _WRITERS: dict[str, Callable[..., None]] = {

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from ..models.motion_representation import Skeleton
 from .body import BONE_RADII, bone_colour
-from .rotations import children_of, local_rotations, solve_rotations, stretching_bones
+from .rotations import children_of, local_rotations, rest_positions, solve_rotations, stretching_bones
 
 
 _SEGMENTS, _RINGS = 12, 4  # around a capsule, and over each of its caps
@@ -18,7 +18,7 @@ def write_glb(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, te
     """Writes joints `(num_frames, num_joints, 3)` in metres, Y up, as a skinned body that rests in a T-pose."""
     rotations, offsets = solve_rotations(joints, skeleton)
     local = local_rotations(rotations, skeleton.parents)
-    rest = _rest_positions(offsets, skeleton.parents)
+    rest = rest_positions(offsets, skeleton.parents)
     rest += [0, -rest[:, 1].min(), 0]
     scene = _Scene()
     mesh = scene.add_body(rest, skeleton)
@@ -36,7 +36,8 @@ def capsules(rest: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, ...]:
             continue
         radius = BONE_RADII[skeleton.joint_names[joint].rpartition("_")[2]]
         vertices, normals, triangles = _capsule(rest[parent], rest[joint], radius)
-        colour = np.tile(np.array(bone_colour(skeleton.joint_names[joint])) / 255, (len(vertices), 1))
+        linear = (np.array(bone_colour(skeleton.joint_names[joint])) / 255) ** 2.2  # glTF's colours are not sRGB
+        colour = np.tile(linear, (len(vertices), 1))
         parts.append((vertices, normals, colour, np.full(len(vertices), parent), triangles + start))
         start += len(vertices)
     return tuple(np.concatenate(part) for part in zip(*parts))
@@ -60,14 +61,6 @@ def _capsule(start: np.ndarray, end: np.ndarray, radius: float) -> tuple[np.ndar
     a, b, c, d = ring + here, ring + beside, ring + _SEGMENTS + here, ring + _SEGMENTS + beside
     triangles = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)])
     return vertices.reshape(-1, 3), normals.reshape(-1, 3), triangles
-
-
-def _rest_positions(offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
-    rest = offsets.copy()
-    for joint, parent in enumerate(parents):
-        if parent >= 0:
-            rest[joint] = rest[parent] + offsets[joint]
-    return rest
 
 
 class _Scene:

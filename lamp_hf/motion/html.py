@@ -26,8 +26,9 @@ def html_page(motions: list[tuple[np.ndarray, float, Skeleton, str]]) -> str:
 
 
 def _embed(joints: np.ndarray, fps: float, skeleton: Skeleton, text: str) -> dict:
-    ground = joints - joints[:1, :1] * np.array([1, 0, 1])
-    millimetres = np.clip(np.round(1000 * ground), -32767, 32767).astype("<i2")
+    start = joints[0, 0] * [1, 0, 1] + [0, min(0.0, joints[..., 1].min()), 0]  # the floor is at zero
+    placed = joints - start
+    unit = max(0.001, np.abs(placed).max() / 32767)
     names = skeleton.joint_names
     return {
         "frames": len(joints),
@@ -36,5 +37,6 @@ def _embed(joints: np.ndarray, fps: float, skeleton: Skeleton, text: str) -> dic
         "parents": skeleton.parents,
         "radii": [BONE_RADII.get(name.rpartition("_")[2], 0.0) for name in names],
         "colours": [bone_colour(name) for name in names],
-        "joints": base64.b64encode(millimetres.tobytes()).decode("ascii"),
+        "unit": unit,
+        "joints": base64.b64encode(np.round(placed / unit).astype("<i2").tobytes()).decode("ascii"),
     }

@@ -1,5 +1,7 @@
 """A small renderer: a body of shaded capsules over a chequered floor, on NumPy alone."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,7 +21,16 @@ _SKY, _FLOOR_DARK, _FLOOR_LIGHT = (
 def render(
     joints: np.ndarray, skeleton: Skeleton, size: int = 224, camera: str = "follow", caption: str | None = None
 ) -> np.ndarray:
-    """Draws a motion, from the front, a little to the body's left and above. Left limbs are orange, right limbs blue.
+    """Draws a motion, see [`draw_frames`]; uint8 `(num_frames, size, size, 3)`."""
+    return np.stack(list(draw_frames(joints, skeleton, size, camera, caption)))
+
+
+def draw_frames(
+    joints: np.ndarray, skeleton: Skeleton, size: int = 224, camera: str = "follow", caption: str | None = None
+) -> Iterator[np.ndarray]:
+    """Draws a motion frame by frame, from the front, a little to the body's left and above.
+
+    Left limbs are orange, right limbs blue.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
@@ -28,16 +39,16 @@ def render(
             goes along and once around.
         caption (`str`, *optional*): written at the top.
 
-    Returns:
-        `np.ndarray` of shape `(num_frames, size, size, 3)`, uint8.
+    Yields:
+        `np.ndarray` of shape `(size, size, 3)`, uint8.
 
     Raises:
-        ValueError: on another camera, or a size below 16.
+        ValueError: on another camera, or a size that is odd or out of 16 to 4096.
     """
     if camera not in CAMERAS:
         raise ValueError(f"unknown camera {camera!r}; known: {', '.join(CAMERAS)}")
-    if size < 16 or size % 2:
-        raise ValueError(f"size must be an even number of pixels from 16, got {size}")
+    if not 16 <= size <= 4096 or size % 2:
+        raise ValueError(f"size must be an even number of pixels from 16 to 4096, got {size}")
     joints = np.asarray(joints, dtype=np.float64)
     floor = min(0.0, joints[..., 1].min())
     yaws = np.full(len(joints), np.radians(-25))
@@ -46,20 +57,19 @@ def render(
         yaws = yaws + np.linspace(0, 2 * np.pi, len(joints), endpoint=False)
     if camera == "fixed":
         low, high = joints.min((0, 1)), joints.max((0, 1))
-        targets = np.tile((low + high) / 2 * [1, 0, 1] + [0, 0.95, 0], (len(joints), 1))
+        targets = np.tile((low + high) / 2 * [1, 0, 1] + [0, floor + 0.95, 0], (len(joints), 1))
         distance = max(distance, 1.5 * np.linalg.norm((high - low)[[0, 2]]) + 1)
     else:
-        targets = _smooth(joints[:, 0] * [1, 0, 1]) + [0, 0.95, 0]
-    banner = None if caption is None else _banner(caption, size)
-    frames = np.empty((len(joints), size, size, 3), np.uint8)
+        targets = _smooth(joints[:, 0] * [1, 0, 1]) + [0, floor + 0.95, 0]
+    banner = _banner(caption, size)[: size // 2] if caption else None
     ground = None
-    for frame, body, target, yaw in zip(frames, joints, targets, yaws):
+    for body, target, yaw in zip(joints, targets, yaws):
         if ground is None or camera == "orbit":
             ground = _Ground(_view_matrix(yaw, pitch=np.radians(14)), distance, target[1] - floor, size)
-        frame[:] = _draw(body, skeleton, ground, target, floor)
+        frame = _draw(body, skeleton, ground, target, floor)
         if banner is not None:
             frame[: len(banner)] = banner
-    return frames
+        yield frame
 
 
 def _banner(caption: str, size: int) -> np.ndarray:

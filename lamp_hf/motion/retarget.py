@@ -30,7 +30,8 @@ class Animation:
 
 _PAIRS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")  # needed
 _OPTIONAL_PAIRS = ("collar", "foot")
-_LEG = 0.8  # metres from hip to ankle of a grown-up, within a factor of 1.5
+_LEG = 0.8  # metres from hip to ankle of a grown-up
+# Metric units come first: legs that fit them within a factor of 1.9, children's and giants' too, are in them.
 _UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001, "inches": 0.0254, "CMU units": 0.0564444}
 
 
@@ -53,6 +54,8 @@ def retarget_animation(
     Raises:
         ValueError: when joints have no counterpart, listing them, or the size makes no sense.
     """
+    if unit is not None and not 0 < unit < np.inf:
+        raise ValueError(f"unit must be a positive number of metres, got {unit}")
     names = {_plain(name): i for i, name in reversed(list(enumerate(animation.names)))}
     if rig is None and all(_plain(name) in names for name in KIT.joint_names) and "leftcollar" not in names:
         joints, skeleton = animation.positions[:, [names[_plain(name)] for name in KIT.joint_names]], KIT
@@ -99,13 +102,22 @@ def load_rig(path: str | Path) -> dict:
     """
     try:
         rig = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        single, pairs = ("pelvis", "neck", "head"), (*_PAIRS, *_OPTIONAL_PAIRS)
         missing = [part for part in ("pelvis", "neck", *_PAIRS) if part not in rig]
-        missing += [part for part in (*_PAIRS, *_OPTIONAL_PAIRS) if part in rig and len(rig[part]) != 2]
+        missing += [part for part in single if part in rig and not isinstance(rig[part], str)]
+        missing += [part for part in pairs if part in rig and not (_is_list(rig[part]) and len(rig[part]) == 2)]
+        missing += ["spine"] * ("spine" in rig and not _is_list(rig["spine"]))
     except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a bone map: {error}".replace("\n", " ")) from None
     if missing:
-        raise ValueError(f"{path}: this bone map lacks {', '.join(missing)} (a joint, or a pair [left, right])")
+        raise ValueError(
+            f"{path}: this bone map lacks {', '.join(missing)} (a joint, a pair [left, right], for the spine a list)"
+        )
     return rig
+
+
+def _is_list(names) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def needed_joints(rig: dict) -> list[str]:
@@ -119,8 +131,8 @@ def _all_joints(rig: dict) -> list[str]:
 
 def _plain(name: str) -> str:
     """A joint's name without namespace, Biped number, blanks, dashes and case."""
-    name = re.sub(r"^mixamorig\d*", "", name.rpartition(":")[2].lower())
-    return re.sub(r"[^a-z0-9]", "", re.sub(r"^bip\d+", "bip", name))
+    name = re.sub(r"^(mixamorig\d*|character\d+_|[mf]_avg_)", "", name.rpartition(":")[2].lower())
+    return re.sub(r"[\W_]+", "", re.sub(r"^bip\d+", "bip", name))
 
 
 def _pick(animation: Animation, names: dict[str, int], rig: dict) -> np.ndarray:
@@ -195,7 +207,7 @@ _X_TO_Y = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # x, y, z -> -y, x, z
 
 def _find_unit(leg: float) -> float:
     """Metres in a unit of a file whose legs measure `leg` units."""
-    unit = min(_UNITS.values(), key=lambda entry: abs(np.log(max(leg, 1e-12) * entry / _LEG)))
-    if not 1 / 1.6 < leg * unit / _LEG < 1.6:
-        raise ValueError(f"legs of {leg:.3g} units fit no grown-up in {', '.join(_UNITS)}: give metres in one unit")
-    return unit
+    for unit in _UNITS.values():
+        if 1 / 1.9 < leg * unit / _LEG < 1.9:
+            return unit
+    raise ValueError(f"legs of {leg:.3g} units fit no grown-up in {', '.join(_UNITS)}: give metres in one unit")

@@ -36,6 +36,14 @@ def rest_directions(skeleton: Skeleton) -> np.ndarray:
     return offsets / np.linalg.norm(offsets, axis=-1, keepdims=True).clip(min=1e-9)
 
 
+def rest_positions(offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
+    """Offsets of joints from their parents, `(num_joints, 3)`, to places at rest, the root at its offset."""
+    rest = np.array(offsets, float)
+    for joint in root_first(parents)[1:]:
+        rest[joint] = rest[parents[joint]] + offsets[joint]
+    return rest
+
+
 def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Rotations of a rigid body that has its joints where they are.
 
@@ -132,7 +140,7 @@ def resample(joints: np.ndarray, fps: float, new_fps: float, skeleton: Skeleton)
     """
     times = np.arange(len(joints)) / fps
     new_times = np.arange(int(times[-1] * new_fps + 1e-6) + 1) / new_fps
-    if len(joints) < 2 or fps == new_fps:
+    if len(joints) < 2:
         return np.asarray(joints)
     rotations, offsets = solve_rotations(joints, skeleton)
     local = local_rotations(rotations, skeleton.parents)

@@ -39,7 +39,8 @@ def smpl_joints(poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
     """Joints of SMPL, SMPL-H or SMPL-X poses, by forward kinematics on the reference skeleton.
 
     An approximation: bones have the reference body's lengths and the mean body's directions at rest, `betas` do not
-    count, and `trans` is taken for the pelvis, which in the body model lies a constant few centimetres off.
+    count, and `trans` is taken for the pelvis, which in the body model lies a constant quarter of a metre off, most of
+    it sideways.
 
     Args:
         poses (`np.ndarray` of shape `(num_frames, 3 * num_joints)`): axis-angles, at least 22 joints.

@@ -1,5 +1,7 @@
 """Video files by PyAV, animated pictures by Pillow."""
 
+import itertools
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,26 +10,33 @@ import numpy as np
 from PIL import Image
 
 
-def write_video(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Writes uint8 frames `(num_frames, height, width, 3)` with even sides as H.264."""
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Writes uint8 frames `(height, width, 3)` with even sides as H.264, one by one as they come."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.options = {"crf": "20", "preset": "veryfast"}
-        for frame in frames:
+        for i, frame in enumerate(frames):
+            if i == 0:
+                stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 
 
-def write_gif(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Writes uint8 frames `(num_frames, height, width, 3)` as a GIF that repeats.
+def write_gif(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Writes uint8 frames `(height, width, 3)` as a GIF that repeats; leaves some out to come near 25 a second.
 
-    At more than 25 frames a second, which many viewers slow down, frames are left out.
+    Its clock has hundredths of a second, so frames last longer and shorter by turns to keep the whole in time.
     """
     step = max(1, round(fps / 25))
-    images = [Image.fromarray(frame) for frame in frames[::step]]
+    images = [Image.fromarray(frame) for frame in itertools.islice(frames, 0, None, step)]
+    ends = np.round(100 * np.arange(len(images) + 1) * step / fps)
     palette = images[len(images) // 2].quantize(128)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     images[0].save(
-        path, format="GIF", save_all=True, append_images=images[1:], duration=round(1000 * step / fps), loop=0
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=(10 * np.diff(ends)).astype(int).tolist(),
+        loop=0,
     )
