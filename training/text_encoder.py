@@ -20,8 +20,8 @@ def resolve_text_encoder(name: str) -> str:
 def load_text_encoder(name: str, vocabulary_size: int | None, captions: list[str], max_length: int):
     """Loads a BERT-type encoder and trims its vocabulary.
 
-    BERT's vocabulary is sorted by how common its entries are, so the first ones are kept, and the pieces of the
-    captions.
+    BERT's vocabulary is sorted by how common its entries are, so the first ones are kept, without those in other
+    letters than English has, and the pieces of the captions.
 
     Args:
         name (`str`): Hub id or folder.
@@ -38,9 +38,11 @@ def load_text_encoder(name: str, vocabulary_size: int | None, captions: list[str
     words = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     needed = {piece for ids in tokenizer(captions, add_special_tokens=False)["input_ids"] for piece in ids}
     needed |= set(tokenizer.all_special_ids)
-    common = [index for word, index in words if not word.startswith("[unused") and index not in needed]
-    room = len(words) if vocabulary_size is None else max(vocabulary_size - len(needed), 0)
-    kept = sorted(needed | set(common[:room]))
+    if vocabulary_size is None:
+        kept = [index for _, index in words]
+    else:
+        common = [i for word, i in words if word.isascii() and not word.startswith("[unused") and i not in needed]
+        kept = sorted(needed | set(common[: max(vocabulary_size - len(needed), 0)]))
     vocabulary = {words[index][0]: row for row, index in enumerate(kept)}
     trimmed = BertTokenizer(vocab=vocabulary, bos_token="[DEC]", model_max_length=max_length)
     return bert, trimmed, kept

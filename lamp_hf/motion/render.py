@@ -10,7 +10,7 @@ from .body import BONE_RADII, bone_colour
 
 
 CAMERAS = ("follow", "fixed", "orbit")
-_DISTANCE = 3.4  # metres from the camera to what it looks at
+_DISTANCE = 3.7  # metres from the camera to what it looks at
 _FOCAL = 2.6  # in units of the image's half height
 _LIGHT = np.array([0.4, 0.75, 0.52])
 _SKY, _FLOOR_DARK, _FLOOR_LIGHT = (
@@ -57,10 +57,10 @@ def draw_frames(
         yaws = yaws + np.linspace(0, 2 * np.pi, len(joints), endpoint=False)
     if camera == "fixed":
         low, high = joints.min((0, 1)), joints.max((0, 1))
-        targets = np.tile((low + high) / 2 * [1, 0, 1] + [0, floor + 0.95, 0], (len(joints), 1))
+        targets = np.tile((low + high) / 2 * [1, 0, 1] + [0, floor + 1.0, 0], (len(joints), 1))
         distance = max(distance, 1.5 * np.linalg.norm((high - low)[[0, 2]]) + 1)
     else:
-        targets = _smooth(joints[:, 0] * [1, 0, 1]) + [0, floor + 0.95, 0]
+        targets = _smooth(joints[:, 0] * [1, 0, 1]) + [0, floor + 1.0, 0]
     banner = _banner(caption, size)[: size // 2] if caption else None
     ground = None
     for body, target, yaw in zip(joints, targets, yaws):
