@@ -1,7 +1,7 @@
 r"""The generator under other conditions and attention masks: same data, seed and small budget, one table.
 
 python -m training.ablations --data mocap.parquet --tokenizer runs/tokenizer/model --lamp runs/lamp/model \
-    --evaluator runs/evaluator/model --output runs/ablations --steps 600
+    --evaluator runs/evaluator/model --output runs/ablations --steps 400
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "tokenizer", "lamp", "evaluator", "output"):
         parser.add_argument(f"--{name}", required=True, type=Path)
-    parser.add_argument("--steps", default=600, type=int)
+    parser.add_argument("--steps", default=400, type=int)
     parser.add_argument("--split", default="val", choices=["val", "test"])
     arguments = parser.parse_args()
     recipe = Path(__file__).parent / "recipes" / "small" / "text_to_motion.yaml"
@@ -43,7 +43,8 @@ def main() -> None:
         if not (folder / "model").is_dir():
             run("train_text_to_motion", "--recipe", recipe, "--data", arguments.data, "--output", folder,
                 "--tokenizer", arguments.tokenizer, "--lamp", arguments.lamp,
-                "--set", f"optimization.max_steps={arguments.steps}", "data.mirrored=false", *changes)  # fmt: skip
+                "--set", f"optimization.max_steps={arguments.steps}", "data.mirrored=false",
+                "data.synonyms=null", *changes)  # fmt: skip
         result = folder / f"{arguments.split}.json"
         run("evaluate", "text-to-motion", "--data", arguments.data, "--split", arguments.split,
             "--model", folder / "model", "--evaluator", arguments.evaluator, "--output", result)  # fmt: skip

@@ -12,8 +12,8 @@ ABLATIONS = """## Why it is built so
 
 {table}
 
-Each trained for {steps} steps on unmirrored data, seed 0, with one LaMP and one tokenizer; measured on the validation
-split, where the first row was chosen (`training/ablations.py`)."""
+Each trained for {steps} steps on unmirrored captions as they are, seed 0, with one LaMP and one tokenizer; measured on
+the validation split, where the first row was chosen (`training/ablations.py`)."""
 
 
 def main() -> None:
