@@ -212,15 +212,7 @@ class TestWriting:
         """In one frame, against the least turn that takes each bone from one place to the next; wrists do not spin."""
         joints = rigid_motion()
         joints[:, [18, 20]] = joints[:, [16]] + np.stack([circle(0.26), circle(0.53)], 1)  # an arm goes round
-        rotations, _ = solve_rotations(joints, HUMANML3D)
-        turns = rotations[:-1].swapaxes(-1, -2) @ rotations[1:]
-        turned = np.degrees(np.arccos(np.clip((np.trace(turns, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))
-        least = np.zeros_like(turned)
-        for joint, parent in enumerate(HUMANML3D.parents[1:], start=1):
-            bone = joints[:, joint] - joints[:, parent]
-            bone /= np.linalg.norm(bone, axis=-1, keepdims=True)
-            swing = np.degrees(np.arccos(np.clip((bone[1:] * bone[:-1]).sum(-1), -1, 1)))
-            least[:, parent] = np.maximum(least[:, parent], swing)
+        turned, least = turns(joints)
         assert turned.max() <= 1.5 * least.max()
 
     def test_a_rest_pose_is_a_t_pose(self):
@@ -238,20 +230,43 @@ class TestWriting:
         skin = np.array(seen["skin"])  # in the last frame, near the body
         assert np.linalg.norm(skin[:, None] - joints[-1], axis=-1).min(1).max() < 0.35
 
+    def test_a_glb_is_drawn_and_moves_in_a_browser(self, tmp_path):
+        seen = in_browser("glb_page.mjs", Motion(make_motion()).save(tmp_path / "clip.glb"))
+        assert seen["errors"] == [] and seen["seconds"] == pytest.approx(59 / 20, abs=1e-3)
+        assert min(seen["orange"]) > 200 and seen["moved"] > 500
+
     def test_the_html_page_plays_in_a_browser_without_network(self, tmp_path):
-        if not shutil.which("chromium"):
-            pytest.skip("needs Chromium")
         text = 'a <script>alert("x")</script> walks'
         path = Motion(make_motion(), text=text).save(tmp_path / "clip.html")
-        seen = node("page.mjs", path.as_uri())
+        seen = in_browser("page.mjs", path.as_uri())
         assert seen["errors"] == [] and seen["requests"] == [path.as_uri()]
         assert seen["coloured"] > 500 and seen["moved"] > 500 and seen["turned"] > 500
+
+
+def turns(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far joints turn from frame to frame, and how far their bones do at least; degrees, `(frames - 1, joints)`."""
+    rotations, _ = solve_rotations(joints, HUMANML3D)
+    steps = rotations[:-1].swapaxes(-1, -2) @ rotations[1:]
+    turned = np.degrees(np.arccos(np.clip((np.trace(steps, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))
+    least = np.zeros_like(turned)
+    for joint, parent in enumerate(HUMANML3D.parents[1:], start=1):
+        bone = joints[:, joint] - joints[:, parent]
+        bone = bone / np.linalg.norm(bone, axis=-1, keepdims=True)
+        swing = np.degrees(np.arccos(np.clip((bone[1:] * bone[:-1]).sum(-1), -1, 1)))
+        least[:, parent] = np.maximum(least[:, parent], swing)
+    return turned, least
 
 
 def circle(radius: float) -> np.ndarray:
     """Once round in 60 frames, sideways, up and down again."""
     angle = np.linspace(0, 2 * np.pi, 60)
     return radius * np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
+
+
+def in_browser(script: str, *arguments) -> dict:
+    if not shutil.which("chromium"):
+        pytest.skip("needs Chromium")
+    return node(script, *arguments)
 
 
 def node(script: str, *arguments) -> dict:
@@ -265,17 +280,20 @@ def node(script: str, *arguments) -> dict:
 
 
 @pytest.mark.skipif(not (SHARED / "mocap.parquet").is_file(), reason="needs the motion capture")
-def test_real_clips_go_through_bvh_within_two_millimetres(tmp_path):
+def test_real_clips_go_through_bvh_within_two_millimetres_and_without_flips(tmp_path):
     from datasets import Dataset
 
     rows = Dataset.from_parquet(str(SHARED / "mocap.parquet"), columns=["joints_mm"]).with_format("numpy")
-    means, turned = [], []
+    means, facings, ratios = [], [], []
     for row in rows.select(range(0, len(rows), 100)):
         joints = row["joints_mm"].astype(np.float32).reshape(-1, 22, 3) / 1000
         loaded = Motion.load(Motion(joints).save(tmp_path / "clip.bvh"))
         error = np.linalg.norm(loaded.joints - joints, axis=-1)
         means.append(error.mean())
         across = joints[:, 1] - joints[:, 2]
-        turned.append(np.ptp(np.unwrap(np.arctan2(across[:, 2], across[:, 0]))))
+        facings.append(np.ptp(np.unwrap(np.arctan2(across[:, 2], across[:, 0]))))
         assert error.max() < 0.01
-    assert np.mean(means) < 0.002 and max(turned) > np.pi / 2
+        turned, least = turns(joints)
+        ratios.append(turned.max() / max(least.max(), 5.0))
+    assert np.mean(means) < 0.002 and max(facings) > np.pi / 2
+    assert np.quantile(ratios, 0.95) < 1.5 and max(ratios) < 2
