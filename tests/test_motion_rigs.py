@@ -244,7 +244,7 @@ class TestWriting:
 
 
 def turns(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far joints turn from frame to frame, and how far their bones do at least; degrees, `(frames - 1, joints)`."""
+    """How far joints turn from frame to frame, and their bones at least; degrees, `(frames - 1, joints)`."""
     rotations, _ = solve_rotations(joints, HUMANML3D)
     steps = rotations[:-1].swapaxes(-1, -2) @ rotations[1:]
     turned = np.degrees(np.arccos(np.clip((np.trace(steps, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))

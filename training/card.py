@@ -32,6 +32,7 @@ def main() -> None:
         codes=100 * tokenizer["codes_used"],
         skating=evaluation["physics"]["skating_ratio"],
         by_action=", ".join(f"{action} {share:.0f}" for action, share in by_action.items()),
+        wrong="; ".join(f"“{text}”" for text in evaluation["paraphrases"]["wrong"]),
         ablations=ABLATIONS.format(**json.loads(ablations.read_text())) if ablations.is_file() else "",
         size=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6,
     )

@@ -36,8 +36,9 @@ def load_text_encoder(name: str, vocabulary_size: int | None, captions: list[str
     bert = AutoModel.from_pretrained(path).eval()
     tokenizer = AutoTokenizer.from_pretrained(path)
     words = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-    needed = {piece for ids in tokenizer(captions, add_special_tokens=False)["input_ids"] for piece in ids}
-    needed |= set(tokenizer.all_special_ids)
+    needed = set(tokenizer.all_special_ids)
+    if captions:
+        needed |= {piece for ids in tokenizer(captions, add_special_tokens=False)["input_ids"] for piece in ids}
     if vocabulary_size is None:
         kept = [index for _, index in words]
     else:
