@@ -36,6 +36,7 @@ SMALL = {
             "num_attention_heads": 2,
             "intermediate_size": 32,
             "dropout": 0.0,
+            "condition_mode": "query_mean",
         }
     },
 }
@@ -120,7 +121,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe):
+def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, bert_folder):
     folders = {stage: tmp_path / "runs" / stage for stage in SMALL}
     data = ("--data", humanml3d_folder)
     for stage, previous in (("tokenizer", []), ("lamp", ["tokenizer"]), ("text_to_motion", ["tokenizer", "lamp"])):
@@ -128,10 +129,15 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe):
         run(tmp_path, *command(stage, "--recipe", recipe(stage), *data, "--output", folders[stage], *earlier))
         numbers = json.loads((folders[stage] / "evaluations.jsonl").read_text().splitlines()[-1])
         assert numbers["step"] == 4 and all(value == value for value in numbers.values())
+    plain = ("--set", f"plain_text_encoder={bert_folder}", "model.condition_mode=text_mean")
+    paths = ("--output", tmp_path / "plain", *earlier)
+    run(tmp_path, *command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *plain))
     from transformers import pipeline
 
     import lamp_hf
 
+    pipe = pipeline("text-to-motion", model=str(tmp_path / "plain" / "model"))
+    assert pipe.model.config.condition_mode == "text_mean" and len(pipe("she bows", duration=1.0)["joints"]) == 20
     assert lamp_hf.LampModel.from_pretrained(folders["lamp"] / "model").config.hidden_size == 16
     pipe = pipeline("text-to-motion", model=str(folders["text_to_motion"] / "model"))
     assert pipe("a person walks forward", duration=2.0)["joints"].shape == (40, 22, 3)

@@ -46,10 +46,11 @@ def main() -> None:
                 "--set", f"optimization.max_steps={arguments.steps}", "data.mirrored=false",
                 "data.synonyms=null", *changes)  # fmt: skip
         result = folder / f"{arguments.split}.json"
-        run("evaluate", "text-to-motion", "--data", arguments.data, "--split", arguments.split,
-            "--model", folder / "model", "--evaluator", arguments.evaluator, "--output", result)  # fmt: skip
+        if not result.is_file():
+            run("evaluate", "text-to-motion", "--data", arguments.data, "--split", arguments.split,
+                "--model", folder / "model", "--evaluator", arguments.evaluator, "--output", result)  # fmt: skip
         numbers = json.loads(result.read_text())
-        rows.append([variant, *(f"{column(numbers):.1f}" for column in COLUMNS.values())])
+        rows.append([variant, *(f"{column(numbers):.3g}" for column in COLUMNS.values())])
     rows = [["generator", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *rows]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     print(table)

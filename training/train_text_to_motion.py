@@ -125,7 +125,7 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
         bert, tokenizer, kept = load_text_encoder(
             recipe["plain_text_encoder"], None, [], processor.tokenizer.model_max_length
         )
-        words = {word: row for row, word in enumerate(kept_words(tokenizer))}
+        words = {word: row for row, word in enumerate(kept_words(tokenizer)[: len(kept)])}  # without its [DEC]
         order = [kept[words[word]] for word in kept_words(processor.tokenizer) if word in words]
         model.lamp.load_text_encoder(bert, order)
     return model, processor
