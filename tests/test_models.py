@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 
 import lamp_hf
 from lamp_hf.models.modeling_lamp import draw_negatives
-from lamp_hf.models.modeling_lamp_text_to_motion import attention_bias
+from lamp_hf.models.modeling_lamp_text_to_motion import MaskedMotionTransformer, attention_bias
 
 
 @pytest.fixture
@@ -265,3 +265,20 @@ class TestHub:
             save_file(weights, path, metadata={"format": "pt"})
         with pytest.raises(ValueError):
             AutoModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["causal", "soft_tril", "bidirectional"])
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_inference_computes_what_training_does(mode, pre_norm, processor):
+    """PyTorch has another path for inference, with its own idea of masks."""
+    changes = {"attention_mask_mode": mode, "pre_norm": pre_norm, "token_convolution": 3, "dropout": 0.0}
+    config = tiny_text_to_motion(processor, **changes).config
+    torch.manual_seed(0)
+    transformer = MaskedMotionTransformer(config).eval()
+    codes = torch.randint(transformer.mask_token_id, (2, 6))
+    token_mask = torch.arange(6) < torch.tensor([[6], [4]])
+    condition = torch.randn(2, 1, config.lamp_config.hidden_size)
+    with_gradient = transformer(codes, token_mask, condition).detach()
+    with torch.no_grad():
+        without = transformer(codes, token_mask, condition)
+    torch.testing.assert_close(without[token_mask], with_gradient[token_mask], atol=1e-5, rtol=1e-5)

@@ -91,6 +91,9 @@ class MaskedMotionTransformer(nn.Module):
         )
         norm = nn.LayerNorm(size) if config.pre_norm else None
         self.layers = nn.TransformerEncoder(layer, config.num_hidden_layers, norm, enable_nested_tensor=False)
+        if config.attention_mask_mode == "soft_tril":
+            for layer in self.layers.layers:
+                layer.activation_relu_or_gelu = 0  # PyTorch's fast path, not taken then, reads every mask as boolean
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Sequential(
             nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size), nn.Linear(size, motion.codebook_size)
