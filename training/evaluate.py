@@ -43,7 +43,13 @@ def evaluate_text_to_motion(arguments: argparse.Namespace) -> dict:
     """The split's first captions, each as long as the real clip; then the paraphrases, of predicted length."""
     clips = Clips(arguments.data, arguments.split, DATA)
     pipe = pipeline("text-to-motion", model=str(arguments.model))
-    options = {"guidance_scale": arguments.guidance_scale, "num_inference_steps": arguments.steps}
+    if arguments.order_noise is not None:
+        pipe.model.config.order_noise = arguments.order_noise
+    options = {
+        "guidance_scale": arguments.guidance_scale,
+        "num_inference_steps": arguments.steps,
+        "temperature": arguments.temperature,
+    }
     options = {name: value for name, value in options.items() if value is not None}
     captions = [captions[0] for captions in clips.captions]
     durations = [min(len(motion) / pipe.fps, pipe.max_duration) for motion in clips.motions]
@@ -169,6 +175,8 @@ def main() -> None:
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--guidance-scale", type=float)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--order-noise", type=float)
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
     run = {"tokenizer": evaluate_tokenizer, "text-to-motion": evaluate_text_to_motion}[arguments.task]

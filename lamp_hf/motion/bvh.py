@@ -15,7 +15,7 @@ from .rotations import children_of, forward_kinematics, local_rotations, solve_r
 
 _CHUNK = 20_000  # frames whose rotation matrices are held at once
 _STATEMENT = re.compile(
-    r"""\s*(?: (?P<keyword>HIERARCHY)\b
+    r"""\s*(?: HIERARCHY\b
     | (?P<brace>[{}])
     | (?P<end>End\s+Site)\b [^\n{]*
     | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*?) \s*(?=[{\n])  # names may hold blanks
