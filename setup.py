@@ -26,6 +26,7 @@ setup(
         "scipy>=1.12",
         "av>=14",
         "pillow>=10.1",
+        "psutil>=5.9",
         "pygltflib>=1.16",
         "pyyaml>=6",
         "tqdm>=4.66",

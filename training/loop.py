@@ -8,7 +8,6 @@ process.
 import argparse
 import json
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import psutil
 import torch
 import yaml
 from accelerate import Accelerator
@@ -158,16 +158,16 @@ def train(
     if accelerator.is_main_process:
         save_atomically(lambda folder: save(averaged.module, folder), output / "model")
         seconds = (time.perf_counter() - started) / max(step - first_step, 1)
-        tqdm.write(f"{seconds:.2f} s a step, all told; peak memory {_peak_memory(accelerator.device):.1f} GB")
+        tqdm.write(f"{seconds:.2f} s a step, all told; memory {_memory(accelerator.device):.1f} GB")
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
-def _peak_memory(device: torch.device) -> float:
-    """Gigabytes that this process held at most, on its GPU if it has one."""
+def _memory(device: torch.device) -> float:
+    """Gigabytes that this process holds, or held at most on its GPU if it has one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return psutil.Process().memory_info().rss / 1e9
 
 
 def parameter_groups(objective: nn.Module, settings: dict) -> list[dict]:

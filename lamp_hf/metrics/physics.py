@@ -5,18 +5,19 @@ All take joints `(num_frames, num_joints, 3)` in metres, Y up.
 
 import numpy as np
 
-from ..models.motion_representation import HUMANML3D, Skeleton
+from ..models.motion_representation import HUMANML3D, Skeleton, get_skeleton
 
 
 CONTACT_HEIGHT = 0.05  # metres over the floor, up to which a toe counts as on the ground
 FLOAT_HEIGHT = 0.1  # metres over the floor, from which on both feet count as off the ground
 
 
-def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: Skeleton = HUMANML3D) -> float:
+def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: str | Skeleton = HUMANML3D) -> float:
     """Mean horizontal speed, metres a second, of the toes while they are on the ground; 0 if they never are.
 
     The floor is at the lowest place of any toe in the clip.
     """
+    skeleton = get_skeleton(skeleton)
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
     grounded = toes[:-1, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
     grounded &= toes[1:, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
@@ -24,11 +25,12 @@ def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: Skeleton = HUM
     return float(speed[grounded].mean()) if grounded.any() else 0.0
 
 
-def floating(joints: np.ndarray, floor: float | None = None, skeleton: Skeleton = HUMANML3D) -> float:
+def floating(joints: np.ndarray, floor: float | None = None, skeleton: str | Skeleton = HUMANML3D) -> float:
     """Share of frames, 0 to 1, in which both feet are over 10 cm above the floor: jumps, running, or an error.
 
     The floor is at the lowest place of any foot in the clip, unless given.
     """
+    skeleton = get_skeleton(skeleton)
     feet = joints[:, list(skeleton.left_foot + skeleton.right_foot), 1]
     floor = feet.min() if floor is None else floor
     return float((feet.min(1) - floor > FLOAT_HEIGHT).mean())
@@ -53,7 +55,8 @@ def largest_acceleration(joints: np.ndarray, fps: float = 20.0) -> float:
     return float(np.linalg.norm(np.diff(joints, 2, axis=0), axis=-1).max() * fps**2)
 
 
-def bone_length_variation(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> float:
+def bone_length_variation(joints: np.ndarray, skeleton: str | Skeleton = HUMANML3D) -> float:
     """Largest deviation of any bone from its mean length over the clip, as a share of that length."""
+    skeleton = get_skeleton(skeleton)
     bones = np.linalg.norm(joints[:, 1:] - joints[:, list(skeleton.parents[1:])], axis=-1)
     return float((np.abs(bones - bones.mean(0)) / bones.mean(0)).max())

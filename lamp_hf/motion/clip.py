@@ -3,7 +3,6 @@
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ class Motion:
         """Seconds."""
         return self.num_frames / self.fps
 
-    @cached_property
+    @property
     def features(self) -> np.ndarray:
         """float32 `(num_frames - 1, num_features)`, canonicalised, at the skeleton's own frame rate.
 
