@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lamp_hf import Motion
 from lamp_hf.models.motion_representation import HUMANML3D, KIT
 from lamp_hf.motion import bvh
-from lamp_hf.motion.retarget import rigs
+from lamp_hf.motion.retarget import find_rig, rigs
 from lamp_hf.motion.rotations import forward_kinematics, local_rotations, rest_directions, solve_rotations
 
 
@@ -45,6 +45,51 @@ def bvh_of_rig(path: Path, rig: dict, joints: np.ndarray) -> Path:
     return path
 
 
+# Joints of published files: those of the middle, and those of both sides with * for the side.
+FILES = {
+    "cmu": (
+        "Hips, LowerBack, Spine, Spine1, Neck, Neck1, Head",
+        "*HipJoint, *UpLeg, *Leg, *Foot, *ToeBase, *Shoulder, *Arm, *ForeArm, *Hand, *FingerBase, *HandIndex1, *Thumb",
+    ),
+    "mixamo": (
+        "mixamorig:Hips, mixamorig:Spine, mixamorig:Spine1, mixamorig:Spine2, mixamorig:Neck, mixamorig:Head",
+        "mixamorig:*Shoulder, mixamorig:*Arm, mixamorig:*ForeArm, mixamorig:*Hand, mixamorig:*HandThumb1, "
+        "mixamorig:*UpLeg, mixamorig:*Leg, mixamorig:*Foot, mixamorig:*ToeBase",
+    ),
+    "lafan1": (
+        "Hips, Spine, Spine1, Spine2, Neck, Head",
+        "*UpLeg, *Leg, *Foot, *Toe, *Shoulder, *Arm, *ForeArm, *Hand",
+    ),
+    "bandai-namco": (
+        "joint_Root, Hips, Spine, Chest, Neck, Head",
+        "Shoulder_*, UpperArm_*, LowerArm_*, Hand_*, UpperLeg_*, LowerLeg_*, Foot_*, Toes_*",
+    ),
+    "xsens": (
+        "Hips, Chest, Chest2, Chest3, Chest4, Neck, Head",
+        "*Collar, *Shoulder, *Elbow, *Wrist, *Hip, *Knee, *Ankle, *Toe",
+    ),
+    "rokoko": (
+        "Root, Hips, Spine1, Spine2, Spine3, Spine4, Neck, Head",
+        "*Shoulder, *Arm, *ForeArm, *Hand, *Thigh, *Shin, *Foot, *Toe, *ToeTip",
+    ),
+    "biped": (
+        "Bip001, Bip001 Pelvis, Bip001 Spine, Bip001 Spine1, Bip001 Spine2, Bip001 Neck, Bip001 Head",
+        "Bip001 * Clavicle, Bip001 * UpperArm, Bip001 * Forearm, Bip001 * Hand, Bip001 * Thigh, Bip001 * Calf, "
+        "Bip001 * Foot, Bip001 * Toe0, Bip001 * Toe0Nub",
+    ),
+    "smpl": (
+        "m_avg_root, m_avg_Pelvis, m_avg_Spine1, m_avg_Spine2, m_avg_Spine3, m_avg_Neck, m_avg_Head",
+        "m_avg_*_Hip, m_avg_*_Knee, m_avg_*_Ankle, m_avg_*_Foot, m_avg_*_Collar, m_avg_*_Shoulder, m_avg_*_Elbow, "
+        "m_avg_*_Wrist, m_avg_*_Hand",
+    ),
+    "humanml3d": (
+        "pelvis, spine1, spine2, spine3, neck, head",
+        "*_hip, *_knee, *_ankle, *_foot, *_collar, *_shoulder, *_elbow, *_wrist",
+    ),
+}
+SIDES_OF = dict.fromkeys(FILES, ("Left", "Right")) | dict.fromkeys(("bandai-namco", "biped", "smpl"), ("L", "R"))
+
+
 class TestReading:
     @pytest.mark.parametrize("rig", rigs())
     def test_the_rigs_of_the_world_are_known_by_their_names(self, rig, tmp_path):
@@ -54,6 +99,20 @@ class TestReading:
         rest = [joint for joint in range(22) if joint not in spine]
         assert np.abs(loaded.joints[:, rest] - joints[:, rest]).max() < 1e-3
         assert np.abs(loaded.joints[:, spine] - joints[:, spine]).max() < 0.1  # some rigs have fewer
+
+    @pytest.mark.parametrize("rig", FILES)
+    def test_a_rig_is_told_by_the_joints_that_published_files_have(self, rig):
+        middle, limbs = FILES[rig]
+        arms_and_legs = [name.replace("*", side) for name in limbs.split(", ") for side in SIDES_OF[rig]]
+        assert find_rig(middle.split(", ") + arms_and_legs) is rigs()[rig]
+
+    def test_collars_that_both_lie_in_the_neck_are_put_apart(self, tmp_path):
+        joints = rigid_motion()
+        joints[:, [13, 14]] = joints[:, [12]]
+        loaded = Motion.load(bvh_of_rig(tmp_path / "clip.bvh", rigs()["cmu"], joints))
+        apart, shoulders = (np.linalg.norm(loaded.joints[:, a] - loaded.joints[:, b], axis=-1) for a, b in
+                            ((13, 14), (16, 17)))  # fmt: skip
+        np.testing.assert_allclose(apart, 0.3 * shoulders, rtol=1e-2)
 
     def test_namespaces_and_numbers_of_bones_do_not_count(self, tmp_path):
         for old, new, rig in (("Hips", "mixamorig:", "mixamo"), ("Bip01", "Bip001", "biped")):

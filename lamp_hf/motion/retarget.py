@@ -153,13 +153,25 @@ def _pick(animation: Animation, names: dict[str, int], rig: dict) -> np.ndarray:
     found["head"] = find(rig.get("head"))
     if found["head"] is None:
         found["head"] = _end_of(animation, names, rig["neck"], found["neck"] - found["spine3"], 0.1)
+    shared_collar = (
+        found["left_collar"] is not None
+        and found["right_collar"] is not None
+        and (
+            _distance(found["left_collar"], found["right_collar"])
+            < 0.1 * _distance(found["left_shoulder"], found["right_shoulder"])
+        )
+    )  # CMU's, for one, both lie in the neck
     for i, side in enumerate(("left", "right")):
         if found[f"{side}_foot"] is None:
             shin = found[f"{side}_ankle"] - found[f"{side}_knee"]
             found[f"{side}_foot"] = _end_of(animation, names, rig["ankle"][i], shin, 0.15)
-        if found[f"{side}_collar"] is None:
+        if found[f"{side}_collar"] is None or shared_collar:
             found[f"{side}_collar"] = 0.7 * found["neck"] + 0.3 * found[f"{side}_shoulder"]
     return np.stack([found[name] for name in HUMANML3D.joint_names], 1)
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.linalg.norm(first - second, axis=-1).mean())
 
 
 def _spine(pelvis: np.ndarray, between: list[np.ndarray], neck: np.ndarray) -> dict[str, np.ndarray]:
