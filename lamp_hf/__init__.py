@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from . import _registration
+from . import _registration, metrics
 
 
 __version__ = "0.1.0"
@@ -18,13 +18,17 @@ _EXPORTS = {
     "MotionVQVAEModel": "models.modeling_motion_vqvae",
     "LampConfig": "models.configuration_lamp",
     "LampModel": "models.modeling_lamp",
+    "LampMotionModel": "models.modeling_lamp",
     "LampForPreTraining": "models.modeling_lamp",
     "LampTextToMotionConfig": "models.configuration_lamp_text_to_motion",
     "LampForTextToMotion": "models.modeling_lamp_text_to_motion",
+    "LampMotionCaptioningConfig": "models.configuration_lamp_motion_captioning",
+    "LampForMotionCaptioning": "models.modeling_lamp_motion_captioning",
     "MotionFeatureExtractor": "models.feature_extraction_motion",
     "LampProcessor": "models.processing_lamp",
     "MaskedMotionScheduler": "models.scheduling_masked_motion",
     "TextToMotionPipeline": "models.pipeline_text_to_motion",
+    "MotionToTextPipeline": "models.pipeline_motion_to_text",
 }
 
 __all__ = ["bundled", *_EXPORTS]
@@ -34,9 +38,9 @@ def bundled(task: str = "text-to-motion") -> str:
     """Folder of the model that comes with the package.
 
     Args:
-        task (`str`): `"text-to-motion"`.
+        task (`str`): `"text-to-motion"`, which has LaMP's encoders in it, or `"captioning"`.
     """
-    folders = {"text-to-motion": "lamp_small"}
+    folders = {"text-to-motion": "lamp_small", "captioning": "lamp_small_captioning"}
     if task not in folders:
         raise ValueError(f"no bundled model for {task!r}; there is one for: {', '.join(folders)}")
     return str(Path(__file__).parent / "checkpoints" / folders[task])
@@ -53,3 +57,4 @@ def __dir__() -> list[str]:
 
 
 _registration.register()
+metrics.register()

@@ -12,23 +12,31 @@ from collections.abc import Callable
 
 def _register_configs(module) -> None:
     from .models.configuration_lamp import LampConfig
+    from .models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
     from .models.configuration_lamp_text_to_motion import LampTextToMotionConfig
     from .models.configuration_motion_vqvae import MotionVQVAEConfig
 
-    for config in (MotionVQVAEConfig, LampConfig, LampTextToMotionConfig):
+    for config in (MotionVQVAEConfig, LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig):
         module.AutoConfig.register(config.model_type, config)
         config.register_for_auto_class()
 
 
 def _register_models(module) -> None:
     from .models.configuration_lamp import LampConfig
+    from .models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
     from .models.configuration_lamp_text_to_motion import LampTextToMotionConfig
     from .models.configuration_motion_vqvae import MotionVQVAEConfig
     from .models.modeling_lamp import LampModel
+    from .models.modeling_lamp_motion_captioning import LampForMotionCaptioning
     from .models.modeling_lamp_text_to_motion import LampForTextToMotion
     from .models.modeling_motion_vqvae import MotionVQVAEModel
 
-    models = {MotionVQVAEConfig: MotionVQVAEModel, LampConfig: LampModel, LampTextToMotionConfig: LampForTextToMotion}
+    models = {
+        MotionVQVAEConfig: MotionVQVAEModel,
+        LampConfig: LampModel,
+        LampTextToMotionConfig: LampForTextToMotion,
+        LampMotionCaptioningConfig: LampForMotionCaptioning,
+    }
     for config, model in models.items():
         module.AutoModel.register(config, model)
         model.register_for_auto_class("AutoModel")
@@ -44,10 +52,11 @@ def _register_feature_extractors(module) -> None:
 
 def _register_processors(module) -> None:
     from .models.configuration_lamp import LampConfig
+    from .models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
     from .models.configuration_lamp_text_to_motion import LampTextToMotionConfig
     from .models.processing_lamp import LampProcessor
 
-    for config in (LampConfig, LampTextToMotionConfig):
+    for config in (LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig):
         module.AutoProcessor.register(config, LampProcessor)
     LampProcessor.register_for_auto_class("AutoProcessor")
 
@@ -55,11 +64,13 @@ def _register_processors(module) -> None:
 def _register_pipelines(module) -> None:
     from transformers import AutoModel
 
+    from .models.pipeline_motion_to_text import MotionToTextPipeline
     from .models.pipeline_text_to_motion import TextToMotionPipeline
 
-    module.PIPELINE_REGISTRY.register_pipeline(
-        "text-to-motion", pipeline_class=TextToMotionPipeline, pt_model=AutoModel, type="multimodal"
-    )
+    for task, pipeline in {"text-to-motion": TextToMotionPipeline, "motion-to-text": MotionToTextPipeline}.items():
+        module.PIPELINE_REGISTRY.register_pipeline(
+            task, pipeline_class=pipeline, pt_model=AutoModel, type="multimodal"
+        )
 
 
 # What a registration waits for, and ours that it needs: importing one of ours first may import the other in its
@@ -68,11 +79,11 @@ _REGISTRATIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "transformers.models.auto.configuration_auto": (_register_configs, ()),
     "transformers.models.auto.modeling_auto": (
         _register_models,
-        ("modeling_motion_vqvae", "modeling_lamp", "modeling_lamp_text_to_motion"),
+        ("modeling_motion_vqvae", "modeling_lamp", "modeling_lamp_text_to_motion", "modeling_lamp_motion_captioning"),
     ),
     "transformers.models.auto.feature_extraction_auto": (_register_feature_extractors, ("feature_extraction_motion",)),
     "transformers.models.auto.processing_auto": (_register_processors, ("processing_lamp",)),
-    "transformers.pipelines": (_register_pipelines, ("pipeline_text_to_motion",)),
+    "transformers.pipelines": (_register_pipelines, ("pipeline_text_to_motion", "pipeline_motion_to_text")),
 }
 _OURS = {f"{__package__}.models.{name}" for _, names in _REGISTRATIONS.values() for name in names}
 _done: set[str] = set()

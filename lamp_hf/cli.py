@@ -1,5 +1,6 @@
 """The `lamp-hf` command."""
 
+import csv
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from tqdm import tqdm
 
 import lamp_hf
 
@@ -80,6 +82,46 @@ def convert(
     motion.text = text or motion.text
     motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
     _report_motion(motion.save(output, size, camera), motion, as_json)
+
+
+@app.command()
+def caption(
+    source: Annotated[Path, typer.Argument(help="A motion file, or a folder of them.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .csv file: name, caption, start, end.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="How each caption begins.")] = "",
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
+    model: Model = "",
+    as_json: Json = False,
+) -> None:
+    """Say in words what motion files show; of long ones what they show when.
+
+    Example: lamp-hf caption recordings/ -o captions.csv
+    """
+    if output is not None and (output.suffix.lower() != ".csv" or not output.parent.is_dir()):
+        raise ValueError(f"cannot write {output}: give a .csv file in a folder that exists")
+    names, motions, broken = _load_all(source, rig=rig, unit=unit, up=up)
+    pipe = _pipeline("motion-to-text", model)
+    rows = []
+    starts = range(0, len(motions), 16)
+    for first in tqdm(starts, unit=" batches", disable=True if len(motions) <= 16 else None):
+        answers = pipe(motions[first : first + 16], return_timestamps=True, prompt=prompt)
+        for name, (answer,) in zip(names[first:], answers):
+            for chunk in answer["chunks"]:
+                start, end = (round(second, 2) for second in chunk["timestamp"])
+                rows.append({"name": name, "caption": chunk["text"], "start": start, "end": end})
+    if output is not None:
+        _write_csv(output, rows)
+    several = len(rows) > 1
+    lines = [f"{row['name']} {row['start']:g}-{row['end']:g} s: {row['caption']}" for row in rows]
+    lines = lines if several else [row["caption"] for row in rows]
+    lines = [f"{output}: {len(rows)} captions"] if output else lines
+    for name, problem in broken.items():
+        print(f"left out: {name}: {problem}", file=sys.stderr)
+    _report({"captions": rows, "broken": broken}, "\n".join(lines), as_json)
 
 
 @app.command()
@@ -192,10 +234,52 @@ def _describe_model(folder: Path) -> dict:
     return {"model_type": values.get("model_type"), "weight_megabytes": round(sum(weights) / 1e6, 1)}
 
 
+_BUNDLED = {"text-to-motion": "text-to-motion", "motion-to-text": "captioning"}
+
+
 def _pipeline(task: str, model: str):
     from transformers import pipeline
 
-    return pipeline(task, model=model or lamp_hf.bundled(task))
+    return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]))
+
+
+def _load_all(source: Path, **reading) -> tuple[list[str], list[lamp_hf.Motion], dict[str, str]]:
+    """Motions of a file, or of a folder's files, with their names; of a folder's broken files what is wrong."""
+    from lamp_hf.motion.clip import READABLE
+
+    if not source.is_dir():
+        return [source.name], [_long_enough(lamp_hf.Motion.load(source, **reading), source)], {}
+    names, motions, broken = [], [], {}
+    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
+        name = str(path.relative_to(source))
+        try:
+            motions.append(_long_enough(lamp_hf.Motion.load(path, **reading), path))
+            names.append(name)
+        except ValueError as error:
+            broken[name] = " ".join(str(error).split())
+    if not names:
+        raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
+    return names, motions, broken
+
+
+def _long_enough(motion: lamp_hf.Motion, path: Path) -> lamp_hf.Motion:
+    if motion.duration < 0.5:
+        raise ValueError(
+            f"{path} lasts {motion.duration:.2f} seconds; half a second is the least that can be captioned"
+        )
+    return motion
+
+
+def _write_csv(path: Path, rows: list[dict]) -> None:
+    from lamp_hf.motion.files import write_atomically
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, write)
 
 
 def _report_motion(output: Path, motion: lamp_hf.Motion, as_json: bool) -> None:

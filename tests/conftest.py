@@ -128,3 +128,38 @@ def model_folder(processor, tmp_path_factory) -> Path:
     tiny_text_to_motion(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def language_folder(tmp_path_factory) -> Path:
+    """An OPT that nobody trained, with a tokenizer of the captions' words."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    from training.train_language_model import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("language")
+    tokenizer = train_tokenizer(CAPTIONS, 300)
+    tokenizer.save_pretrained(folder)
+    OPTForCausalLM(tiny_language_config(OPTConfig, len(tokenizer), ffn_dim=32)).save_pretrained(folder)
+    return folder
+
+
+def tiny_language_config(kind, vocab_size: int = 300, **changes):
+    """Of any causal language model."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128}
+    special = {"bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1}
+    return kind(vocab_size=vocab_size, **sizes, **special, **changes)
+
+
+@pytest.fixture(scope="session")
+def captioner_folder(processor, language_folder, tmp_path_factory) -> Path:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    language = AutoModelForCausalLM.from_pretrained(language_folder)
+    lamp = lamp_hf.LampMotionModel(tiny_lamp_config(processor))
+    folder = tmp_path_factory.mktemp("captioner")
+    lamp_hf.LampForMotionCaptioning.from_parts(lamp, language, num_beams=3, max_new_tokens=8).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(language_folder)
+    lamp_hf.LampProcessor(processor.feature_extractor, tokenizer).save_pretrained(folder)
+    return folder

@@ -11,6 +11,10 @@ from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
 
+DATA = {"skeleton": "humanml3d", "mirrored": False}
+"""A recipe's section of data, for evaluation."""
+
+
 class Clips:
     """A split of a data set, in memory.
 

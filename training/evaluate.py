@@ -7,9 +7,6 @@ python -m training.evaluate text-to-motion --data mocap.parquet --model lamp_hf/
 
 import argparse
 import json
-import re
-from collections import Counter, defaultdict
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +22,11 @@ from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
-from .data import Clips, normalised
+from .caption_facts import told_styles
+from .data import DATA, Clips, normalised
+from .evaluate_captioning import evaluate_captioning, evaluate_lamp_bertscore
 from .train_evaluator import accuracy, judge
 from .train_tokenizer import reconstruction_errors
-
-
-DATA = {"skeleton": "humanml3d", "mirrored": False}
 
 
 def evaluate_tokenizer(arguments: argparse.Namespace) -> dict:
@@ -70,7 +66,8 @@ def evaluate_text_to_motion(arguments: argparse.Namespace) -> dict:
     ]
     numbers["physics"] = physics_numbers(made, real)
     if arguments.evaluator:
-        told = told_styles(captions, Clips(arguments.data, "train", DATA))
+        training = Clips(arguments.data, "train", DATA)
+        told = told_styles(captions, training.captions, training.styles)
         numbers["evaluator"] = evaluator_numbers(arguments.evaluator, made, real, clips, told)
     return numbers
 
@@ -114,30 +111,6 @@ def physics_numbers(made: list[np.ndarray], real: list[np.ndarray]) -> dict:
     }
 
 
-def told_styles(captions: list[str], training: Clips) -> list[str]:
-    """The style that a caption's words tell: the one that nearly all training captions with a word, or two, have.
-
-    Captions need not name the style; those that tell none are taken for the commonest.
-    """
-
-    def marks(caption: str) -> set[tuple[str, ...]]:
-        words = re.findall(r"[a-z']+", caption.lower())
-        return {(word,) for word in words} | set(pairwise(words))
-
-    seen: dict[tuple, Counter] = defaultdict(Counter)
-    for texts, style in zip(training.captions, training.styles):
-        for text in texts:
-            for mark in marks(text):
-                seen[mark][style] += 1
-    commonest = Counter(training.styles).most_common(1)[0][0]
-    told = []
-    for caption in captions:
-        votes = [(*seen[mark].most_common(1)[0], seen[mark].total()) for mark in marks(caption) if mark in seen]
-        sure = [(count, style) for style, count, total in votes if count >= max(5, 0.9 * total)]
-        told.append(max(sure)[1] if sure else commonest)
-    return told
-
-
 def evaluator_numbers(folder: Path, made: list[np.ndarray], real: list[np.ndarray], clips: Clips, told) -> dict:
     model = MotionEvaluatorModel.from_pretrained(folder)
     extractor = MotionFeatureExtractor.from_pretrained(folder)
@@ -165,9 +138,17 @@ def evaluator_numbers(folder: Path, made: list[np.ndarray], real: list[np.ndarra
     }
 
 
+TASKS = {
+    "tokenizer": evaluate_tokenizer,
+    "text-to-motion": evaluate_text_to_motion,
+    "captioning": evaluate_captioning,
+    "lamp-bertscore": evaluate_lamp_bertscore,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["tokenizer", "text-to-motion"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--evaluator", type=Path, help="folder of a trained evaluator")
@@ -179,9 +160,8 @@ def main() -> None:
     parser.add_argument("--order-noise", type=float)
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
-    run = {"tokenizer": evaluate_tokenizer, "text-to-motion": evaluate_text_to_motion}[arguments.task]
     numbers = {"task": arguments.task, "data": arguments.data.name, "split": arguments.split, "seed": arguments.seed}
-    numbers |= run(arguments)
+    numbers |= TASKS[arguments.task](arguments)
     text = json.dumps(numbers, indent=2)
     print(text)
     if arguments.output:

@@ -1,4 +1,4 @@
-r"""The evaluator of action and style, trained on real clips only.
+r"""The evaluator: action, style and captions of real clips.
 
 python -m training.train_evaluator --recipe training/recipes/small/evaluator.yaml --data mocap.parquet \
     --output runs/evaluator
@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel
+from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel, sentence_embeddings
+from lamp_hf.metrics.generation import r_precision
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 
 from .data import Clips, normalised, pad_motions
 from .loop import parse_arguments, train
+from .text_encoder import resolve_text_encoder
 
 
 class LabelledSource:
-    """Parts of clips with labels, slightly shaken, so that the evaluator looks at the motion, not at noise."""
+    """Parts of clips, slightly shaken, so that the evaluator looks at the motion, not at noise; labels, a caption."""
 
     def __init__(self, clips: Clips, extractor: MotionFeatureExtractor, config: MotionEvaluatorConfig, data: dict):
         self.motions = normalised(clips, extractor)
@@ -27,6 +29,10 @@ class LabelledSource:
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.noise = data["noise"]
+        texts = sorted({caption for captions in clips.captions for caption in captions})
+        row = {text: i for i, text in enumerate(texts)}
+        self.captions = [[row[caption] for caption in captions] for captions in clips.captions]
+        self.sentences = sentence_embeddings(texts, resolve_text_encoder(config.text_encoder))
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         motion = self.motions[index]
@@ -38,6 +44,7 @@ class LabelledSource:
             "motion": motion + torch.from_numpy(offset).float(),
             "action": self.actions[index],
             "style": self.styles[index],
+            "sentence": self.sentences[self.captions[index][rng.integers(len(self.captions[index]))]],
         }
 
     def collate(self, items: list[dict]) -> dict:
@@ -47,6 +54,7 @@ class LabelledSource:
             "motion_attention_mask": mask,
             "action": torch.tensor([item["action"] for item in items]),
             "style": torch.tensor([item["style"] for item in items]),
+            "sentence": torch.stack([item["sentence"] for item in items]),
         }
 
 
@@ -55,13 +63,22 @@ class EvaluatorObjective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, motion_values, motion_attention_mask, action, style):
+    def forward(self, motion_values, motion_attention_mask, action, style, sentence):
         output = self.model(motion_values, motion_attention_mask)
         losses = {
+            "matching": self._matching_loss(output.embedding, sentence),
             "action": nn.functional.cross_entropy(output.action_logits, action, label_smoothing=0.05),
             "style": nn.functional.cross_entropy(output.style_logits, style, label_smoothing=0.05),
         }
         return sum(losses.values()), {name: loss.detach() for name, loss in losses.items()}
+
+    def _matching_loss(self, motion: torch.Tensor, sentence: torch.Tensor) -> torch.Tensor:
+        """Symmetric cross-entropy over the batch; captions that say about the same are no negatives (as TMR)."""
+        text, motion = (nn.functional.normalize(rows, dim=-1) for rows in (self.model.text_head(sentence), motion))
+        alike = (sentence @ sentence.T > 0.8).fill_diagonal_(False)
+        logits = (text @ motion.T / 0.07).masked_fill(alike, -1e4)
+        target = torch.arange(len(logits), device=logits.device)
+        return (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
 
 
 @torch.no_grad()
@@ -94,9 +111,19 @@ def main() -> None:
     config = MotionEvaluatorConfig(skeleton=data["skeleton"], **labels, **recipe["model"])
     torch.manual_seed(recipe["seed"])
 
+    captions = [texts[0] for texts in validation.captions]
+    sentences = sentence_embeddings(captions, resolve_text_encoder(config.text_encoder))
+
     def validate(objective: EvaluatorObjective) -> dict[str, float]:
-        actions, styles, _ = judge(objective.model, normalised(validation, extractor))
-        return {"action": accuracy(actions, validation.actions), "style": accuracy(styles, validation.styles)}
+        actions, styles, motion = judge(objective.model, normalised(validation, extractor))
+        text = nn.functional.normalize(objective.model.text_head(sentences), dim=-1).float().numpy()
+        motion /= np.linalg.norm(motion, axis=-1, keepdims=True)
+        order = np.random.default_rng(0).permutation(len(text))
+        return {
+            "action": accuracy(actions, validation.actions),
+            "style": accuracy(styles, validation.styles),
+            "r_precision_1": 100 * r_precision(text[order], motion[order])[0],
+        }
 
     def save(objective: EvaluatorObjective, folder: Path) -> None:
         objective.model.save_pretrained(folder)

@@ -1,6 +1,65 @@
-"""Distances between sets of motions in an evaluator's embedding."""
+"""Metrics of text to motion in an evaluator's embedding, as the literature computes them (Guo et al., CVPR 2022).
+
+`text` and `motion` are embeddings `(num_samples, size)`; row i of one belongs to row i of the other.
+"""
 
 import numpy as np
+
+
+def r_precision(text: np.ndarray, motion: np.ndarray, batch_size: int = 32, top_k: int = 3) -> list[float]:
+    """Share of texts whose motion is among the 1, ..., `top_k` nearest (Euclid) of its batch; a rest is dropped.
+
+    Shuffle rows before, unless the batches are meant to be these.
+    """
+    ranks = []
+    for rows in _batches(text, motion, batch_size):
+        distance = _distances(text[rows], motion[rows])
+        ranks.append((distance < distance.diagonal()[:, None]).sum(1))
+    ranks = np.concatenate(ranks)
+    return [float((ranks < k).mean()) for k in range(1, top_k + 1)]
+
+
+def matching_distance(text: np.ndarray, motion: np.ndarray) -> float:
+    """Mean distance of each text to its motion (MM-Dist)."""
+    return float(np.linalg.norm(np.asarray(text) - motion, axis=1).mean())
+
+
+def diversity(motion: np.ndarray, rng: np.random.Generator, pairs: int | None = None) -> float:
+    """Mean distance of random pairs of motions: 300, or 100 where there are fewer motions."""
+    pairs = pairs or (300 if len(motion) > 300 else 100)
+    if pairs > len(motion):
+        raise ValueError(f"diversity over {pairs} pairs needs as many motions, there are {len(motion)}")
+    first, second = (motion[rng.choice(len(motion), pairs, replace=False)] for _ in range(2))
+    return float(np.linalg.norm(first - second, axis=1).mean())
+
+
+def multimodality(motion: np.ndarray, rng: np.random.Generator, pairs: int = 10) -> float:
+    """Mean distance of random pairs of motions `(num_texts, num_repeats, size)` of one text."""
+    if pairs > motion.shape[1]:
+        raise ValueError(f"multimodality over {pairs} pairs needs as many motions a text, there are {motion.shape[1]}")
+    first, second = (motion[:, rng.choice(motion.shape[1], pairs, replace=False)] for _ in range(2))
+    return float(np.linalg.norm(first - second, axis=-1).mean())
+
+
+def mean_and_interval(values: list[float]) -> tuple[float, float]:
+    """Mean over repeats and half the width of its 95 % interval, 1.96 deviations over the root of their number.
+
+    The literature's; it tells how far chance in decoding and in batches moves the mean, not how far other data would.
+    """
+    return float(np.mean(values)), float(1.96 * np.std(values) / np.sqrt(len(values)))
+
+
+def _batches(text: np.ndarray, motion: np.ndarray, batch_size: int) -> list[slice]:
+    if len(text) != len(motion):
+        raise ValueError(f"{len(text)} texts but {len(motion)} motions")
+    if len(text) < batch_size:
+        raise ValueError(f"batches of {batch_size} need as many pairs, there are {len(text)}")
+    return [slice(first, first + batch_size) for first in range(0, len(text) - batch_size + 1, batch_size)]
+
+
+def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Euclidean, `(len(left), len(right))`."""
+    return np.linalg.norm(np.asarray(left)[:, None] - np.asarray(right)[None], axis=-1)
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -61,35 +61,85 @@ class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
             init.constant_(module.logit_scale, math.log(1 / 0.07))
 
 
-class LampModel(LampPreTrainedModel):
-    """Text and motion encoders of LaMP.
+class LampMotionModel(LampPreTrainedModel):
+    """The motion side of LaMP: the frozen motion encoder and the queries that attend to it, which a captioner reads.
 
-    `get_text_features` and `get_motion_features` give vectors of one space, `get_text_condition` the queries that a
-    generator is conditioned on, `get_motion_queries` those that a captioner reads.
+    It loads from the folder of any model that has LaMP in it.
     """
 
-    # The heads of pretraining, when the encoders are loaded from its folder.
-    _keys_to_ignore_on_load_unexpected = [r"matching_head", r"motion_token_head", r"word_transform", r"word_head"]
+    # The text side and heads, when they are in the folder.
+    _keys_to_ignore_on_load_unexpected = [
+        r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"logit_scale",
+        r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"length_predictor",
+    ]  # fmt: skip
 
-    def __init__(self, config: LampConfig):
+    def __init__(self, config: LampConfig, with_text: bool = False):
         super().__init__(config)
         self.motion_encoder = MotionEncoder(config.motion_config)
         self.motion_projection = nn.Linear(config.motion_config.codebook_dim, config.cross_attention_width, bias=False)
         self.motion_positions = None
         if config.position_motion:
             self.motion_positions = nn.Embedding(config.num_query_tokens, config.cross_attention_width)
-        self.text_projection = nn.Linear(config.hidden_size, config.cross_attention_width, bias=False)
-        self.qformer = LampQFormer(config)
-        self.motion_head = nn.Linear(config.hidden_size, config.projection_dim)
-        self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
-        self.logit_scale = nn.Parameter(torch.zeros(()))
+        self.qformer = LampQFormer(config, with_text)
         self.motion_encoder.requires_grad_(False)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        # A generator's folder holds the motion encoder once, as part of its tokenizer.
+        mapping = {r"^vqvae\.encoder\.": "motion_encoder."}
+        return super().from_pretrained(pretrained_model_name_or_path, *args, key_mapping=mapping, **kwargs)
 
     def train(self, mode: bool = True):
         super().train(mode)
         self.motion_encoder.eval()  # frozen: the released code leaves its dropout on
         return self
+
+    def encode_motion(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
+        with torch.no_grad():
+            latents, mask = self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
+        projected = self.motion_projection(latents)
+        if self.motion_positions is not None:
+            if projected.shape[1] > len(self.motion_positions.weight):
+                raise ValueError(f"{projected.shape[1]} motion tokens; LaMP reads {len(self.motion_positions.weight)}")
+            projected = projected + self.motion_positions.weight[: projected.shape[1]]
+        return projected, mask
+
+    def attend(self, context: torch.Tensor, context_mask: torch.Tensor) -> tuple[torch.Tensor, KeyValues]:
+        """Queries after they attended to `context`, `(batch_size, num_query_tokens, hidden_size)`, and their keys."""
+        queries = self.qformer.embed_queries(len(context))
+        return self.qformer(queries, context=context, context_mask=context_mask)
+
+    def get_motion_queries(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> torch.FloatTensor:
+        """Queries that attended to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
+        return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
+
+
+class LampModel(LampMotionModel):
+    """Text and motion encoders of LaMP.
+
+    `get_text_features` and `get_motion_features` give vectors of one space, `get_text_condition` the queries that a
+    generator is conditioned on, `get_motion_queries` those that a captioner reads.
+    """
+
+    # The heads of pretraining, or a generator, when the encoders are loaded from their folder.
+    _keys_to_ignore_on_load_unexpected = [
+        r"matching_head", r"motion_token_head", r"word_transform", r"word_head",
+        r"^vqvae", r"^transformer", r"^length_predictor", r"^text_projection",
+    ]  # fmt: skip
+
+    def __init__(self, config: LampConfig):
+        super().__init__(config, with_text=True)
+        self.text_projection = nn.Linear(config.hidden_size, config.cross_attention_width, bias=False)
+        self.motion_head = nn.Linear(config.hidden_size, config.projection_dim)
+        self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+        self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.qformer.word_embeddings
@@ -128,30 +178,6 @@ class LampModel(LampPreTrainedModel):
         mask = full_mask(input_ids, attention_mask)
         hidden, _ = self.qformer(text=self.qformer.embed_text(input_ids), mask=mask[:, None, None])
         return hidden
-
-    def encode_motion(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
-        with torch.no_grad():
-            latents, mask = self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
-        projected = self.motion_projection(latents)
-        if self.motion_positions is not None:
-            if projected.shape[1] > len(self.motion_positions.weight):
-                raise ValueError(f"{projected.shape[1]} motion tokens; LaMP reads {len(self.motion_positions.weight)}")
-            projected = projected + self.motion_positions.weight[: projected.shape[1]]
-        return projected, mask
-
-    def attend(self, context: torch.Tensor, context_mask: torch.Tensor) -> tuple[torch.Tensor, KeyValues]:
-        """Queries after they attended to `context`, `(batch_size, num_query_tokens, hidden_size)`, and their keys."""
-        queries = self.qformer.embed_queries(len(context))
-        return self.qformer(queries, context=context, context_mask=context_mask)
-
-    def get_motion_queries(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
-        """Queries that attended to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
-        return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
 
     def get_text_condition(
         self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, **kwargs

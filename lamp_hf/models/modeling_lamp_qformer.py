@@ -65,13 +65,14 @@ class LampFeedForward(nn.Module):
 class LampLayer(nn.Module):
     """Self-attention over queries and text together, cross-attention for queries, feed-forward for each."""
 
-    def __init__(self, config: LampConfig, index: int):
+    def __init__(self, config: LampConfig, index: int, with_text: bool):
         super().__init__()
         self.attention = LampAttention(config, config.hidden_size)
         self.cross_attention = None
         if index % config.cross_attention_frequency == 0:
             self.cross_attention = LampAttention(config, config.cross_attention_width)
-        self.text_feed_forward = LampFeedForward(config, config.intermediate_size)
+        if with_text:
+            self.text_feed_forward = LampFeedForward(config, config.intermediate_size)
         self.query_feed_forward = LampFeedForward(config, config.query_intermediate_size)
 
     def forward(self, hidden, num_queries, mask, past, context, context_mask):
@@ -92,16 +93,17 @@ class LampLayer(nn.Module):
 
 
 class LampQFormer(nn.Module):
-    """Embeddings, queries and layers."""
+    """Embeddings, queries and layers; without text it takes queries alone."""
 
-    def __init__(self, config: LampConfig):
+    def __init__(self, config: LampConfig, with_text: bool = True):
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        if with_text:
+            self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+            self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.query_tokens = nn.Embedding(config.num_query_tokens, config.hidden_size)
-        self.layers = nn.ModuleList(LampLayer(config, i) for i in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(LampLayer(config, i, with_text) for i in range(config.num_hidden_layers))
 
     def embed_text(self, input_ids: torch.LongTensor) -> torch.Tensor:
         positions = self.position_embeddings.weight[: input_ids.shape[1]]

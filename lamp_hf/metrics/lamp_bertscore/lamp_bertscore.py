@@ -1,0 +1,41 @@
+"""LaMP-BertScore as a metric of `evaluate`; what it computes is in the package lamp-hf."""
+
+import datasets
+import evaluate
+
+from lamp_hf.metrics.motion_bertscore import lamp_bertscore
+
+
+_DESCRIPTION = """\
+LaMP-BertScore tells how well generated motions show what their captions say: a captioner puts each motion into words,
+and BERTScore compares these with the caption.
+"""
+_CITATION = """\
+@inproceedings{li2025lamp,
+  title={LaMP: Language-Motion Pretraining for Motion Generation, Retrieval, and Captioning},
+  author={Li, Zhe and Yuan, Weihao and He, Yisheng and Qiu, Lingteng and Zhu, Shenhao and Gu, Xiaodong and
+    Shen, Weichao and Dong, Yuan and Dong, Zilong and Yang, Laurence T.},
+  booktitle={International Conference on Learning Representations},
+  year={2025}
+}
+"""
+_FRAMES = datasets.Sequence(datasets.Sequence(datasets.Value("float32")))
+_MOTIONS = {"features": _FRAMES, "joints": datasets.Sequence(_FRAMES)}
+_CAPTIONS = (datasets.Value("string"), datasets.Sequence(datasets.Value("string")))
+
+
+class LampBertScore(evaluate.Metric):
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=lamp_bertscore.__doc__,
+            features=[
+                datasets.Features({"predictions": motions, "references": captions})
+                for motions in _MOTIONS.values()
+                for captions in _CAPTIONS
+            ],
+        )
+
+    def _compute(self, predictions, references, **options):
+        return lamp_bertscore(predictions, references, **options)

@@ -1,0 +1,97 @@
+"""LaMP-BertScore: does a motion, put into words, say what it was asked to show (LaMP section 5)?
+
+A captioner describes each motion, by beam search, and BERTScore compares that with the caption it was made from. The
+paper gives no settings; the published convention of BERTScore in this field is `encoder="roberta-large", idf=True,
+rescale=True`.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from .bertscore import BertScorer, fingerprint
+from .captions import check_references
+
+
+def lamp_bertscore(
+    predictions: list,
+    references: list[str] | list[list[str]],
+    captioner: str | None = None,
+    encoder: str | None = None,
+    layer: int | None = None,
+    idf: bool = False,
+    rescale: bool | tuple[float, float, float] = False,
+    calibrate: bool = False,
+    real: list | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> dict:
+    """
+    Args:
+        predictions (`list`): motions: joints `(num_frames, num_joints, 3)` or features `(num_frames, num_features)`.
+        references (`list[str]` or `list[list[str]]`): one caption or several for each.
+        captioner (`str`, *optional*): folder or Hub id of a captioner; the bundled one if not given.
+        encoder, layer, idf, rescale (*optional*): of [`BertScorer`].
+        calibrate (`bool`): also score `real`, the upper bound, and `real` in another order, the floor. A score by
+            itself says little: the captioner, and so the metric, may be of the generator's own family.
+        real (`list`, *optional*): real motions of the same captions, for `calibrate`.
+        batch_size (`int`): motions captioned at once; up to rounding it changes no result.
+        seed (`int`): of the other order.
+
+    Returns:
+        `lamp_bertscore` (mean F1), `precision`, `recall`, `f1` and `captions`, one a motion, `hashcode`; with
+        `calibrate` also `real` and `shuffled` (mean F1s), `real_f1` and `shuffled_f1`, one a motion.
+
+    Raises:
+        ValueError: when counts differ, a reference is empty, or a motion is broken or too short.
+    """
+    references = check_references(predictions, references)
+    if calibrate and (real is None or len(real) != len(predictions) or len(real) < 2):
+        raise ValueError("to calibrate give as many real motions as predictions, at least two: real=[...]")
+    caption, identity = _load_captioner(captioner)
+    motions = [np.asarray(motion, np.float32) for motion in [*predictions, *(real if calibrate else [])]]
+    captions = caption(motions, batch_size)
+    scorer = BertScorer(encoder, layer, idf, rescale)
+    made, of_real = captions[: len(predictions)], captions[len(predictions) :]
+    scores = scorer(made, references)
+    result = {
+        "lamp_bertscore": float(scores.f1.mean()),
+        "precision": scores.precision.tolist(),
+        "recall": scores.recall.tolist(),
+        "f1": scores.f1.tolist(),
+        "captions": made,
+        "hashcode": f"lamp_bertscore(captioner={identity}, bertscore={scorer.hashcode})",
+    }
+    if calibrate:
+        order = _derangement(len(real), np.random.default_rng(seed))
+        bounds = {"real": of_real, "shuffled": [of_real[i] for i in order]}
+        f1 = {name: scorer(texts, references).f1 for name, texts in bounds.items()}
+        result |= {name: float(values.mean()) for name, values in f1.items()}
+        result |= {f"{name}_f1": values.tolist() for name, values in f1.items()}
+    return result
+
+
+@functools.lru_cache(maxsize=2)
+def _load_captioner(name: str | None):
+    """A function of motions and a batch size to captions, and the captioner's name with where it is from."""
+    from transformers import pipeline
+
+    import lamp_hf
+
+    name = name or lamp_hf.bundled("captioning")
+    pipe = pipeline("motion-to-text", model=name)
+
+    def caption(motions: list[np.ndarray], batch_size: int) -> list[str]:
+        return [answer[0]["generated_text"] for answer in pipe(motions, batch_size=batch_size)]
+
+    commit = getattr(pipe.model.config, "_commit_hash", None)
+    return caption, fingerprint(name) if Path(name).is_dir() else name + (f"@{commit[:8]}" if commit else "")
+
+
+def _derangement(count: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order in which nothing stays in its place."""
+    cycle = rng.permutation(count)
+    order = np.empty(count, int)
+    order[cycle] = np.roll(cycle, 1)
+    return order

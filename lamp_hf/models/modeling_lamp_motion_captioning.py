@@ -1,0 +1,180 @@
+"""Motion to text: LaMP's queries as soft tokens of a causal language model (LaMP section 4)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput, cached_file
+
+from .configuration_lamp_motion_captioning import LampMotionCaptioningConfig
+from .modeling_lamp import LampMotionModel
+from .strict_loading import StrictLoadingMixin
+
+
+_FITTING = "captioner_config.json"  # beside an adapter: not config.json, which would make it a whole model
+_PEFT_PREFIX = "base_model.model."
+_MAY_BE_MISSING = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
+
+
+@dataclass
+class LampMotionCaptioningOutput(ModelOutput):
+    """
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): mean cross-entropy of the tokens that `labels` asks for.
+        logits (`torch.FloatTensor` of shape `(batch_size, text_length, vocab_size)`): of the token that follows each.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+
+
+class LampMotionCaptioningPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+    config: LampMotionCaptioningConfig
+    base_model_prefix = "captioner"
+    main_input_name = "motion_values"
+    input_modalities = ("time", "text")
+
+
+class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
+    """Reads a motion with LaMP's queries and says it with a language model, which PEFT's LoRA adapts.
+
+    An adapter goes on the whole model, so that queries and projection are saved with it:
+
+        model.add_adapter(LoraConfig(..., target_modules=r"language_model\\..*(q|v)_proj", modules_to_save=TRAINED))
+    """
+
+    TRAINED = ["query_tokens", "language_projection"]  # beside the adapters
+
+    def __init__(self, config: LampMotionCaptioningConfig):
+        super().__init__(config)
+        self.lamp = LampMotionModel(config.lamp_config)
+        self.language_model = AutoModelForCausalLM.from_config(config.language_config)
+        width = self.language_model.get_input_embeddings().embedding_dim
+        self.language_projection = nn.Linear(config.lamp_config.hidden_size, width)
+        self.post_init()
+
+    @classmethod
+    def from_parts(cls, lamp: LampMotionModel, language_model: PreTrainedModel, **config):
+        """A captioner of a pretrained LaMP and a pretrained language model, quantised or not; its projection is new.
+
+        Args:
+            lamp ([`LampMotionModel`]): `LampMotionModel.from_pretrained` takes any folder with LaMP in it.
+            language_model ([`PreTrainedModel`]): from `AutoModelForCausalLM.from_pretrained`.
+            config (*optional*): further values of [`LampMotionCaptioningConfig`].
+        """
+        config = LampMotionCaptioningConfig(lamp_config=lamp.config, language_config=language_model.config, **config)
+        with torch.device("meta"):
+            model = cls(config)
+        projection = nn.Linear(config.lamp_config.hidden_size, model.language_projection.out_features)
+        nn.init.normal_(projection.weight, std=config.initializer_range)
+        nn.init.zeros_(projection.bias)
+        model.lamp, model.language_model, model.language_projection = lamp, language_model, projection
+        return model.eval()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As in transformers: with an adapter it, the queries and the projection alone; whom they fit beside them."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if getattr(self, "_hf_peft_config_loaded", False):
+            self.config.to_json_file(Path(save_directory) / _FITTING)
+
+    def load_adapter(self, peft_model_id: str | Path, *args, **kwargs):
+        """As in transformers.
+
+        Raises:
+            ValueError: when the adapter was trained for another language model, or lacks a weight.
+        """
+        path = cached_file(peft_model_id, _FITTING, **_MAY_BE_MISSING)
+        if path is not None:
+            self._check_language_model(LampMotionCaptioningConfig.from_json_file(path).language_config, peft_model_id)
+        result = super().load_adapter(peft_model_id, *args, **kwargs)
+        path = cached_file(peft_model_id, "adapter_model.safetensors", **_MAY_BE_MISSING)
+        if path is not None:
+            with safe_open(path, "pt") as file:
+                keys = file.keys()
+            if missing := set(self.get_adapter_state_dict()) - {key.removeprefix(_PEFT_PREFIX) for key in keys}:
+                raise ValueError(f"{peft_model_id}: missing weight {min(missing)}")
+        return result
+
+    def _check_language_model(self, theirs: PreTrainedConfig, adapter: str | Path) -> None:
+        for name in ("model_type", "vocab_size", "hidden_size", "num_hidden_layers"):
+            wanted, found = getattr(theirs, name), getattr(self.config.language_config, name)
+            if wanted != found:
+                raise ValueError(f"{adapter}: the adapter is for a language model of {name} {wanted!r}, not {found!r}")
+
+    def get_soft_tokens(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> torch.FloatTensor:
+        """What the language model reads in place of words, `(batch_size, num_query_tokens, language_width)`."""
+        return self.language_projection(self.lamp.get_motion_queries(motion_values, motion_attention_mask))
+
+    def forward(
+        self,
+        motion_values: torch.FloatTensor,
+        input_ids: torch.LongTensor,
+        motion_attention_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> LampMotionCaptioningOutput:
+        """
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): captions, padded on the right.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
+            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
+            labels (`torch.LongTensor` of shape `(batch_size, text_length)`, *optional*): `input_ids`, -100 where not
+                asked for; the last soft token predicts the first.
+        """
+        soft = self.get_soft_tokens(motion_values, motion_attention_mask)
+        embeds, mask = self._join(soft, input_ids, attention_mask)
+        logits = self.language_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False).logits
+        logits, loss = logits[:, soft.shape[1] - 1 :].float(), None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), labels)
+        return LampMotionCaptioningOutput(loss=loss, logits=logits[:, 1:])
+
+    @torch.no_grad()
+    def generate(
+        self,
+        motion_values: torch.FloatTensor,
+        motion_attention_mask: torch.Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        **options,
+    ) -> torch.LongTensor:
+        """
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
+            input_ids (`torch.LongTensor` of shape `(batch_size, prompt_length)`, *optional*): how each caption begins.
+            options (*optional*): of `generate` in transformers; beam search without sampling if not given.
+
+        Returns:
+            `torch.LongTensor` of shape `(batch_size, new_length)`: what follows the prompt.
+        """
+        soft = self.get_soft_tokens(motion_values, motion_attention_mask)
+        embeds, mask = self._join(soft, input_ids)
+        chosen = {"max_new_tokens": self.config.max_new_tokens, "do_sample": False, "num_beams": self.config.num_beams}
+        if options.get("do_sample"):
+            chosen["num_beams"] = 1
+        return self.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **chosen | options)
+
+    def _join(self, soft: torch.Tensor, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None = None):
+        """Soft tokens with embedded words behind them, and the mask of both."""
+        mask = torch.ones(soft.shape[:2], dtype=torch.long, device=soft.device)
+        if input_ids is None:
+            return soft.to(self.language_model.dtype), mask
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        words = self.get_input_embeddings()(input_ids)
+        return torch.cat([soft.to(words.dtype), words], 1), torch.cat([mask, attention_mask.long()], 1)
+
+
+__all__ = ["LampForMotionCaptioning", "LampMotionCaptioningOutput", "LampMotionCaptioningPreTrainedModel"]

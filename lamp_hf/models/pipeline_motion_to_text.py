@@ -1,0 +1,151 @@
+"""`pipeline("motion-to-text")`."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Pipeline
+
+from .motion_representation import check_motion, get_skeleton, joints_to_features
+
+
+class MotionToTextPipeline(Pipeline):
+    """Says in a sentence what a motion shows.
+
+        pipe = pipeline("motion-to-text", model=lamp_hf.bundled("captioning"))
+        pipe("walk.bvh")  # [{"generated_text": "a person walks forward"}]
+
+    A motion is a [`Motion`], a path that `Motion.load` reads, or an array: joints `(num_frames, num_joints, 3)` in
+    metres or features `(num_frames, num_features)`, at the model's frame rate. A long one is cut into parts that the
+    model can read; the result tells what it says of each, and when.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_feature_extractor = False
+    _load_image_processor = False
+    _load_video_processor = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
+        vocabulary = self.model.get_input_embeddings().num_embeddings
+        if len(self.tokenizer) > vocabulary:
+            raise ValueError(f"the tokenizer has {len(self.tokenizer)} words, the language model {vocabulary}")
+        extractor, lamp = self.processor.feature_extractor, self.model.config.lamp_config
+        self.skeleton, self.fps = get_skeleton(extractor.skeleton), float(extractor.sampling_rate)
+        self.frames_per_token = lamp.motion_config.downsampling_factor
+        self.max_frames = lamp.num_query_tokens * self.frames_per_token
+
+    def __call__(self, inputs, batch_size: int = 16, return_timestamps: bool = False, **kwargs):
+        """
+        Args:
+            inputs (a motion or a `list` of them): see above.
+            batch_size (`int`): parts that are captioned at once.
+            return_timestamps (`bool`): tell the parts of short motions too.
+            prompt (`str`, *optional*): how captions begin; it is part of the result.
+            num_beams, max_new_tokens, do_sample, temperature, top_p, top_k, num_return_sequences (*optional*): as in
+                `generate` of transformers; beam search if not given.
+            seed (`int`, *optional*): of sampling.
+
+        Returns:
+            For a motion a list of as many dictionaries as sequences are asked for, for a list a list of such lists:
+            `generated_text`, and for long motions `chunks`, each `text` and `timestamp` (start and end in seconds).
+
+        Raises:
+            ValueError: when a motion is broken, too short, or of another skeleton; before any work is done.
+        """
+        single = not isinstance(inputs, (list, tuple))
+        motions = [self._features(motion, i) for i, motion in enumerate([inputs] if single else inputs)]
+        parts = [self._split(features) for features in motions]
+        batch_size = 1 if kwargs.get("seed") is not None else batch_size  # one stream of chance for each
+        flat = [part for some in parts for part in some]
+        answers = iter(super().__call__(flat, batch_size=batch_size, **kwargs) if flat else [])
+        results = []
+        for some in parts:
+            sequences = zip(*(next(answers) for _ in some))  # of each sequence the texts of all parts
+            results.append([self._join(some, texts, return_timestamps) for texts in sequences])
+        return results[0] if single else results
+
+    def _sanitize_parameters(self, prompt: str = "", seed: int | None = None, **kwargs):
+        known = {"num_beams", "max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "num_return_sequences"}
+        if unknown := sorted(set(kwargs) - known):
+            raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'prompt', 'seed'}))}")
+        return {}, kwargs | {"prompt": prompt, "seed": seed}, {"prompt": prompt}
+
+    def preprocess(self, inputs: np.ndarray) -> dict:
+        return dict(self.processor(motion=inputs))
+
+    def _forward(self, inputs: dict, prompt: str, seed: int | None, **options) -> dict:
+        start = self.tokenizer(prompt, return_tensors="pt")["input_ids"].long().to(self.device)
+        rows = len(inputs["motion_values"])
+        start = start.expand(rows, -1) if start.shape[1] else None
+        options.setdefault("pad_token_id", self.tokenizer.pad_token_id or self.tokenizer.eos_token_id)
+        options["eos_token_id"] = self.tokenizer.eos_token_id
+        with torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            ids = self.model.generate(**inputs, input_ids=start, **options)
+        return {"ids": ids.unflatten(0, (rows, -1))}
+
+    def postprocess(self, outputs: dict, prompt: str) -> list[str]:
+        texts = self.tokenizer.batch_decode(outputs["ids"][0], skip_special_tokens=True)
+        return [" ".join((prompt + text).split()) for text in texts]
+
+    def _features(self, motion, position: int) -> np.ndarray:
+        if isinstance(motion, (str, Path)):
+            motion = _load_motion(motion)
+        if hasattr(motion, "skeleton"):
+            if motion.skeleton != self.skeleton.name:
+                raise ValueError(
+                    f"a motion of the skeleton {motion.skeleton!r}; this model reads {self.skeleton.name!r}"
+                )
+            features = motion.features if motion.num_frames > 1 else np.zeros((0, self.skeleton.num_features))
+        else:
+            values, name = np.asarray(motion, np.float32), f"motion {position}"
+            features = values
+            if values.ndim == 3:
+                check_motion(values, (self.skeleton.num_joints, 3), name=name)
+                still = np.zeros((0, self.skeleton.num_features))
+                features = (
+                    joints_to_features(values / self.skeleton.metres, self.skeleton) if len(values) > 1 else still
+                )
+            elif len(values):
+                check_motion(values, (self.skeleton.num_features,), name=name)
+        if len(features) < self.frames_per_token:
+            shortest = (self.frames_per_token + 1) / self.fps
+            raise ValueError(
+                f"motion {position} is too short: {len(features)} frames, it must last {shortest:g} seconds"
+            )
+        return features
+
+    def _split(self, features: np.ndarray) -> list[np.ndarray]:
+        """Parts of like length that the model can read."""
+        return np.array_split(features, -(-len(features) // self.max_frames))
+
+    def _join(self, parts: list[np.ndarray], texts: list[str], return_timestamps: bool) -> dict:
+        """One text; neighbours of which the same is said are one chunk."""
+        chunks, start = [], 0
+        for part, text in zip(parts, texts):
+            end = start + len(part)
+            if chunks and chunks[-1]["text"] == text:
+                chunks[-1]["timestamp"] = (chunks[-1]["timestamp"][0], end / self.fps)
+            else:
+                chunks.append({"text": text, "timestamp": (start / self.fps, end / self.fps)})
+            start = end
+        result = {"generated_text": ", then ".join(chunk["text"].rstrip(" .") for chunk in chunks)}
+        if len(chunks) == 1:
+            result = {"generated_text": chunks[0]["text"]}
+        return result | {"chunks": chunks} if return_timestamps or len(parts) > 1 else result
+
+
+def _load_motion(path: str | Path):
+    try:
+        clip = importlib.import_module("lamp_hf.motion.clip")
+    except ImportError:
+        raise ValueError("motion files are read by the package lamp-hf: install it, or give an array") from None
+    return clip.Motion.load(path)
+
+
+__all__ = ["MotionToTextPipeline"]

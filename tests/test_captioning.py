@@ -1,0 +1,222 @@
+"""The captioner: any language model behind LaMP's queries, adapted by LoRA; its pipeline and command."""
+
+import csv
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_motion, tiny_lamp_config, tiny_language_config
+from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file, save_file
+from test_cli import run
+from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig, OPTConfig, Qwen2Config, pipeline
+
+import lamp_hf
+from lamp_hf import LampForMotionCaptioning, Motion
+
+
+LORA = {"r": 4, "target_modules": r"language_model\..*\.(q_proj|v_proj)"}
+KINDS = {
+    "opt": (OPTConfig, {"ffn_dim": 32}),
+    "llama": (LlamaConfig, {"intermediate_size": 32}),
+    "qwen": (Qwen2Config, {"intermediate_size": 32, "num_key_value_heads": 1}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def captioner(request, processor) -> LampForMotionCaptioning:
+    """Of each kind of language model."""
+    torch.manual_seed(0)
+    kind, changes = KINDS[request.param]
+    language = AutoModelForCausalLM.from_config(tiny_language_config(kind, **changes))
+    return LampForMotionCaptioning.from_parts(lamp_hf.LampMotionModel(tiny_lamp_config(processor)), language).eval()
+
+
+@pytest.fixture
+def batch() -> dict:
+    torch.manual_seed(1)
+    mask = torch.arange(40) < torch.tensor([[40], [24]])
+    return {
+        "motion_values": torch.randn(2, 40, 263) * mask[..., None],
+        "motion_attention_mask": mask,
+        "input_ids": torch.randint(4, 300, (2, 6)),
+        "attention_mask": torch.tensor([[1] * 6, [1] * 4 + [0] * 2]),
+    }
+
+
+def adapted(model: LampForMotionCaptioning) -> LampForMotionCaptioning:
+    model.add_adapter(LoraConfig(**LORA, modules_to_save=LampForMotionCaptioning.TRAINED))
+    torch.manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+class TestLora:
+    def test_only_adapters_queries_and_projection_learn(self, captioner, batch):
+        adapted(captioner)(**batch, labels=batch["input_ids"]).loss.backward()
+        learning = {name for name, parameter in captioner.named_parameters() if parameter.grad is not None}
+        assert learning and all(
+            any(
+                part in name
+                for part in ("lora_", "query_tokens.modules_to_save", "language_projection.modules_to_save")
+            )
+            for name in learning
+        )
+        assert {"lora_A", "lora_B", "query_tokens", "language_projection"} <= {
+            part for name in learning for part in name.split(".")
+        }
+
+    def test_they_alone_are_saved_and_come_back_bit_by_bit(self, captioner, batch, tmp_path):
+        captioner.save_pretrained(tmp_path / "base")
+        model = adapted(LampForMotionCaptioning.from_pretrained(tmp_path / "base"))
+        model.save_pretrained(tmp_path / "adapter")
+        saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        assert sum(values.numel() for values in saved.values()) == trained
+        assert not list((tmp_path / "adapter").glob("model*.safetensors"))
+        reloaded = LampForMotionCaptioning.from_pretrained(tmp_path / "adapter").eval()
+        assert torch.equal(reloaded(**batch).logits, model(**batch).logits)
+        motion = {name: batch[name] for name in ("motion_values", "motion_attention_mask")}
+        assert torch.equal(reloaded.generate(**motion, max_new_tokens=6), model.generate(**motion, max_new_tokens=6))
+
+    def test_merged_says_what_unmerged_says(self, captioner, batch, tmp_path):
+        captioner.save_pretrained(tmp_path / "base")
+        model = adapted(LampForMotionCaptioning.from_pretrained(tmp_path / "base"))
+        model.save_pretrained(tmp_path / "adapter")
+        base = LampForMotionCaptioning.from_pretrained(tmp_path / "base")
+        merged = PeftModel.from_pretrained(base, tmp_path / "adapter").merge_and_unload().eval()
+        torch.testing.assert_close(merged(**batch).logits, model(**batch).logits, atol=1e-5, rtol=1e-5)
+        merged.save_pretrained(tmp_path / "merged")
+        plain = AutoModel.from_pretrained(tmp_path / "merged").eval()
+        torch.testing.assert_close(plain(**batch).logits, model(**batch).logits, atol=1e-5, rtol=1e-5)
+
+    def test_an_adapter_of_another_language_model_or_with_a_hole_is_refused(self, captioner, tmp_path):
+        captioner.save_pretrained(tmp_path / "base")
+        adapted(LampForMotionCaptioning.from_pretrained(tmp_path / "base")).save_pretrained(tmp_path / "adapter")
+        other = captioner.config.language_config.to_dict() | {"vocab_size": 301}
+        language = AutoModelForCausalLM.from_config(type(captioner.config.language_config)(**other))
+        with pytest.raises(ValueError, match="vocab_size 300, not 301"):
+            LampForMotionCaptioning.from_parts(captioner.lamp, language).load_adapter(str(tmp_path / "adapter"))
+        weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+        lost = next(name for name in weights if "lora_B" in name)
+        del weights[lost]
+        save_file(weights, tmp_path / "adapter" / "adapter_model.safetensors")
+        with pytest.raises(ValueError, match=r"missing weight .*lora_B"):
+            LampForMotionCaptioning.from_pretrained(tmp_path / "adapter")
+
+
+def test_the_text_before_a_word_and_the_motion_decide_it_and_nothing_behind(captioner, batch):
+    logits = captioner(**batch).logits
+    later = dict(batch, input_ids=batch["input_ids"].clone())
+    later["input_ids"][:, 3] = 5
+    torch.testing.assert_close(captioner(**later).logits[:, :3], logits[:, :3])
+    moved = dict(batch, motion_values=batch["motion_values"] + 1)
+    assert not torch.allclose(captioner(**moved).logits[:, 0], logits[:, 0])
+
+
+def test_padding_changes_no_caption(captioner, batch):
+    together = captioner.get_soft_tokens(batch["motion_values"], batch["motion_attention_mask"])
+    alone = captioner.get_soft_tokens(batch["motion_values"][1:, :24])
+    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def pipe(captioner_folder):
+    return pipeline("motion-to-text", model=str(captioner_folder))
+
+
+@pytest.fixture
+def motion() -> Motion:
+    return Motion(make_motion(61))
+
+
+class TestPipeline:
+    def test_motion_file_joints_and_features_are_one(self, pipe, motion, tmp_path):
+        path = motion.save(tmp_path / "clip.npy")
+        answers = pipe([motion, str(path), path, motion.joints, motion.features])
+        assert all(set(answer[0]) == {"generated_text"} for answer in answers)
+        assert len({answer[0]["generated_text"] for answer in answers}) == 1
+        assert pipe(motion) == answers[0] and pipe([]) == []
+
+    def test_batches_change_nothing_and_beams_are_deterministic(self, pipe):
+        motions = [make_motion(30 + 7 * i, seed=i) for i in range(5)]
+        assert pipe(motions, batch_size=5) == pipe(motions, batch_size=1) == pipe(motions, batch_size=2)
+
+    def test_a_prompt_begins_the_caption(self, pipe, motion):
+        text = pipe(motion, prompt="a man is")[0]["generated_text"]
+        assert text.startswith("a man is")
+
+    def test_sampling_has_a_seed_and_several_sequences_are_told_apart(self, pipe, motion):
+        sample = {"do_sample": True, "num_return_sequences": 4, "temperature": 2.0}
+        first, again, other = (pipe(motion, seed=seed, **sample) for seed in (0, 0, 1))
+        assert first == again != other and len(first) == 4
+        assert len({answer["generated_text"] for answer in pipe(motion, num_return_sequences=3)}) == 3
+
+    def test_long_motions_are_told_part_by_part(self, pipe):
+        (answer,) = pipe(make_motion(500))
+        times = [chunk["timestamp"] for chunk in answer["chunks"]]
+        assert times[0][0] == 0 and times[-1][1] == pytest.approx(499 / 20)
+        assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(times))
+        assert pipe(make_motion(60), return_timestamps=True)[0]["chunks"][0]["timestamp"] == (0, 59 / 20)
+
+    @pytest.mark.parametrize(
+        ("motion", "options", "message"),
+        [
+            (np.zeros((60, 21, 3)), {}, "expected at least one frame of shape .22, 3."),
+            (np.full((60, 22, 3), np.nan), {}, "motion 1: frame 0 holds NaN"),
+            (make_motion(4), {}, "motion 1 is too short: 3 frames, it must last 0.25 seconds"),
+            (np.zeros((0, 263)), {}, "too short"),
+            (Motion(make_motion(30, skeleton="kit"), skeleton="kit"), {}, "skeleton 'kit'"),
+            ("nowhere.bvh", {}, "no such file"),
+            (make_motion(60), {"beams": 3}, "unknown option 'beams'"),
+        ],
+    )
+    def test_bad_requests_are_refused_before_any_work(self, pipe, motion, options, message, monkeypatch):
+        monkeypatch.setattr(pipe.model, "generate", None)
+        with pytest.raises((ValueError, OSError), match=message):
+            pipe([make_motion(60), motion], **options)
+
+    def test_a_tokenizer_with_more_words_than_the_model_is_refused(self, captioner_folder, tmp_path):
+        shutil.copytree(captioner_folder, tmp_path / "model")
+        tokenizer = lamp_hf.LampProcessor.from_pretrained(tmp_path / "model").tokenizer
+        tokenizer.add_tokens(["zigzag"])
+        tokenizer.save_pretrained(tmp_path / "model")
+        with pytest.raises(ValueError, match="words, the language model"):
+            pipeline("motion-to-text", model=str(tmp_path / "model"))
+
+
+def test_the_command_captions_a_file_and_a_folder(captioner_folder, motion, tmp_path):
+    (tmp_path / "clips").mkdir()
+    path = motion.save(tmp_path / "clips" / "walk.bvh")
+    Motion(make_motion(500)).save(tmp_path / "clips" / "long.npz")
+    (tmp_path / "clips" / "broken.bvh").write_text("nothing")
+    told = run("caption", path, "--model", captioner_folder, "--json")
+    assert told.returncode == 0, told.stderr
+    (row,) = json.loads(told.stdout)["captions"]
+    assert row["name"] == "walk.bvh" and row["start"] == 0 and row["end"] == 3.0
+    done = run("caption", tmp_path / "clips", "-o", tmp_path / "captions.csv", "--model", captioner_folder)
+    assert done.returncode == 0 and "broken.bvh" in done.stderr
+    with open(tmp_path / "captions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["name"] for row in rows} == {"walk.bvh", "long.npz"}
+    assert float(rows[0]["start"]) == 0 and rows[-1]["caption"] == row["caption"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing.bvh",), "no such file"),
+        ((".", "-o", "captions.txt"), "give a .csv file"),
+        (("short.npy",), "half a second is the least"),
+    ],
+)
+def test_the_command_refuses_in_a_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Motion(make_motion(5)).save(tmp_path / "short.npy")
+    done = run("caption", *arguments)
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1

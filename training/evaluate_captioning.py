@@ -1,0 +1,125 @@
+"""The captioner and LaMP-BertScore, measured on a split."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from transformers import pipeline
+
+import lamp_hf
+from lamp_hf.metrics.bertscore import BertScorer
+from lamp_hf.metrics.captions import CONVENTIONS, caption_metrics
+from lamp_hf.metrics.evaluators import LampEvaluator, MotionTextEvaluator
+from lamp_hf.metrics.generation import matching_distance, r_precision
+from lamp_hf.metrics.geometry import WELL_COVERED
+from lamp_hf.metrics.motion_bertscore import lamp_bertscore
+
+from .caption_facts import SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, told_styles
+from .data import DATA, Clips
+from .text_encoder import resolve_text_encoder
+
+
+def evaluate_captioning(arguments: argparse.Namespace) -> dict:
+    """The captioner's captions of a split, and beside them those of each clip's nearest neighbour in training."""
+    clips, training = (Clips(arguments.data, split, DATA) for split in (arguments.split, "train"))
+    judge = CaptionJudge(arguments, clips, training)
+    pipe = pipeline("motion-to-text", model=str(arguments.model))
+    captions = [answer[0]["generated_text"] for answer in pipe(clips.motions, batch_size=32)]
+    numbers = {"captioner": judge(captions)}
+    if arguments.evaluator:
+        neighbours = nearest_captions(arguments.evaluator, clips, training)
+        numbers["nearest_neighbour"] = judge(neighbours)
+    numbers["reference"] = judge([texts[0] for texts in clips.captions], [texts[1:] for texts in clips.captions])
+    numbers["examples"] = dict(list(zip(clips.names, captions))[:: max(1, len(captions) // 12)])
+    return numbers
+
+
+class CaptionJudge:
+    """All numbers of captions, one for each clip of a split."""
+
+    def __init__(self, arguments: argparse.Namespace, clips: Clips, training: Clips):
+        self.clips, self.training = clips, training
+        rows = Dataset.from_parquet(str(arguments.data), filters=[("split", "==", arguments.split)])
+        measured = {row["name"]: row for row in rows}
+        self.measured = [measured[name] for name in clips.names]
+        sentences = [(text, action) for texts, action in zip(training.captions, training.actions) for text in texts]
+        actions = [SAME_ACTIONS.get(action, action) for _, action in sentences]
+        self.classifier = CaptionClassifier([text for text, _ in sentences], actions)
+        self.lamp = LampEvaluator(lamp_hf.bundled())
+        self.motions = self.lamp.embed_motions(clips.motions)
+        self.order = np.random.default_rng(arguments.seed).permutation(len(clips))
+
+    def __call__(self, captions: list[str], references: list[list[str]] | None = None) -> dict:
+        references = references or self.clips.captions
+        numbers = {convention: caption_metrics(captions, references, convention) for convention in CONVENTIONS}
+        for convention, split in CONVENTIONS.items():
+            texts = self.lamp.embed_texts([" ".join(split(caption)) for caption in captions])[self.order]
+            precision = r_precision(texts, self.motions[self.order])
+            numbers[convention] |= {f"r_precision_{k}": 100 * share for k, share in enumerate(precision, 1)}
+            numbers[convention]["mm_dist"] = matching_distance(texts, self.motions[self.order])
+        scores = BertScorer()(captions, references)
+        numbers |= {"bertscore": 100 * float(scores.f1.mean()), "bertscore_hashcode": scores.hashcode}
+        return numbers | self._stated(captions)
+
+    def _stated(self, captions: list[str]) -> dict:
+        """Percent of captions that are right about the clip."""
+        actions = [SAME_ACTIONS.get(action, action) for action in self.clips.actions]
+        right = np.array([self.classifier(caption) == action for caption, action in zip(captions, actions)])
+        covered = np.array([action in WELL_COVERED for action in self.clips.actions])
+        sides = [names_its_side(caption, action) for caption, action in zip(captions, self.clips.actions)]
+        told = np.array(told_styles(captions, self.training.captions, self.training.styles))
+        naming = told != "normal"
+        return {
+            "action": 100 * float(right[covered].mean()),
+            "action_of_all": 100 * float(right.mean()),
+            "side": 100 * float(np.mean([side for side in sides if side is not None])),
+            "style_named": 100 * float(naming.mean()),
+            "style": 100 * float((told == np.array(self.clips.styles))[naming].mean()) if naming.any() else None,
+            "facts": fact_numbers(captions, self.measured),
+        }
+
+
+def nearest_captions(evaluator: Path, clips: Clips, training: Clips) -> list[str]:
+    """The first caption of the training clip that the evaluator finds most similar."""
+    model = MotionTextEvaluator(evaluator, resolve_text_encoder("sentence-transformers/all-MiniLM-L6-v2"))
+    similarity = model.embed_motions(clips.motions) @ model.embed_motions(training.motions).T
+    return [training.captions[i][0] for i in similarity.argmax(1)]
+
+
+def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
+    """LaMP-BertScore of real motion, generated for the caption, generated for another, and noise.
+
+    One caption a clip, and the clip's length, as in the evaluation of text to motion.
+    """
+    clips = Clips(arguments.data, arguments.split, DATA)
+    real = [lamp_hf.features_to_joints(motion) for motion in clips.motions]
+    captions = [texts[i % len(texts)] for i, texts in enumerate(clips.captions)]
+    pipe = pipeline("text-to-motion", model=str(arguments.model))
+    longest = int(pipe.max_duration * pipe.fps)
+    durations = [min(len(joints), longest) / pipe.fps for joints in real]
+    made = [motion["joints"] for motion in pipe(captions, duration=durations, seed=arguments.seed, batch_size=32)]
+    rng = np.random.default_rng(arguments.seed)
+    noise = [joints[:1] + rng.normal(0, 0.02, joints.shape).cumsum(0) for joints in real]
+    numbers = {}
+    for references, texts in (("one_reference", captions), ("all_references", clips.captions)):
+        scores = lamp_bertscore(made, texts, calibrate=True, real=real, seed=arguments.seed)
+        other = made[1:] + made[:1]
+        f1 = {
+            "real": scores["real_f1"],
+            "generated": scores["f1"],
+            "generated_for_another": lamp_bertscore(other, texts)["f1"],
+            "real_of_another": scores["shuffled_f1"],
+            "noise": lamp_bertscore(noise, texts)["f1"],
+        }
+        numbers[references] = {name: _with_interval(values, rng) for name, values in f1.items()}
+        numbers["hashcode"] = scores["hashcode"]
+    return numbers
+
+
+def _with_interval(values: list[float], rng: np.random.Generator) -> dict[str, float]:
+    """Mean in percent, and its 95 % interval over clips, by 1,000 resamples."""
+    values = 100 * np.array(values)
+    means = values[rng.integers(len(values), size=(1000, len(values)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

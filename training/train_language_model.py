@@ -1,0 +1,116 @@
+r"""The small language model of the captioner, trained on sentences about motion.
+
+    python -m training.train_language_model --recipe training/recipes/small/language_model.yaml --data mocap.parquet \
+        --output runs/language_model --set data.captions=captions.json
+
+The paper takes a pretrained OPT-2.7B instead (see recipes/base/captioner.yaml), and has no use for this stage.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
+from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+
+from lamp_hf.data.captions import load_captions
+
+from .data import Clips
+from .loop import parse_arguments, train
+from .paraphrase import load_paraphraser
+
+
+class BlockSource:
+    """Blocks of sentences in random order, each behind the token that starts and ends them, as OPT has it."""
+
+    def __init__(self, sentences: list[str], tokenizer: PreTrainedTokenizerFast, block_size: int, paraphrase=None):
+        self.sentences, self.tokenizer, self.block_size = sentences, tokenizer, block_size
+        self.paraphrase = paraphrase
+        self.lengths = np.ones(len(sentences), int)
+        self.weights = None
+
+    def item(self, index: int, rng: np.random.Generator) -> list[int]:
+        ids: list[int] = []
+        while len(ids) < self.block_size:
+            sentence = self.sentences[index]
+            ids += self.tokenizer(self.paraphrase(sentence, rng) if self.paraphrase else sentence)["input_ids"]
+            index = rng.integers(len(self.sentences))
+        return ids[: self.block_size]
+
+    def collate(self, items: list[list[int]]) -> dict:
+        return {"input_ids": torch.tensor(items)}
+
+
+class LanguageObjective(nn.Module):
+    def __init__(self, model: OPTForCausalLM):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids):
+        return self.model(input_ids=input_ids, labels=input_ids).loss, {}
+
+
+def train_tokenizer(sentences: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Byte-pair encoding over bytes with OPT's special tokens: whatever the text, no token is unknown."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="</s> $A", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="</s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+@torch.no_grad()
+def perplexity(model: OPTForCausalLM, tokenizer: PreTrainedTokenizerFast, sentences: list[str]) -> float:
+    """Per token, of sentences by themselves, their end counted."""
+    total, count = 0.0, 0
+    for first in range(0, len(sentences), 128):
+        ended = [sentence + tokenizer.eos_token for sentence in sentences[first : first + 128]]
+        batch = tokenizer(ended, padding=True, return_tensors="pt").to(model.device)
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        tokens = int((labels[:, 1:] >= 0).sum())
+        loss = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
+        total, count = total + float(loss) * tokens, count + tokens
+    return float(np.exp(total / count))
+
+
+def main() -> None:
+    recipe, arguments = parse_arguments(__doc__)
+    data = recipe["data"]
+    clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
+    sentences = sorted({caption for captions in clips.captions for caption in captions})
+    others = load_captions(data["captions"]) if data["captions"] else []
+    held_out, others = others[::20], sorted(set(others) - set(others[::20]))
+    tokenizer = train_tokenizer(sentences + others, data["vocabulary_size"])
+    torch.manual_seed(recipe["seed"])
+    width = recipe["model"]["hidden_size"]
+    special = {"bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1}
+    config = OPTConfig(vocab_size=len(tokenizer), word_embed_proj_dim=width, **special, **recipe["model"])
+    model = OPTForCausalLM(config)
+
+    def validate(objective: LanguageObjective) -> dict[str, float]:
+        own = sorted({caption for captions in validation.captions for caption in captions})
+        numbers = {"perplexity": perplexity(objective.model, tokenizer, own)}
+        return numbers | ({"perplexity_of_others": perplexity(objective.model, tokenizer, held_out)} if others else {})
+
+    def save(objective: LanguageObjective, folder: Path) -> None:
+        objective.model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    source = BlockSource(sentences + others, tokenizer, data["block_size"], load_paraphraser(data))
+    train(LanguageObjective(model), source, recipe, arguments.output, validate, save)
+
+
+if __name__ == "__main__":
+    main()
