@@ -140,7 +140,7 @@ def language_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("language")
     tokenizer = train_tokenizer(CAPTIONS, 300)
     tokenizer.save_pretrained(folder)
-    OPTForCausalLM(tiny_language_config(OPTConfig, len(tokenizer), ffn_dim=32)).save_pretrained(folder)
+    OPTForCausalLM(tiny_language_config(OPTConfig, len(tokenizer), ffn_dim=32, init_std=0.3)).save_pretrained(folder)
     return folder
 
 
@@ -157,9 +157,10 @@ def captioner_folder(processor, language_folder, tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     language = AutoModelForCausalLM.from_pretrained(language_folder)
-    lamp = lamp_hf.LampMotionModel(tiny_lamp_config(processor))
+    lamp = lamp_hf.LampMotionModel(tiny_lamp_config(processor, initializer_range=0.5))
     folder = tmp_path_factory.mktemp("captioner")
-    lamp_hf.LampForMotionCaptioning.from_parts(lamp, language, num_beams=3, max_new_tokens=8).save_pretrained(folder)
+    options = {"num_beams": 3, "max_new_tokens": 8, "initializer_range": 1.0}  # wide, so that motions differ in words
+    lamp_hf.LampForMotionCaptioning.from_parts(lamp, language, **options).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(language_folder)
     lamp_hf.LampProcessor(processor.feature_extractor, tokenizer).save_pretrained(folder)
     return folder

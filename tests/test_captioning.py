@@ -145,6 +145,7 @@ class TestPipeline:
 
     def test_batches_change_nothing_and_beams_are_deterministic(self, pipe):
         motions = [make_motion(30 + 7 * i, seed=i) for i in range(5)]
+        assert len({answer[0]["generated_text"] for answer in pipe(motions)}) > 1
         assert pipe(motions, batch_size=5) == pipe(motions, batch_size=1) == pipe(motions, batch_size=2)
 
     def test_a_prompt_begins_the_caption(self, pipe, motion):

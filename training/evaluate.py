@@ -3,6 +3,9 @@ r"""Measures models on the test split and writes the numbers as JSON.
 python -m training.evaluate tokenizer --data mocap.parquet --model runs/tokenizer/model --output numbers.json
 python -m training.evaluate text-to-motion --data mocap.parquet --model lamp_hf/checkpoints/lamp_small \
     --evaluator runs/evaluator/model
+python -m training.evaluate generation ... --repeats 20 --cache runs/generated
+python -m training.evaluate captioning --model lamp_hf/checkpoints/lamp_small_captioning ...
+python -m training.evaluate lamp-bertscore --model lamp_hf/checkpoints/lamp_small ...
 """
 
 import argparse
@@ -25,6 +28,7 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from .caption_facts import told_styles
 from .data import DATA, Clips, normalised
 from .evaluate_captioning import evaluate_captioning, evaluate_lamp_bertscore
+from .evaluate_generation import evaluate_generation
 from .train_evaluator import accuracy, judge
 from .train_tokenizer import reconstruction_errors
 
@@ -143,6 +147,7 @@ TASKS = {
     "text-to-motion": evaluate_text_to_motion,
     "captioning": evaluate_captioning,
     "lamp-bertscore": evaluate_lamp_bertscore,
+    "generation": evaluate_generation,
 }
 
 
@@ -158,6 +163,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--order-noise", type=float)
+    parser.add_argument("--repeats", default=20, type=int, help="of generation")
+    parser.add_argument("--cache", type=Path, help="folder where generated motions stay, of generation")
+    parser.add_argument("--guo", type=Path, help="folder of Guo et al.'s evaluator, see lamp_hf.convert.guo")
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
     numbers = {"task": arguments.task, "data": arguments.data.name, "split": arguments.split, "seed": arguments.seed}

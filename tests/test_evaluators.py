@@ -1,0 +1,158 @@
+"""Evaluators and the metrics of text to motion, against plain loops."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from conftest import make_motion
+from torch import nn
+
+import lamp_hf
+from lamp_hf.convert.guo import convert_guo_evaluator
+from lamp_hf.metrics.evaluators import LampEvaluator
+from lamp_hf.metrics.generation import (
+    diversity,
+    frechet_distance,
+    matching_distance,
+    mean_and_interval,
+    multimodality,
+    r_precision,
+)
+from lamp_hf.metrics.guo import GuoEvaluator, GuoEvaluatorConfig, GuoEvaluatorModel
+
+
+@pytest.fixture
+def embeddings() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=(70, 6))
+    return text, text + rng.normal(size=(70, 6))
+
+
+class TestMetrics:
+    def test_r_precision_and_matching_distance_are_those_of_plain_loops(self, embeddings):
+        text, motion = embeddings
+        found, distances = [], []
+        for first in (0, 32):
+            for i in range(first, first + 32):
+                row = [sum((a - b) ** 2 for a, b in zip(text[i], motion[j])) ** 0.5 for j in range(first, first + 32)]
+                found.append(sorted(row).index(row[i - first]))
+        for i in range(70):
+            distances.append(sum((a - b) ** 2 for a, b in zip(text[i], motion[i])) ** 0.5)
+        expected = [sum(rank < k for rank in found) / 64 for k in (1, 2, 3)]
+        np.testing.assert_allclose(r_precision(text, motion), expected, atol=1e-12)
+        assert matching_distance(text, motion) == pytest.approx(sum(distances) / 70, abs=1e-6)
+        assert r_precision(text, text) == [1, 1, 1]
+
+    def test_frechet_distance_is_that_of_the_matrix_square_root(self, embeddings):
+        first, second = embeddings
+        covariances = [np.cov(rows.T) for rows in embeddings]
+        root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+        gap = first.mean(0) - second.mean(0)
+        expected = gap @ gap + np.trace(covariances[0] + covariances[1] - 2 * root)
+        assert frechet_distance(first, second) == pytest.approx(expected, abs=1e-6)
+        assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+        assert frechet_distance(first[::-1], second) == pytest.approx(expected, abs=1e-6)
+
+    def test_diversity_and_multimodality_are_distances_of_pairs(self):
+        grid = np.zeros((40, 20, 2))
+        grid[..., 0] = np.arange(20) % 2 * 3.0  # motions of one text lie 0 or 3 apart
+        value = multimodality(grid, np.random.default_rng(0))
+        assert 0.5 < value < 2.5
+        assert multimodality(np.zeros((3, 10, 2)), np.random.default_rng(0)) == 0
+        spread = np.random.default_rng(1).normal(size=(400, 3))
+        every = np.linalg.norm(spread[:, None] - spread[None], axis=-1).mean()
+        assert diversity(spread, np.random.default_rng(0)) == pytest.approx(every, rel=0.1)
+        with pytest.raises(ValueError, match="100 pairs needs as many"):
+            diversity(spread[:50], np.random.default_rng(0))
+        assert mean_and_interval([1.0, 3.0]) == (2.0, pytest.approx(1.96 / np.sqrt(2)))
+
+    def test_too_few_or_unlike_pairs_are_refused(self, embeddings):
+        text, motion = embeddings
+        with pytest.raises(ValueError, match="batches of 32 need as many pairs, there are 20"):
+            r_precision(text[:20], motion[:20])
+        with pytest.raises(ValueError, match="70 texts but 69 motions"):
+            r_precision(text, motion[1:])
+
+
+class TestGuo:
+    TEXT = "a man walks to the zzz#a/DET man/NOUN walk/VERB to/ADP the/DET zzz/NOUN#0.0#0.0\n"
+
+    @pytest.fixture(scope="class")
+    def files(self, tmp_path_factory):
+        """What its authors publish, with random weights."""
+        folder = tmp_path_factory.mktemp("guo")
+        torch.manual_seed(0)
+        model = GuoEvaluatorModel(GuoEvaluatorConfig())
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.05)
+        names = ("movement_encoder", "motion_encoder", "text_encoder")
+        torch.save({name: getattr(model, name).state_dict() for name in names} | {"epoch": 3}, folder / "finest.tar")
+        rng = np.random.default_rng(0)
+        np.save(folder / "mean.npy", rng.normal(size=263))
+        np.save(folder / "std.npy", rng.uniform(0.5, 2, 263))
+        words = ["sos", "eos", "unk", "a", "man", "walk", "to", "the"]
+        np.save(folder / "our_vab_data.npy", rng.normal(size=(8, 300)))
+        (folder / "our_vab_words.pkl").write_bytes(pickle.dumps(words))
+        (folder / "our_vab_idx.pkl").write_bytes(pickle.dumps({word: 7 - i for i, word in enumerate(words)}))
+        (folder / "texts").mkdir()
+        (folder / "texts" / "1.txt").write_text(self.TEXT + "a man#a/DET man/NOUN#0.0#0.0\n")
+        return folder
+
+    @pytest.fixture(scope="class")
+    def evaluator(self, files):
+        convert_guo_evaluator(files / "finest.tar", files, files, files / "converted")
+        return GuoEvaluator(files / "converted", files / "texts")
+
+    def test_texts_are_embedded_as_by_hand(self, evaluator, files):
+        together = evaluator.embed_texts(["a man walks to the zzz", "a man"])
+        np.testing.assert_allclose(together[1:], evaluator.embed_texts(["a man"]), atol=1e-5)
+        vectors = np.load(files / "our_vab_data.npy")
+        index = pickle.loads((files / "our_vab_idx.pkl").read_bytes())
+        tokens = [("sos", 14), ("a", 2), ("man", 1), ("walk", 12), ("to", 3), ("the", 2), ("unk", 14), ("eos", 14)]
+        words = torch.tensor(np.stack([vectors[index[word]] for word, _ in tokens]), dtype=torch.float32)
+        encoder = evaluator.model.text_encoder
+        with torch.no_grad():
+            states = encoder.input_emb(
+                words + encoder.pos_emb.weight[:, [part for _, part in tokens]].T + encoder.pos_emb.bias
+            )
+            _, last = encoder.gru(states[None], encoder.hidden)
+            expected = encoder.output_net(torch.cat([last[0], last[1]], -1))
+        np.testing.assert_allclose(together[:1], expected, atol=1e-5)
+
+    def test_motions_are_embedded_without_contacts_and_leftover_frames(self, evaluator):
+        motion = lamp_hf.joints_to_features(make_motion(43))  # 42 frames: ten movements, two frames over
+        longer = np.concatenate([motion[:40], 5 + motion[40:]])
+        longer[:, -4:] = 1 - longer[:, -4:]
+        (first, second) = evaluator.embed_motions([motion, longer])
+        np.testing.assert_allclose(first, second, atol=1e-6)
+        assert first.shape == (512,)
+
+    def test_a_caption_without_tags_a_foreign_file_and_a_harmful_pickle_are_refused(self, evaluator, files, tmp_path):
+        with pytest.raises(ValueError, match="no tagged words for the caption 'she runs'"):
+            evaluator.embed_texts(["she runs"])
+        torch.save({"epoch": 1}, tmp_path / "other.tar")
+        with pytest.raises(ValueError, match="it lacks movement_encoder"):
+            convert_guo_evaluator(tmp_path / "other.tar", files, files, tmp_path / "out")
+
+        class Harm:
+            def __reduce__(self):
+                return os.system, ("touch harmed",)
+
+        for name in ("our_vab_data.npy", "our_vab_idx.pkl"):
+            (tmp_path / name).write_bytes((files / name).read_bytes())
+        (tmp_path / "our_vab_words.pkl").write_bytes(pickle.dumps(Harm()))
+        with pytest.raises(ValueError, match=r"our_vab_words\.pkl: refused"):
+            convert_guo_evaluator(files / "finest.tar", files, tmp_path, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_lamp_embeds_alone_as_in_a_batch(model_folder):
+    evaluator = LampEvaluator(model_folder)
+    motions = [lamp_hf.joints_to_features(make_motion(30 + 12 * i, seed=i)) for i in range(3)]
+    together = evaluator.embed_motions(motions)
+    np.testing.assert_allclose(together[1:2], evaluator.embed_motions(motions[1:2]), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    assert evaluator.embed_texts(["a man walks", "she bows"]).shape == (2, 16)
