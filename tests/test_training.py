@@ -40,6 +40,12 @@ SMALL = {
         }
     },
 }
+CAPTIONING = {
+    "language_model": {
+        "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
+    },
+    "captioner": {"language_model_dtype": "float32"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def recipe(tmp_path, bert_folder):
 
     def write(stage: str, **changes) -> Path:
         values = yaml.safe_load((ROOT / f"training/recipes/small/{stage}.yaml").read_text())
-        values |= SMALL[stage]
+        values |= (SMALL | CAPTIONING)[stage]
         values["data"] |= {"mirrored": False, "rarity_exponent": 0.0}
         if stage == "lamp":
             values["text_encoder"] = str(bert_folder)
@@ -142,8 +148,19 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
     pipe = pipeline("text-to-motion", model=str(folders["text_to_motion"] / "model"))
     assert pipe("a person walks forward", duration=2.0)["joints"].shape == (40, 22, 3)
 
+    language, captioner = tmp_path / "language", tmp_path / "captioner"
+    run(tmp_path, *command("language_model", "--recipe", recipe("language_model"), *data, "--output", language))
+    paths = ("--lamp", folders["lamp"] / "model", "--language-model", language / "model", "--output", captioner)
+    run(tmp_path, *command("captioner", "--recipe", recipe("captioner", learning_rate=0.1), *data, *paths))
+    motion = np.load(humanml3d_folder / "new_joint_vecs" / "000000.npy")
+    trained, untrained = (pipeline("motion-to-text", model=str(captioner / name)) for name in ("model", "base"))
+    values = trained.preprocess(motion)
+    soft = [pipe.model.get_soft_tokens(**values) for pipe in (trained, untrained)]
+    assert not torch.equal(*soft) and trained(motion)[0]["generated_text"] is not None
+    assert not list((captioner / "model").glob("model*.safetensors"))  # the adapter alone
 
-def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder, capsys):
+
+def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder, language_folder, capsys):
     """With a BERT-base that nobody trained, two clips a batch; prints what a step takes."""
     bert = tmp_path / "bert"
     words = sorted({word for caption in CAPTIONS for word in caption.split()})
@@ -167,6 +184,11 @@ def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder,
         assert (output / "checkpoints" / "step_00000002").is_dir() and (output / "model").is_dir()
         shutil.rmtree(output / "checkpoints")  # gigabytes
         earlier += [f"--{stage}", output / "model"]
+    paths = ("--lamp", tmp_path / "lamp" / "model", "--language-model", language_folder, "--output", tmp_path / "m2t")
+    recipe = ROOT / "training/recipes/base/captioner.yaml"  # OPT-2.7B is too large for a test
+    changes = ("--set", "optimization.max_steps=1", *quick)
+    run(tmp_path, *command("captioner", "--recipe", recipe, "--data", humanml3d_folder, *paths, *changes))
+    assert (tmp_path / "m2t" / "model" / "adapter_model.safetensors").is_file()
 
 
 def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, recipe):

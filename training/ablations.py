@@ -1,61 +1,118 @@
-r"""The generator under other conditions and attention masks: same data, seed and small budget, one table.
+r"""A stage in variants: same data, seed and small budget, one table.
 
-python -m training.ablations --data mocap.parquet --tokenizer runs/tokenizer/model --lamp runs/lamp/model \
-    --evaluator runs/evaluator/model --output runs/ablations --steps 400
+python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/tokenizer/model \
+    --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 400
+python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
+    --language-model runs/language_model/model --output runs/captioning_ablations --steps 250
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 
 PLAIN = "sentence-transformers/all-MiniLM-L6-v2"
-VARIANTS = {
-    "LaMP, mean query; bidirectional": [],
-    "LaMP, all queries; bidirectional": ["model.condition_mode=queries"],
-    "plain sentence embedding; bidirectional": [f"plain_text_encoder={PLAIN}", "model.condition_mode=text_mean"],
-    "LaMP, mean query; soft_tril": ["model.attention_mask_mode=soft_tril"],
-    "LaMP, mean query; causal": ["model.attention_mask_mode=causal"],
-}
-COLUMNS = {
-    "captions right": lambda numbers: numbers["captions"]["well_covered"],
-    "paraphrases right": lambda numbers: numbers["paraphrases"]["well_covered"],
-    "action": lambda numbers: numbers["evaluator"]["action"],
-    "style": lambda numbers: numbers["evaluator"]["style"],
-    "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],
-    "skating ratio": lambda numbers: numbers["physics"]["skating_ratio"],
+
+
+@dataclass(frozen=True)
+class Study:
+    """Args:
+    stage (`str`): name of the training script and of its recipe.
+    inputs (`tuple[str]`): folders of earlier stages that it takes.
+    changes (`list[str]`): of the recipe, for all variants.
+    variants (`dict[str, list[str]]`): further changes of each.
+    columns (`dict[str, Callable]`): what the table shows of an evaluation.
+    """
+
+    stage: str
+    inputs: tuple[str, ...]
+    changes: list[str]
+    variants: dict[str, list[str]]
+    columns: dict[str, Callable[[dict], float]]
+
+
+STUDIES = {
+    "text-to-motion": Study(
+        "text_to_motion",
+        ("tokenizer", "lamp"),
+        ["data.mirrored=false", "data.synonyms=null"],
+        {
+            "LaMP, mean query; bidirectional": [],
+            "LaMP, all queries; bidirectional": ["model.condition_mode=queries"],
+            "plain sentence embedding; bidirectional": [
+                f"plain_text_encoder={PLAIN}",
+                "model.condition_mode=text_mean",
+            ],
+            "LaMP, mean query; soft_tril": ["model.attention_mask_mode=soft_tril"],
+            "LaMP, mean query; causal": ["model.attention_mask_mode=causal"],
+        },
+        {
+            "captions right": lambda numbers: numbers["captions"]["well_covered"],
+            "paraphrases right": lambda numbers: numbers["paraphrases"]["well_covered"],
+            "action": lambda numbers: numbers["evaluator"]["action"],
+            "style": lambda numbers: numbers["evaluator"]["style"],
+            "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],
+            "skating ratio": lambda numbers: numbers["physics"]["skating_ratio"],
+        },
+    ),
+    "captioning": Study(
+        "captioner",
+        ("lamp", "language_model"),
+        ["data.mirrored=false"],
+        {
+            "LoRA, queries and projection": [],
+            "queries and projection, no LoRA": ["lora=null"],
+            "LoRA and projection, LaMP's queries as they are": ["trained_modules=[language_projection]"],
+            "LoRA in the language model alone": [r"lora.target_modules=language_model\..*\.(q_proj|v_proj)"],
+        },
+        {
+            "action": lambda numbers: numbers["captioner"]["action"],
+            "style": lambda numbers: numbers["captioner"]["style"],
+            "BLEU-4": lambda numbers: numbers["captioner"]["raw"]["bleu_4"],
+            "CIDEr": lambda numbers: numbers["captioner"]["raw"]["cider"],
+            "BERTScore": lambda numbers: numbers["captioner"]["bertscore"],
+        },
+    ),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("data", "tokenizer", "lamp", "evaluator", "output"):
-        parser.add_argument(f"--{name}", required=True, type=Path)
+    parser.add_argument("task", choices=STUDIES)
+    for name in ("data", "output", "tokenizer", "lamp", "language-model", "evaluator"):
+        parser.add_argument(f"--{name}", required=name in ("data", "output"), type=Path)
     parser.add_argument("--steps", default=400, type=int)
     parser.add_argument("--split", default="val", choices=["val", "test"])
     arguments = parser.parse_args()
-    recipe = Path(__file__).parent / "recipes" / "small" / "text_to_motion.yaml"
-    rows = []
-    for variant, changes in VARIANTS.items():
-        folder = arguments.output / "".join(letter if letter.isalnum() else "_" for letter in variant)
-        if not (folder / "model").is_dir():
-            run("train_text_to_motion", "--recipe", recipe, "--data", arguments.data, "--output", folder,
-                "--tokenizer", arguments.tokenizer, "--lamp", arguments.lamp,
-                "--set", f"optimization.max_steps={arguments.steps}", "data.mirrored=false",
-                "data.synonyms=null", *changes)  # fmt: skip
-        result = folder / f"{arguments.split}.json"
-        if not result.is_file():
-            run("evaluate", "text-to-motion", "--data", arguments.data, "--split", arguments.split,
-                "--model", folder / "model", "--evaluator", arguments.evaluator, "--output", result)  # fmt: skip
-        numbers = json.loads(result.read_text())
-        rows.append([variant, *(f"{column(numbers):.3g}" for column in COLUMNS.values())])
-    rows = [["generator", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *rows]
+    study = STUDIES[arguments.task]
+    rows = [["variant", *study.columns], ["---"] * (len(study.columns) + 1)]
+    for variant, changes in study.variants.items():
+        numbers = train_and_evaluate(arguments, study, variant, changes)
+        rows.append([variant, *(f"{column(numbers):.3g}" for column in study.columns.values())])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     print(table)
     result = {"table": table, "steps": arguments.steps, "split": arguments.split}
     (arguments.output / "ablations.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str, changes: list[str]) -> dict:
+    """What is there already is not made again."""
+    folder = arguments.output / "".join(letter if letter.isalnum() else "_" for letter in variant)
+    inputs = [part for name in study.inputs for part in (f"--{name.replace('_', '-')}", getattr(arguments, name))]
+    if not (folder / "model").is_dir():
+        recipe = Path(__file__).parent / "recipes" / "small" / f"{study.stage}.yaml"
+        run(f"train_{study.stage}", "--recipe", recipe, "--data", arguments.data, "--output", folder, *inputs,
+            "--set", f"optimization.max_steps={arguments.steps}", *study.changes, *changes)  # fmt: skip
+    result = folder / f"{arguments.split}.json"
+    if not result.is_file():
+        evaluator = ["--evaluator", arguments.evaluator] if arguments.evaluator else []
+        run("evaluate", arguments.task, "--data", arguments.data, "--split", arguments.split,
+            "--model", folder / "model", "--output", result, *evaluator)  # fmt: skip
+    return json.loads(result.read_text())
 
 
 def run(module: str, *arguments) -> None:

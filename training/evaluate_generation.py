@@ -1,4 +1,4 @@
-"""Text to motion under the literature's protocol: 20 repeats, batches of 32, 95 % intervals (Guo et al., CVPR 2022)."""
+"""Text to motion under the literature's protocol: 20 repeats, batches of 32, 95 % intervals (Guo et al., 2022)."""
 
 import argparse
 from pathlib import Path
