@@ -119,6 +119,21 @@ class TestBertScore:
         with pytest.raises(ValueError, match="layer 9"):
             BertScorer(encoder, layer=9)
 
+    def test_the_first_word_is_a_word_like_others_to_a_roberta(self, tmp_path):
+        from tokenizers import ByteLevelBPETokenizer
+        from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+        pairs = ByteLevelBPETokenizer()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        pairs.train_from_iterator([f" {text}" for text in PREDICTIONS], vocab_size=400, special_tokens=special)
+        pairs.save_model(str(tmp_path))
+        merges = [tuple(line.split()) for line in (tmp_path / "merges.txt").read_text().splitlines()[1:]]
+        RobertaTokenizer(vocab=pairs.get_vocab(), merges=merges).save_pretrained(tmp_path)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        RobertaModel(RobertaConfig(vocab_size=pairs.get_vocab_size(), **sizes)).save_pretrained(tmp_path)
+        scorer = BertScorer(str(tmp_path))
+        assert scorer._pieces("person walks")[1:-1] == scorer._pieces("a person walks")[-3:-1]
+
     def test_the_bundled_encoder_knows_near_from_far(self):
         scorer = BertScorer()
         scores = scorer(

@@ -95,9 +95,9 @@ class BertScorer:
         return BertScores(*scores.T, self.hashcode)
 
     def _pieces(self, text: str) -> list[int]:
-        """Ids with the special tokens around; words of byte-pair encodings begin with a blank."""
-        blank = {"add_prefix_space": True} if hasattr(self.tokenizer, "add_prefix_space") else {}
-        return self.tokenizer(text.strip(), truncation=True, **blank)["input_ids"]
+        """Ids with the special tokens around; to a RoBERTa the first word has a blank before it too."""
+        blank = " " if getattr(self.tokenizer, "add_prefix_space", None) is False and text.strip() else ""
+        return self.tokenizer(blank + text.strip(), truncation=True)["input_ids"]
 
     def _weights(self, documents: list[list[int]]) -> Callable[[int], float]:
         """Weight of each word piece; special tokens, which are in every sentence, have none."""
