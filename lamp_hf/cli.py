@@ -103,8 +103,10 @@ def caption(
     """
     if output is not None and (output.suffix.lower() != ".csv" or not output.parent.is_dir()):
         raise ValueError(f"cannot write {output}: give a .csv file in a folder that exists")
-    names, motions, broken = _load_all(source, rig=rig, unit=unit, up=up)
+    if not source.exists():
+        raise FileNotFoundError(f"no such file: {source}")
     pipe = _pipeline("motion-to-text", model)
+    names, motions, broken = _read_motions(source, pipe, rig=rig, unit=unit, up=up)
     rows = []
     starts = range(0, len(motions), 16)
     for first in tqdm(starts, unit=" batches", disable=True if len(motions) <= 16 else None):
@@ -243,31 +245,23 @@ def _pipeline(task: str, model: str):
     return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]))
 
 
-def _load_all(source: Path, **reading) -> tuple[list[str], list[lamp_hf.Motion], dict[str, str]]:
-    """Motions of a file, or of a folder's files, with their names; of a folder's broken files what is wrong."""
+def _read_motions(source: Path, pipe, **reading) -> tuple[list[str], list[np.ndarray], dict[str, str]]:
+    """What a pipeline reads of a file, or of a folder's files, with their names; of broken ones what is wrong."""
     from lamp_hf.motion.clip import READABLE
 
     if not source.is_dir():
-        return [source.name], [_long_enough(lamp_hf.Motion.load(source, **reading), source)], {}
+        return [source.name], [pipe.read(lamp_hf.Motion.load(source, **reading), str(source))], {}
     names, motions, broken = [], [], {}
     for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
         name = str(path.relative_to(source))
         try:
-            motions.append(_long_enough(lamp_hf.Motion.load(path, **reading), path))
+            motions.append(pipe.read(lamp_hf.Motion.load(path, **reading), name))
             names.append(name)
         except ValueError as error:
             broken[name] = " ".join(str(error).split())
     if not names:
         raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
     return names, motions, broken
-
-
-def _long_enough(motion: lamp_hf.Motion, path: Path) -> lamp_hf.Motion:
-    if motion.duration < 0.5:
-        raise ValueError(
-            f"{path} lasts {motion.duration:.2f} seconds; half a second is the least that can be captioned"
-        )
-    return motion
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:

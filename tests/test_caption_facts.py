@@ -66,7 +66,7 @@ def test_repeats_are_made_once_and_give_means_with_intervals(model_folder, tmp_p
     again = generate_cached(model_folder, captions, lengths, range(2), tmp_path / "cache")
     assert len(made) == 2 and all(np.array_equal(x, y) for one, two in zip(made, again) for x, y in zip(one, two))
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["seed_0.npz", "seed_1.npz"]
-    with pytest.raises(ValueError, match="another model or other captions"):
+    with pytest.raises(ValueError, match="by another model, or for other captions"):
         generate_cached(model_folder, captions[::-1], lengths, range(2), tmp_path / "cache")
     rng = np.random.default_rng(0)
     text = rng.normal(size=(120, 4))

@@ -56,6 +56,19 @@ def adapted(model: LampForMotionCaptioning) -> LampForMotionCaptioning:
     return model.eval()
 
 
+def test_a_language_model_keeps_its_precision_and_lays_down_its_habits(processor, batch, tmp_path):
+    config = tiny_language_config(OPTConfig, ffn_dim=32)
+    language = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    language.generation_config.repetition_penalty = 5.0
+    model = LampForMotionCaptioning.from_parts(lamp_hf.LampMotionModel(tiny_lamp_config(processor)), language).eval()
+    model.save_pretrained(tmp_path)
+    reloaded = LampForMotionCaptioning.from_pretrained(tmp_path).eval()
+    assert reloaded.language_model.dtype == torch.bfloat16 and reloaded.lamp.dtype == torch.float32
+    assert torch.equal(reloaded(**batch).logits, model(**batch).logits)
+    motion = {name: batch[name] for name in ("motion_values", "motion_attention_mask")}
+    assert torch.equal(*(one.generate(**motion, max_new_tokens=8) for one in (model, reloaded)))
+
+
 class TestLora:
     def test_only_adapters_queries_and_projection_learn(self, captioner, batch):
         adapted(captioner)(**batch, labels=batch["input_ids"]).loss.backward()
@@ -155,6 +168,7 @@ class TestPipeline:
     def test_sampling_has_a_seed_and_several_sequences_are_told_apart(self, pipe, motion):
         sample = {"do_sample": True, "num_return_sequences": 4, "temperature": 2.0}
         first, again, other = (pipe(motion, seed=seed, **sample) for seed in (0, 0, 1))
+        assert pipe([make_motion(30), motion], seed=0, **sample)[1] == first  # alone and in any batch
         assert first == again != other and len(first) == 4
         assert len({answer["generated_text"] for answer in pipe(motion, num_return_sequences=3)}) == 3
 
@@ -175,12 +189,51 @@ class TestPipeline:
             (Motion(make_motion(30, skeleton="kit"), skeleton="kit"), {}, "skeleton 'kit'"),
             ("nowhere.bvh", {}, "no such file"),
             (make_motion(60), {"beams": 3}, "unknown option 'beams'"),
+            (make_motion(60), {"temperature": 0.5}, "temperature is for sampling"),
         ],
     )
     def test_bad_requests_are_refused_before_any_work(self, pipe, motion, options, message, monkeypatch):
         monkeypatch.setattr(pipe.model, "generate", None)
         with pytest.raises((ValueError, OSError), match=message):
             pipe([make_motion(60), motion], **options)
+
+    def test_a_prompt_that_leaves_no_room_is_refused(self, pipe, motion):
+        with pytest.raises(ValueError, match="the language model reads 128 tokens"):
+            pipe(motion, prompt="a man " * 60)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_captions_too(self, captioner_folder, motion, dtype):
+        half = pipeline("motion-to-text", model=str(captioner_folder), dtype=dtype)
+        assert half.model.dtype == half.model.language_model.dtype == dtype
+        assert isinstance(half(motion)[0]["generated_text"], str)
+
+    def test_tokenizers_without_padding_start_or_with_padding_on_the_left_do(self, captioner_folder, motion, tmp_path):
+        shutil.copytree(captioner_folder, tmp_path / "model")
+        settings = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+        settings |= {"pad_token": None, "padding_side": "left"}
+        (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps(settings))
+        odd = pipeline("motion-to-text", model=str(tmp_path / "model"))
+        assert odd([motion, make_motion(30)])[0] == pipeline("motion-to-text", model=str(captioner_folder))(motion)
+
+    def test_saved_by_itself_it_loads_without_trust(self, pipe, motion, tmp_path):
+        pipe.save_pretrained(tmp_path)
+        pipe.processor.save_pretrained(tmp_path)
+        assert pipeline("motion-to-text", model=str(tmp_path))(motion) == pipe(motion)
+
+    def test_kit_has_its_own_frame_rate(self, captioner_folder, tmp_path):
+        shutil.copytree(captioner_folder, tmp_path / "model")
+        clips = [lamp_hf.joints_to_features(make_motion(40, skeleton="kit"), "kit")]
+        extractor = lamp_hf.MotionFeatureExtractor.from_statistics(clips, "kit")
+        tokenizer = lamp_hf.LampProcessor.from_pretrained(captioner_folder).tokenizer
+        processor = lamp_hf.LampProcessor(extractor, tokenizer)
+        config = tiny_lamp_config(processor, motion_config={"width": 16, "codebook_dim": 8, "feature_size": 251})
+        language = AutoModelForCausalLM.from_config(tiny_language_config(OPTConfig, ffn_dim=32))
+        model = LampForMotionCaptioning.from_parts(lamp_hf.LampMotionModel(config), language, max_new_tokens=4).eval()
+        kit = lamp_hf.MotionToTextPipeline(model, processor=processor, tokenizer=tokenizer)
+        joints = make_motion(60, skeleton="kit") * 0.75 / 480
+        (answer,) = kit(Motion(joints, 12.5, "kit"), return_timestamps=True)
+        assert answer["chunks"][0]["timestamp"] == (0, 59 / 12.5)
+        assert kit(joints, return_timestamps=True) == [answer]
 
     def test_a_tokenizer_with_more_words_than_the_model_is_refused(self, captioner_folder, tmp_path):
         shutil.copytree(captioner_folder, tmp_path / "model")
@@ -213,11 +266,11 @@ def test_the_command_captions_a_file_and_a_folder(captioner_folder, motion, tmp_
     [
         (("nothing.bvh",), "no such file"),
         ((".", "-o", "captions.txt"), "give a .csv file"),
-        (("short.npy",), "half a second is the least"),
+        (("short.npy",), "short.npy is too short"),
     ],
 )
-def test_the_command_refuses_in_a_line(arguments, message, tmp_path, monkeypatch):
+def test_the_command_refuses_in_a_line(arguments, message, captioner_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Motion(make_motion(5)).save(tmp_path / "short.npy")
-    done = run("caption", *arguments)
+    Motion(make_motion(4)).save(tmp_path / "short.npy")
+    done = run("caption", *arguments, "--model", captioner_folder)
     assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1

@@ -45,6 +45,7 @@ class TestMetrics:
         np.testing.assert_allclose(r_precision(text, motion), expected, atol=1e-12)
         assert matching_distance(text, motion) == pytest.approx(sum(distances) / 70, abs=1e-6)
         assert r_precision(text, text) == [1, 1, 1]
+        assert r_precision(text, np.zeros_like(text)) == [0, 0, 0]  # one motion for every text
 
     def test_frechet_distance_is_that_of_the_matrix_square_root(self, embeddings):
         first, second = embeddings
@@ -53,14 +54,18 @@ class TestMetrics:
         gap = first.mean(0) - second.mean(0)
         expected = gap @ gap + np.trace(covariances[0] + covariances[1] - 2 * root)
         assert frechet_distance(first, second) == pytest.approx(expected, abs=1e-6)
-        assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+        assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
+        wide = np.random.default_rng(1).normal(size=(387, 512)).astype(np.float32) * np.linspace(0.01, 9, 512)
+        assert frechet_distance(wide, wide) == pytest.approx(0, abs=1e-6)
         assert frechet_distance(first[::-1], second) == pytest.approx(expected, abs=1e-6)
 
     def test_diversity_and_multimodality_are_distances_of_pairs(self):
-        grid = np.zeros((40, 20, 2))
-        grid[..., 0] = np.arange(20) % 2 * 3.0  # motions of one text lie 0 or 3 apart
-        value = multimodality(grid, np.random.default_rng(0))
-        assert 0.5 < value < 2.5
+        motions = np.random.default_rng(0).normal(size=(5, 20, 3))
+        rng = np.random.default_rng(1)
+        first, second = (rng.choice(20, 10, replace=False) for _ in range(2))
+        pairs = [motions[i, a] - motions[i, b] for i in range(5) for a, b in zip(first, second)]
+        expected = sum(sum(x * x for x in pair) ** 0.5 for pair in pairs) / 50
+        assert multimodality(motions, np.random.default_rng(1)) == pytest.approx(expected, abs=1e-9)
         assert multimodality(np.zeros((3, 10, 2)), np.random.default_rng(0)) == 0
         spread = np.random.default_rng(1).normal(size=(400, 3))
         every = np.linalg.norm(spread[:, None] - spread[None], axis=-1).mean()
@@ -73,6 +78,8 @@ class TestMetrics:
         text, motion = embeddings
         with pytest.raises(ValueError, match="batches of 32 need as many pairs, there are 20"):
             r_precision(text[:20], motion[:20])
+        with pytest.raises(ValueError, match="NaN"):
+            r_precision(text, motion * np.nan)
         with pytest.raises(ValueError, match="70 texts but 69 motions"):
             r_precision(text, motion[1:])
 
@@ -129,6 +136,14 @@ class TestGuo:
         (first, second) = evaluator.embed_motions([motion, longer])
         np.testing.assert_allclose(first, second, atol=1e-6)
         assert first.shape == (512,)
+        model = evaluator.model  # by hand: padded to 196 frames, as in the literature
+        padded = torch.zeros(1, 196, 259)
+        padded[0, :40] = ((torch.from_numpy(motion[:40]) - model.mean) / model.std)[:, :-4]
+        with torch.no_grad():
+            expected = model.motion_encoder(model.movement_encoder(padded), torch.tensor([10]))[0]
+        np.testing.assert_allclose(first, expected, atol=1e-6)
+        with pytest.raises(ValueError, match="motion 0 has 3 frames"):
+            evaluator.embed_motions([motion[:3]])
 
     def test_a_caption_without_tags_a_foreign_file_and_a_harmful_pickle_are_refused(self, evaluator, files, tmp_path):
         with pytest.raises(ValueError, match="no tagged words for the caption 'she runs'"):

@@ -11,7 +11,7 @@ from conftest import make_motion
 
 import lamp_hf
 from lamp_hf.metrics.bertscore import BertScorer
-from lamp_hf.metrics.motion_bertscore import lamp_bertscore
+from lamp_hf.metrics.motion_bertscore import derangement, lamp_bertscore
 
 
 MOTIONS = [make_motion(40 + 4 * i, seed=i).astype(np.float32) for i in range(4)]
@@ -71,7 +71,8 @@ def test_it_combines_with_other_metrics(metric, options, expected):
 def test_the_scale_comes_with_it(options):
     result = lamp_bertscore(MOTIONS, TEXTS, calibrate=True, real=MOTIONS, **options)
     assert result["real"] == pytest.approx(result["lamp_bertscore"])
-    assert set(result) >= {"shuffled", "real_f1", "shuffled_f1"} and len(result["shuffled_f1"]) == 4
+    assert set(result) >= {"shuffled", "real_f1", "shuffled_f1"} and result["shuffled_f1"] != result["real_f1"]
+    assert not (derangement(50, np.random.default_rng(0)) == np.arange(50)).any()
     with pytest.raises(ValueError, match="as many real motions"):
         lamp_bertscore(MOTIONS, TEXTS, calibrate=True, real=MOTIONS[:2], **options)
 
@@ -89,6 +90,11 @@ def test_the_scale_comes_with_it(options):
 def test_what_cannot_be_scored_is_refused(options, motions, texts, message):
     with pytest.raises(ValueError, match=message):
         lamp_bertscore(motions, texts, **options)
+
+
+def test_a_scorer_that_cannot_be_is_told_before_any_work(options):
+    with pytest.raises(ValueError, match="no baseline"):
+        lamp_bertscore([np.zeros((0, 22, 3))], ["walks"], rescale=True, **options)
 
 
 FRESH = """

@@ -92,7 +92,8 @@ def main() -> None:
     rows = [["variant", *study.columns], ["---"] * (len(study.columns) + 1)]
     for variant, changes in study.variants.items():
         numbers = train_and_evaluate(arguments, study, variant, changes)
-        rows.append([variant, *(f"{column(numbers):.3g}" for column in study.columns.values())])
+        values = [column(numbers) for column in study.columns.values()]
+        rows.append([variant, *("none" if value is None else f"{value:.3g}" for value in values)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     print(table)
     result = {"table": table, "steps": arguments.steps, "split": arguments.split}

@@ -20,6 +20,7 @@ def load(folder: Path) -> PreTrainedModel:
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
         return AutoModel.from_pretrained(folder)
+    AutoModel.from_pretrained(folder)  # refuses an adapter that lacks a weight, which PEFT takes
     base = AutoModel.from_pretrained(json.loads(adapter.read_text())["base_model_name_or_path"])
     return PeftModel.from_pretrained(base, folder).merge_and_unload()
 
@@ -38,10 +39,11 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
+    model = load(arguments.model).half()
     arguments.output.mkdir(parents=True, exist_ok=True)
     for old in arguments.output.glob("*.safetensors*"):
         old.unlink()
-    load(arguments.model).half().save_pretrained(arguments.output, max_shard_size="15MB")
+    model.save_pretrained(arguments.output, max_shard_size="15MB")
     lamp_hf.LampProcessor.from_pretrained(arguments.model).save_pretrained(arguments.output)
     for shard in arguments.output.glob("*.safetensors"):
         shard.chmod(0o644)

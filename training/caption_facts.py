@@ -82,8 +82,8 @@ def stated_facts(caption: str) -> dict[str, float]:
     return stated
 
 
-def fact_numbers(captions: list[str], measured: list[dict]) -> dict[str, dict[str, float]]:
-    """Of each kind of fact the percent of captions that state it, and of these the percent that are right.
+def fact_numbers(captions: list[str], measured: list[dict]) -> dict[str, dict[str, float | None]]:
+    """Of each kind of fact the percent of captions that state it, and of these the percent that are right (or None).
 
     `several` are captions with two facts or more, right when all are.
 
@@ -106,7 +106,7 @@ def fact_numbers(captions: list[str], measured: list[dict]) -> dict[str, dict[st
     return {
         fact: {
             "stated": 100 * len(values) / len(captions),
-            "right": 100 * float(np.mean(values)) if values else float("nan"),
+            "right": 100 * float(np.mean(values)) if values else None,
         }
         for fact, values in answers.items()
     }

@@ -88,9 +88,9 @@ def captioning(values: dict) -> dict:
     stated = {"action": "action right, well-covered actions, %", "action_of_all": "action right, all, %",
               "side": "side right where there is one, %", "style_named": "names a style, %",
               "style": "style right where it names one, %"}  # fmt: skip
-    rows += [[label, *(f"{column[name]:.1f}" for column in columns)] for name, label in stated.items()]
+    rows += [[label, *(percent(column[name]) for column in columns)] for name, label in stated.items()]
     for fact in evaluation["captioner"]["facts"]:
-        cells = [f"{column['facts'][fact]['stated']:.1f}, {column['facts'][fact]['right']:.0f}" for column in columns]
+        cells = [", ".join(percent(column["facts"][fact][name]) for name in ("stated", "right")) for column in columns]
         rows.append([f"states {fact} (several: two facts or more), of these right, %", *cells])
     scores = values["lamp_bertscore"]
     kinds = scores["one_reference"]
@@ -107,6 +107,10 @@ def captioning(values: dict) -> dict:
             for kind in kinds
         ),
     }
+
+
+def percent(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f}"
 
 
 def lines(rows: Iterable[list[str]]) -> str:

@@ -1,6 +1,7 @@
 """The captioner and LaMP-BertScore, measured on a split."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,9 @@ class CaptionJudge:
         references = references or self.clips.captions
         numbers = {convention: caption_metrics(captions, references, convention) for convention in CONVENTIONS}
         for convention, split in CONVENTIONS.items():
-            texts = self.lamp.embed_texts([" ".join(split(caption)) for caption in captions])[self.order]
+            # An empty caption says nothing, and nobody reads more than forty words.
+            words = [split(caption)[:40] or ["."] for caption in captions]
+            texts = self.lamp.embed_texts([" ".join(sentence) for sentence in words])[self.order]
             precision = r_precision(texts, self.motions[self.order])
             numbers[convention] |= {f"r_precision_{k}": 100 * share for k, share in enumerate(precision, 1)}
             numbers[convention]["mm_dist"] = matching_distance(texts, self.motions[self.order])
@@ -88,7 +91,7 @@ def nearest_captions(evaluator: Path, clips: Clips, training: Clips) -> list[str
 
 
 def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
-    """LaMP-BertScore of real motion, generated for the caption, generated for another, and noise.
+    """LaMP-BertScore of real motion, generated for the caption, generated for another action's, and noise.
 
     One caption a clip, and the clip's length, as in the evaluation of text to motion.
     """
@@ -100,24 +103,31 @@ def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
     durations = [min(len(joints), longest) / pipe.fps for joints in real]
     made = [motion["joints"] for motion in pipe(captions, duration=durations, seed=arguments.seed, batch_size=32)]
     rng = np.random.default_rng(arguments.seed)
-    noise = [joints[:1] + rng.normal(0, 0.02, joints.shape).cumsum(0) for joints in real]
-    numbers = {}
-    for references, texts in (("one_reference", captions), ("all_references", clips.captions)):
-        scores = lamp_bertscore(made, texts, calibrate=True, real=real, seed=arguments.seed)
-        other = made[1:] + made[:1]
-        f1 = {
-            "real": scores["real_f1"],
-            "generated": scores["f1"],
-            "generated_for_another": lamp_bertscore(other, texts)["f1"],
-            "real_of_another": scores["shuffled_f1"],
-            "noise": lamp_bertscore(noise, texts)["f1"],
-        }
-        numbers[references] = {name: _with_interval(values, rng) for name, values in f1.items()}
+    other = of_another_action(clips.actions, rng)
+    motions = {
+        "real": real,
+        "generated": made,
+        "generated_for_another_action": [made[i] for i in other],
+        "real_of_another_action": [real[i] for i in other],
+        "noise": [joints[:1] + rng.normal(0, 0.02, joints.shape).cumsum(0) for joints in real],
+    }
+    numbers: dict[str, dict] = {"one_reference": {}, "all_references": {}}
+    scorer = BertScorer()
+    for name, shown in motions.items():
+        scores = lamp_bertscore(shown, captions)
         numbers["hashcode"] = scores["hashcode"]
+        numbers["one_reference"][name] = _with_interval(scores["f1"], rng)
+        numbers["all_references"][name] = _with_interval(scorer(scores["captions"], clips.captions).f1, rng)
     return numbers
 
 
-def _with_interval(values: list[float], rng: np.random.Generator) -> dict[str, float]:
+def of_another_action(actions: list[str], rng: np.random.Generator) -> list[int]:
+    """For each clip a random one whose action is another."""
+    actions = np.array(actions)
+    return [int(rng.choice(np.flatnonzero(actions != action))) for action in actions]
+
+
+def _with_interval(values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:
     """Mean in percent, and its 95 % interval over clips, by 1,000 resamples."""
     values = 100 * np.array(values)
     means = values[rng.integers(len(values), size=(1000, len(values)))].mean(1)

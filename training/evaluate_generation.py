@@ -1,6 +1,7 @@
 """Text to motion under the literature's protocol: 20 repeats, batches of 32, 95 % intervals (Guo et al., 2022)."""
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from tqdm import tqdm
 from transformers import pipeline
 
 import lamp_hf
+from lamp_hf.metrics.bertscore import fingerprint
 from lamp_hf.metrics.evaluators import Evaluator, LampEvaluator, MotionTextEvaluator
 from lamp_hf.metrics.generation import (
     diversity,
@@ -29,6 +31,8 @@ def evaluate_generation(arguments: argparse.Namespace) -> dict:
     A clip's caption is drawn once, so that the repeats of a text also give its multimodality; lengths are the clips'.
     """
     clips = Clips(arguments.data, arguments.split, DATA)
+    if len(clips) < 100:
+        raise ValueError(f"{len(clips)} clips; the protocol draws 100 pairs")
     rng = np.random.default_rng(arguments.seed)
     captions = [texts[rng.integers(len(texts))] for texts in clips.captions]
     seeds = range(arguments.seed, arguments.seed + arguments.repeats)
@@ -74,8 +78,9 @@ def generate_cached(
 ) -> list[list[np.ndarray]]:
     """Features `(num_frames, num_features)` of each caption, by seed; what lies in `cache` is not made again.
 
-    The cache belongs to one model and one list of captions; another's is refused.
+    The cache belongs to one model, its captions and lengths; another's is refused.
     """
+    owner = json.dumps([fingerprint(model), captions, np.asarray(lengths).tolist()])
     pipe = pipeline("text-to-motion", model=str(model))
     longest = round(pipe.max_duration * pipe.fps)
     durations = [float(min(length, longest)) / pipe.fps for length in lengths]
@@ -84,13 +89,15 @@ def generate_cached(
         path = cache / f"seed_{seed}.npz" if cache else None
         if path and path.is_file():
             with np.load(path) as stored:
-                if stored["captions"].tolist() != captions or str(stored["model"]) != str(model):
-                    raise ValueError(f"{path}: it was made for another model or other captions")
+                if str(stored["owner"]) != owner:
+                    raise ValueError(f"{path}: it was made by another model, or for other captions or lengths")
                 made.append([stored[f"motion_{i}"] for i in range(len(captions))])
             continue
         made.append([motion["features"] for motion in pipe(captions, duration=durations, seed=seed, batch_size=32)])
         if path:
             cache.mkdir(parents=True, exist_ok=True)
             arrays = {f"motion_{i}": motion.astype(np.float32) for i, motion in enumerate(made[-1])}
-            np.savez(path, captions=np.array(captions), model=str(model), **arrays)
+            with open(path.with_suffix(".tmp"), "wb") as file:
+                np.savez(file, owner=owner, **arrays)
+            path.with_suffix(".tmp").replace(path)
     return made

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from peft import LoraConfig
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 
 from lamp_hf.models.modeling_lamp import LampMotionModel
 from lamp_hf.models.modeling_lamp_motion_captioning import LampForMotionCaptioning
+from lamp_hf.models.pipeline_motion_to_text import start_tokens
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .data import Clips, normalised, pad_motions
@@ -29,7 +31,7 @@ class CaptionSource:
         self.motions = normalised(clips, processor.feature_extractor)
         self.captions, self.tokenizer = clips.captions, processor.tokenizer
         self.max_frames, self.max_text_length = data["max_frames"], data["max_text_length"]
-        self.num_start_tokens = len(self.tokenizer("")["input_ids"])
+        self.num_start_tokens = len(start_tokens(self.tokenizer))
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.weights[self.lengths < 4] = 0  # too short for a single motion token
@@ -66,9 +68,7 @@ class CaptionObjective(nn.Module):
 
 def build(lamp: Path, language_model: str, recipe: dict) -> tuple[LampForMotionCaptioning, LampProcessor]:
     """The captioner before it is adapted, and its processor."""
-    quantization = recipe["quantization"] and BitsAndBytesConfig(**recipe["quantization"])
-    options = {"quantization_config": quantization} if quantization else {}
-    language = AutoModelForCausalLM.from_pretrained(language_model, dtype=recipe["language_model_dtype"], **options)
+    language = AutoModelForCausalLM.from_pretrained(language_model, dtype=recipe["language_model_dtype"])
     torch.manual_seed(recipe["seed"])
     model = LampForMotionCaptioning.from_parts(LampMotionModel.from_pretrained(lamp), language, **recipe["model"])
     extractor = LampProcessor.from_pretrained(lamp).feature_extractor
@@ -102,9 +102,15 @@ def main() -> None:
     data = recipe["data"]
     clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
     model, processor = build(arguments.lamp, str(arguments.language_model), recipe)
-    base = arguments.output / "base"
-    if not base.exists():
-        save_atomically(lambda folder: (model.save_pretrained(folder), processor.save_pretrained(folder)), base)
+    base = (arguments.output / "base").resolve()
+    with PartialState().main_process_first():
+        if PartialState().is_main_process:
+            save_atomically(lambda folder: (model.save_pretrained(folder), processor.save_pretrained(folder)), base)
+    if recipe["quantization"]:
+        quantization = BitsAndBytesConfig(
+            **recipe["quantization"], llm_int8_skip_modules=["lamp", "language_projection"]
+        )
+        model = LampForMotionCaptioning.from_pretrained(base, quantization_config=quantization)
     if recipe["lora"]:
         model.name_or_path = str(base)  # what the adapter says that it belongs to
         model.add_adapter(LoraConfig(**recipe["lora"], modules_to_save=recipe["trained_modules"]))

@@ -68,7 +68,8 @@ class BertScorer:
         self.baseline = _BASELINES.get((name, self.layer)) if rescale is True else rescale or None
         if rescale and self.baseline is None:
             raise ValueError(f"no baseline is known for layer {self.layer} of {encoder or 'the bundled encoder'}")
-        weights, scaled = ("idf" if idf else "no-idf"), ("rescaled" if self.baseline else "raw")
+        weights = "idf" if idf else "no-idf"
+        scaled = "rescaled" + ",".join(f"{value:g}" for value in self.baseline) if self.baseline else "raw"
         self.hashcode = f"{identity}_L{self.layer}_{weights}_{scaled}"
 
     def __call__(self, predictions: list[str], references: list[str] | list[list[str]]) -> BertScores:
@@ -113,7 +114,8 @@ class BertScorer:
         states = {}
         for first in range(0, len(sentences), self.batch_size):
             texts = sentences[first : first + self.batch_size]
-            batch = self.tokenizer.pad({"input_ids": [ids[text] for text in texts]}, return_tensors="pt")
+            rows = {"input_ids": [ids[text] for text in texts]}
+            batch = self.tokenizer.pad(rows, padding_side="right", return_tensors="pt")
             hidden = self._encode(batch["input_ids"], batch["attention_mask"], self.layer).float()
             hidden = torch.nn.functional.normalize(hidden, dim=-1)
             states |= {text: row[: len(ids[text])] for text, row in zip(texts, hidden)}
@@ -134,13 +136,14 @@ def _match(states, ids, weights, prediction: str, reference: str) -> tuple[float
     return precision, recall, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
+@functools.lru_cache(maxsize=2)
 def _load_encoder(name: str | None):
     """A function of ids, mask and layer to hidden states, the tokenizer, the number of layers, a name with origin."""
     import lamp_hf
 
     if name is None:
         folder = lamp_hf.bundled()
-        model = load_lamp(folder)
+        model = lamp_hf.LampModel.from_pretrained(folder).eval()
         tokenizer = lamp_hf.LampProcessor.from_pretrained(folder).tokenizer
         layers = model.config.num_hidden_layers
         return lambda ids, mask, layer: model.encode_text(ids, mask), tokenizer, layers, fingerprint(folder)
@@ -156,17 +159,13 @@ def _load_encoder(name: str | None):
     return encode, tokenizer, model.config.num_hidden_layers, identity
 
 
-@functools.lru_cache(maxsize=2)
-def load_lamp(folder: str):
-    """The LaMP of a folder, for evaluation."""
-    import lamp_hf
-
-    return lamp_hf.LampModel.from_pretrained(folder).eval()
-
-
 def fingerprint(folder: str | Path) -> str:
-    """A folder's name and the first digits of the SHA-256 of its weights."""
+    """A model folder's name and the first digits of the SHA-256 of what decides its answers."""
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).glob("*.safetensors")):
-        digest.update(path.read_bytes())
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix in (".safetensors", ".bin") or path.name in _DECIDING:
+            digest.update(path.read_bytes())
     return f"{Path(folder).resolve().name}@{digest.hexdigest()[:8]}"
+
+
+_DECIDING = ("config.json", "adapter_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")

@@ -19,6 +19,7 @@ from ..models.feature_extraction_motion import MotionFeatureExtractor
 from ..models.modeling_lamp import LampModel
 from ..models.motion_representation import get_skeleton
 from ..models.processing_lamp import LampProcessor
+from ..models.strict_loading import StrictLoadingMixin
 
 
 class Evaluator(Protocol):
@@ -68,7 +69,7 @@ class MotionEvaluatorOutput(ModelOutput):
     style_logits: torch.FloatTensor | None = None
 
 
-class MotionEvaluatorModel(PreTrainedModel):
+class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
     """Temporal convolutions over joint positions in the body's frame and the root's velocities.
 
     It reads normalised features, but only columns that say where joints are: those for rotations and contacts, which a

@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ..models.strict_loading import StrictLoadingMixin
 
 
-_MAX_WORDS = 20
+_MAX_WORDS, _MAX_FRAMES = 20, 196
 # Parts of speech in the order of their inputs, and words that are a part of their own.
 _PARTS = (
     "VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV",
@@ -142,12 +142,18 @@ class GuoEvaluator:
 
     @torch.no_grad()
     def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
+        """Raises a `ValueError` for a motion of less than four frames."""
         result = []
-        for motion in motions:
-            motion = torch.from_numpy(np.asarray(motion[: len(motion) // 4 * 4], np.float32))
-            motion = ((motion - self.model.mean) / self.model.std)[None, :, :-4]
-            movements = self.model.movement_encoder(motion)
-            result.append(self.model.motion_encoder(movements, torch.tensor([movements.shape[1]]))[0].numpy())
+        for i, motion in enumerate(motions):
+            length = min(len(motion), _MAX_FRAMES) // 4
+            if not length:
+                raise ValueError(f"motion {i} has {len(motion)} frames; this evaluator needs four")
+            values = torch.from_numpy(np.asarray(motion[: 4 * length], np.float32))
+            values = ((values - self.model.mean) / self.model.std)[:, :-4]
+            # Padded as in the literature: the last movement sees what the convolution makes of zeros behind it.
+            values = nn.functional.pad(values, (0, 0, 0, _MAX_FRAMES - len(values)))
+            movements = self.model.movement_encoder(values[None])
+            result.append(self.model.motion_encoder(movements, torch.tensor([length]))[0].numpy())
         return np.stack(result)
 
     def _inputs(self, tagged: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,7 +171,7 @@ class GuoEvaluator:
 def _read_tagged(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Words and parts of speech of each caption in a folder of text files."""
     tagged = {}
-    for path in folder.glob("*.txt"):
+    for path in sorted(folder.glob("*.txt")):
         for line in path.read_text(encoding="utf-8").splitlines():
             fields = line.split("#")
             if len(fields) == 4:

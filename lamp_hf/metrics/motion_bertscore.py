@@ -49,10 +49,10 @@ def lamp_bertscore(
     references = check_references(predictions, references)
     if calibrate and (real is None or len(real) != len(predictions) or len(real) < 2):
         raise ValueError("to calibrate give as many real motions as predictions, at least two: real=[...]")
+    scorer = BertScorer(encoder, layer, idf, rescale)  # what is wrong with it is told before any work
     caption, identity = _load_captioner(captioner)
     motions = [np.asarray(motion, np.float32) for motion in [*predictions, *(real if calibrate else [])]]
     captions = caption(motions, batch_size)
-    scorer = BertScorer(encoder, layer, idf, rescale)
     made, of_real = captions[: len(predictions)], captions[len(predictions) :]
     scores = scorer(made, references)
     result = {
@@ -64,7 +64,7 @@ def lamp_bertscore(
         "hashcode": f"lamp_bertscore(captioner={identity}, bertscore={scorer.hashcode})",
     }
     if calibrate:
-        order = _derangement(len(real), np.random.default_rng(seed))
+        order = derangement(len(real), np.random.default_rng(seed))
         bounds = {"real": of_real, "shuffled": [of_real[i] for i in order]}
         f1 = {name: scorer(texts, references).f1 for name, texts in bounds.items()}
         result |= {name: float(values.mean()) for name, values in f1.items()}
@@ -89,7 +89,7 @@ def _load_captioner(name: str | None):
     return caption, fingerprint(name) if Path(name).is_dir() else name + (f"@{commit[:8]}" if commit else "")
 
 
-def _derangement(count: int, rng: np.random.Generator) -> np.ndarray:
+def derangement(count: int, rng: np.random.Generator) -> np.ndarray:
     """A random order in which nothing stays in its place."""
     cycle = rng.permutation(count)
     order = np.empty(count, int)

@@ -4,15 +4,17 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 from .configuration_lamp import LampConfig
+from .shipped_pipelines import ShippedPipelinesMixin
 
 
 @strict
-class LampMotionCaptioningConfig(PreTrainedConfig):
+class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForMotionCaptioning`].
 
     Args:
         lamp_config ([`LampConfig`]): whose motion encoder and queries read the motion.
         language_config ([`PreTrainedConfig`]): of any causal language model; the paper's is OPT-2.7B.
+        language_model_dtype (`str`): a language model in half precision stays so when LaMP is loaded in single.
         num_beams (`int`): of beam search, 5 as released.
         max_new_tokens (`int`): longest caption. The released code allows 100, trained on captions of at most 32.
     """
@@ -22,6 +24,7 @@ class LampMotionCaptioningConfig(PreTrainedConfig):
 
     lamp_config: dict | PreTrainedConfig | None = None
     language_config: dict | PreTrainedConfig | None = None
+    language_model_dtype: str = "float32"
     num_beams: int = 5
     max_new_tokens: int = 64
     initializer_range: float = 0.02

@@ -70,7 +70,7 @@ class LampMotionModel(LampPreTrainedModel):
     # The text side and heads, when they are in the folder.
     _keys_to_ignore_on_load_unexpected = [
         r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"logit_scale",
-        r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"length_predictor",
+        r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"length_predictor", r"^language_",
     ]  # fmt: skip
 
     def __init__(self, config: LampConfig, with_text: bool = False):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput, cached_file
 
 from .configuration_lamp_motion_captioning import LampMotionCaptioningConfig
@@ -51,7 +51,9 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
     def __init__(self, config: LampMotionCaptioningConfig):
         super().__init__(config)
         self.lamp = LampMotionModel(config.lamp_config)
-        self.language_model = AutoModelForCausalLM.from_config(config.language_config)
+        stored = getattr(torch, config.language_model_dtype)
+        precision = torch.get_default_dtype() if stored is torch.float32 else stored
+        self.language_model = AutoModelForCausalLM.from_config(config.language_config, dtype=precision)
         width = self.language_model.get_input_embeddings().embedding_dim
         self.language_projection = nn.Linear(config.lamp_config.hidden_size, width)
         self.post_init()
@@ -65,12 +67,15 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
             language_model ([`PreTrainedModel`]): from `AutoModelForCausalLM.from_pretrained`.
             config (*optional*): further values of [`LampMotionCaptioningConfig`].
         """
+        config["language_model_dtype"] = str(language_model.dtype).removeprefix("torch.")
         config = LampMotionCaptioningConfig(lamp_config=lamp.config, language_config=language_model.config, **config)
         with torch.device("meta"):
             model = cls(config)
         projection = nn.Linear(config.lamp_config.hidden_size, model.language_projection.out_features)
         nn.init.normal_(projection.weight, std=config.initializer_range)
         nn.init.zeros_(projection.bias)
+        # How to decode is this model's choice: a language model's own habits would be lost when it is saved.
+        language_model.generation_config = GenerationConfig.from_model_config(language_model.config)
         model.lamp, model.language_model, model.language_projection = lamp, language_model, projection
         return model.eval()
 
@@ -114,7 +119,8 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> torch.FloatTensor:
         """What the language model reads in place of words, `(batch_size, num_query_tokens, language_width)`."""
-        return self.language_projection(self.lamp.get_motion_queries(motion_values, motion_attention_mask))
+        values = motion_values.to(self.lamp.dtype)
+        return self.language_projection(self.lamp.get_motion_queries(values, motion_attention_mask))
 
     def forward(
         self,
@@ -159,13 +165,21 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
 
         Returns:
             `torch.LongTensor` of shape `(batch_size, new_length)`: what follows the prompt.
+
+        Raises:
+            ValueError: when motion, prompt and `max_new_tokens` are more than the language model can read.
         """
-        soft = self.get_soft_tokens(motion_values, motion_attention_mask)
-        embeds, mask = self._join(soft, input_ids)
-        chosen = {"max_new_tokens": self.config.max_new_tokens, "do_sample": False, "num_beams": self.config.num_beams}
-        if options.get("do_sample"):
-            chosen["num_beams"] = 1
-        return self.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **chosen | options)
+        beams = 1 if options.get("do_sample") else self.config.num_beams
+        options = {"max_new_tokens": self.config.max_new_tokens, "do_sample": False, "num_beams": beams} | options
+        prompt = 0 if input_ids is None else input_ids.shape[1]
+        total = self.config.lamp_config.num_query_tokens + prompt + options["max_new_tokens"]
+        longest = getattr(self.config.language_config, "max_position_embeddings", None)
+        if longest is not None and total > longest:
+            raise ValueError(
+                f"the language model reads {longest} tokens; motion, prompt and caption would have {total}"
+            )
+        embeds, mask = self._join(self.get_soft_tokens(motion_values, motion_attention_mask), input_ids)
+        return self.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **options)
 
     def _join(self, soft: torch.Tensor, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None = None):
         """Soft tokens with embedded words behind them, and the mask of both."""

@@ -30,6 +30,9 @@ class MotionToTextPipeline(Pipeline):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
+        self.tokenizer.padding_side = "right"  # as motions are padded
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
         vocabulary = self.model.get_input_embeddings().num_embeddings
         if len(self.tokenizer) > vocabulary:
             raise ValueError(f"the tokenizer has {len(self.tokenizer)} words, the language model {vocabulary}")
@@ -57,9 +60,9 @@ class MotionToTextPipeline(Pipeline):
             ValueError: when a motion is broken, too short, or of another skeleton; before any work is done.
         """
         single = not isinstance(inputs, (list, tuple))
-        motions = [self._features(motion, i) for i, motion in enumerate([inputs] if single else inputs)]
+        motions = [self.read(motion, f"motion {i}") for i, motion in enumerate([inputs] if single else inputs)]
         parts = [self._split(features) for features in motions]
-        batch_size = 1 if kwargs.get("seed") is not None else batch_size  # one stream of chance for each
+        batch_size = 1 if kwargs.get("do_sample") else batch_size  # one stream of chance for each
         flat = [part for some in parts for part in some]
         answers = iter(super().__call__(flat, batch_size=batch_size, **kwargs) if flat else [])
         results = []
@@ -68,57 +71,65 @@ class MotionToTextPipeline(Pipeline):
             results.append([self._join(some, texts, return_timestamps) for texts in sequences])
         return results[0] if single else results
 
-    def _sanitize_parameters(self, prompt: str = "", seed: int | None = None, **kwargs):
+    def _sanitize_parameters(self, prompt: str | None = None, seed: int | None = None, **kwargs):
         known = {"num_beams", "max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "num_return_sequences"}
         if unknown := sorted(set(kwargs) - known):
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'prompt', 'seed'}))}")
-        return {}, kwargs | {"prompt": prompt, "seed": seed}, {"prompt": prompt}
+        chance = [name for name in ("temperature", "top_p", "top_k") if name in kwargs] + ["seed"] * (seed is not None)
+        if chance and not kwargs.get("do_sample"):
+            raise ValueError(f"{chance[0]} is for sampling: give do_sample=True")
+        given = {name: value for name, value in {"prompt": prompt, "seed": seed}.items() if value is not None}
+        return {}, kwargs | given, {}
 
     def preprocess(self, inputs: np.ndarray) -> dict:
         return dict(self.processor(motion=inputs))
 
-    def _forward(self, inputs: dict, prompt: str, seed: int | None, **options) -> dict:
-        start = self.tokenizer(prompt, return_tensors="pt")["input_ids"].long().to(self.device)
+    def _forward(self, inputs: dict, prompt: str = "", seed: int | None = None, **options) -> dict:
         rows = len(inputs["motion_values"])
-        start = start.expand(rows, -1) if start.shape[1] else None
-        options.setdefault("pad_token_id", self.tokenizer.pad_token_id or self.tokenizer.eos_token_id)
-        options["eos_token_id"] = self.tokenizer.eos_token_id
+        start = torch.tensor([start_tokens(self.tokenizer, prompt)] * rows, dtype=torch.long, device=self.device)
+        options["pad_token_id"], options["eos_token_id"] = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            ids = self.model.generate(**inputs, input_ids=start, **options)
+            ids = self.model.generate(**inputs, input_ids=start if start.shape[1] else None, **options)
+        ids = torch.cat([start.repeat_interleave(len(ids) // rows, 0), ids], 1)
         return {"ids": ids.unflatten(0, (rows, -1))}
 
-    def postprocess(self, outputs: dict, prompt: str) -> list[str]:
+    def postprocess(self, outputs: dict) -> list[str]:
         texts = self.tokenizer.batch_decode(outputs["ids"][0], skip_special_tokens=True)
-        return [" ".join((prompt + text).split()) for text in texts]
+        return [" ".join(text.split()) for text in texts]
 
-    def _features(self, motion, position: int) -> np.ndarray:
+    def read(self, motion, name: str = "motion") -> np.ndarray:
+        """Features `(num_frames, num_features)` of what the pipeline takes for a motion; errors call it `name`.
+
+        Raises:
+            ValueError: when it is broken, too short, or of another skeleton than the model's.
+        """
         if isinstance(motion, (str, Path)):
             motion = _load_motion(motion)
         if hasattr(motion, "skeleton"):
             if motion.skeleton != self.skeleton.name:
                 raise ValueError(
-                    f"a motion of the skeleton {motion.skeleton!r}; this model reads {self.skeleton.name!r}"
+                    f"{name} has the skeleton {motion.skeleton!r}; the model reads {self.skeleton.name!r}"
                 )
             features = motion.features if motion.num_frames > 1 else np.zeros((0, self.skeleton.num_features))
         else:
-            values, name = np.asarray(motion, np.float32), f"motion {position}"
-            features = values
-            if values.ndim == 3:
-                check_motion(values, (self.skeleton.num_joints, 3), name=name)
-                still = np.zeros((0, self.skeleton.num_features))
-                features = (
-                    joints_to_features(values / self.skeleton.metres, self.skeleton) if len(values) > 1 else still
-                )
-            elif len(values):
-                check_motion(values, (self.skeleton.num_features,), name=name)
+            features = self._from_array(np.asarray(motion, np.float32), name)
         if len(features) < self.frames_per_token:
             shortest = (self.frames_per_token + 1) / self.fps
-            raise ValueError(
-                f"motion {position} is too short: {len(features)} frames, it must last {shortest:g} seconds"
-            )
+            raise ValueError(f"{name} is too short: {len(features)} frames, it must last {shortest:g} seconds")
         return features
+
+    def _from_array(self, values: np.ndarray, name: str) -> np.ndarray:
+        """Features of joints in metres, or features as they are."""
+        if values.ndim != 3:
+            if len(values):
+                check_motion(values, (self.skeleton.num_features,), name=name)
+            return values
+        check_motion(values, (self.skeleton.num_joints, 3), name=name)
+        if len(values) < 2:
+            return np.zeros((0, self.skeleton.num_features))
+        return joints_to_features(values / self.skeleton.metres, self.skeleton)
 
     def _split(self, features: np.ndarray) -> list[np.ndarray]:
         """Parts of like length that the model can read."""
@@ -140,6 +151,13 @@ class MotionToTextPipeline(Pipeline):
         return result | {"chunks": chunks} if return_timestamps or len(parts) > 1 else result
 
 
+def start_tokens(tokenizer, prompt: str = "") -> list[int]:
+    """What a caption begins with: the tokenizer's own start token, if it has one, and a prompt."""
+    ids = tokenizer(prompt)["input_ids"]
+    ended = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id  # some tokenizers end every text
+    return ids[:-1] if ended else ids
+
+
 def _load_motion(path: str | Path):
     try:
         clip = importlib.import_module("lamp_hf.motion.clip")
@@ -148,4 +166,4 @@ def _load_motion(path: str | Path):
     return clip.Motion.load(path)
 
 
-__all__ = ["MotionToTextPipeline"]
+__all__ = ["MotionToTextPipeline", "start_tokens"]
