@@ -91,7 +91,8 @@ def captioning(values: dict) -> dict:
     rows += [[label, *(percent(column[name]) for column in columns)] for name, label in stated.items()]
     for fact in evaluation["captioner"]["facts"]:
         cells = [", ".join(percent(column["facts"][fact][name]) for name in ("stated", "right")) for column in columns]
-        rows.append([f"states {fact} (several: two facts or more), of these right, %", *cells])
+        name = "two facts or more" if fact == "several" else fact
+        rows.append([f"states {name}, %, of these right, %", *cells])
     scores = values["lamp_bertscore"]
     kinds = scores["one_reference"]
     return {

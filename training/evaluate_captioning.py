@@ -14,7 +14,7 @@ from lamp_hf.metrics.captions import CONVENTIONS, caption_metrics
 from lamp_hf.metrics.evaluators import LampEvaluator, MotionTextEvaluator
 from lamp_hf.metrics.generation import matching_distance, r_precision
 from lamp_hf.metrics.geometry import WELL_COVERED
-from lamp_hf.metrics.motion_bertscore import lamp_bertscore
+from lamp_hf.metrics.motion_bertscore import derangement, lamp_bertscore
 
 from .caption_facts import SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, told_styles
 from .data import DATA, Clips
@@ -91,7 +91,7 @@ def nearest_captions(evaluator: Path, clips: Clips, training: Clips) -> list[str
 
 
 def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
-    """LaMP-BertScore of real motion, generated for the caption, generated for another action's, and noise.
+    """LaMP-BertScore of real motion, generated for the caption, generated for another clip's, and noise.
 
     One caption a clip, and the clip's length, as in the evaluation of text to motion.
     """
@@ -103,12 +103,12 @@ def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
     durations = [min(len(joints), longest) / pipe.fps for joints in real]
     made = [motion["joints"] for motion in pipe(captions, duration=durations, seed=arguments.seed, batch_size=32)]
     rng = np.random.default_rng(arguments.seed)
-    other = of_another_action(clips.actions, rng)
+    other = derangement(len(clips), rng)
     motions = {
         "real": real,
         "generated": made,
-        "generated_for_another_action": [made[i] for i in other],
-        "real_of_another_action": [real[i] for i in other],
+        "generated_for_another_caption": [made[i] for i in other],
+        "real_of_another_caption": [real[i] for i in other],
         "noise": [joints[:1] + rng.normal(0, 0.02, joints.shape).cumsum(0) for joints in real],
     }
     numbers: dict[str, dict] = {"one_reference": {}, "all_references": {}}
@@ -119,12 +119,6 @@ def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
         numbers["one_reference"][name] = _with_interval(scores["f1"], rng)
         numbers["all_references"][name] = _with_interval(scorer(scores["captions"], clips.captions).f1, rng)
     return numbers
-
-
-def of_another_action(actions: list[str], rng: np.random.Generator) -> list[int]:
-    """For each clip a random one whose action is another."""
-    actions = np.array(actions)
-    return [int(rng.choice(np.flatnonzero(actions != action))) for action in actions]
 
 
 def _with_interval(values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:

@@ -16,6 +16,8 @@ class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
         language_config ([`PreTrainedConfig`]): of any causal language model; the paper's is OPT-2.7B.
         language_model_dtype (`str`): a language model in half precision stays so when LaMP is loaded in single.
         num_beams (`int`): of beam search, 5 as released.
+        length_penalty (`float`): power of its length by which a beam's score is divided, 1 as released; long captions
+            gain by it.
         max_new_tokens (`int`): longest caption. The released code allows 100, trained on captions of at most 32.
     """
 
@@ -26,6 +28,7 @@ class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
     language_config: dict | PreTrainedConfig | None = None
     language_model_dtype: str = "float32"
     num_beams: int = 5
+    length_penalty: float | int = 1.0
     max_new_tokens: int = 64
     initializer_range: float = 0.02
 

@@ -169,8 +169,9 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         Raises:
             ValueError: when motion, prompt and `max_new_tokens` are more than the language model can read.
         """
-        beams = 1 if options.get("do_sample") else self.config.num_beams
-        options = {"max_new_tokens": self.config.max_new_tokens, "do_sample": False, "num_beams": beams} | options
+        options = {"max_new_tokens": self.config.max_new_tokens, "do_sample": False} | options
+        if not options["do_sample"]:
+            options = {"num_beams": self.config.num_beams, "length_penalty": self.config.length_penalty} | options
         prompt = 0 if input_ids is None else input_ids.shape[1]
         total = self.config.lamp_config.num_query_tokens + prompt + options["max_new_tokens"]
         longest = getattr(self.config.language_config, "max_position_embeddings", None)

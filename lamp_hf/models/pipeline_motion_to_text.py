@@ -48,8 +48,8 @@ class MotionToTextPipeline(Pipeline):
             batch_size (`int`): parts that are captioned at once.
             return_timestamps (`bool`): tell the parts of short motions too.
             prompt (`str`, *optional*): how captions begin; it is part of the result.
-            num_beams, max_new_tokens, do_sample, temperature, top_p, top_k, num_return_sequences (*optional*): as in
-                `generate` of transformers; beam search if not given.
+            num_beams, length_penalty, max_new_tokens, do_sample, temperature, top_p, top_k, num_return_sequences
+                (*optional*): as in `generate` of transformers; beam search if not given.
             seed (`int`, *optional*): of sampling.
 
         Returns:
@@ -72,7 +72,10 @@ class MotionToTextPipeline(Pipeline):
         return results[0] if single else results
 
     def _sanitize_parameters(self, prompt: str | None = None, seed: int | None = None, **kwargs):
-        known = {"num_beams", "max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "num_return_sequences"}
+        known = {
+            "num_beams", "length_penalty", "max_new_tokens", "do_sample", "temperature", "top_p", "top_k",
+            "num_return_sequences",
+        }  # fmt: skip
         if unknown := sorted(set(kwargs) - known):
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'prompt', 'seed'}))}")
         chance = [name for name in ("temperature", "top_p", "top_k") if name in kwargs] + ["seed"] * (seed is not None)
