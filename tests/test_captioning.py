@@ -244,6 +244,22 @@ class TestPipeline:
             pipeline("motion-to-text", model=str(tmp_path / "model"))
 
 
+def test_models_of_another_task_are_refused(captioner_folder, model_folder):
+    for task, folder in (("motion-to-text", model_folder), ("text-to-motion", captioner_folder)):
+        with pytest.raises(ValueError, match=r"makes no (captions|motions)"):
+            pipeline(task, model=str(folder))
+
+
+def test_the_bundled_captioner_tells_left_from_right_and_walking_from_waving():
+    make = pipeline("text-to-motion", model=lamp_hf.bundled())
+    texts = ["a person waves with the left hand", "a person raises the right hand", "a person walks forward"]
+    made = make(texts, duration=4.0, seed=0)
+    answers = pipeline("motion-to-text", model=lamp_hf.bundled("captioning"))([motion["joints"] for motion in made])
+    left, right, walk = (answer[0]["generated_text"] for answer in answers)
+    assert "left" in left and "right" not in left and "right" in right and "left" not in right
+    assert not {"left", "right", "hand", "arm"} & set(walk.split())
+
+
 def test_the_command_captions_a_file_and_a_folder(captioner_folder, motion, tmp_path):
     (tmp_path / "clips").mkdir()
     path = motion.save(tmp_path / "clips" / "walk.bvh")

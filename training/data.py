@@ -1,5 +1,6 @@
 """Clips in memory, as the stages draw them."""
 
+import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -9,10 +10,6 @@ import torch
 from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
-
-
-DATA = {"skeleton": "humanml3d", "mirrored": False}
-"""A recipe's section of data, for evaluation."""
 
 
 class Clips:
@@ -41,6 +38,11 @@ class Clips:
         """Draws a clip of an action with n clips n^-exponent times as often as the clip of an action with one."""
         counts = Counter(self.actions)
         return np.array([counts[action] for action in self.actions], dtype=float) ** -exponent
+
+
+def load_clips(arguments: argparse.Namespace, split: str | None = None) -> Clips:
+    """What the command line of an evaluation asks for: `data`, `split` and `skeleton`."""
+    return Clips(arguments.data, split or arguments.split, {"skeleton": arguments.skeleton, "mirrored": False})
 
 
 def normalised(clips: Clips, extractor: MotionFeatureExtractor) -> list[torch.Tensor]:

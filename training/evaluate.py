@@ -26,7 +26,7 @@ from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
 from .caption_facts import told_styles
-from .data import DATA, Clips, normalised
+from .data import Clips, load_clips, normalised
 from .evaluate_captioning import evaluate_captioning, evaluate_lamp_bertscore
 from .evaluate_generation import evaluate_generation
 from .train_evaluator import accuracy, judge
@@ -35,13 +35,13 @@ from .train_tokenizer import reconstruction_errors
 
 def evaluate_tokenizer(arguments: argparse.Namespace) -> dict:
     extractor = MotionFeatureExtractor.from_pretrained(arguments.model)
-    motions = normalised(Clips(arguments.data, arguments.split, DATA), extractor)
+    motions = normalised(load_clips(arguments), extractor)
     return reconstruction_errors(MotionVQVAEModel.from_pretrained(arguments.model), extractor, motions)
 
 
 def evaluate_text_to_motion(arguments: argparse.Namespace) -> dict:
     """The split's first captions, each as long as the real clip; then the paraphrases, of predicted length."""
-    clips = Clips(arguments.data, arguments.split, DATA)
+    clips = load_clips(arguments)
     pipe = pipeline("text-to-motion", model=str(arguments.model))
     if arguments.order_noise is not None:
         pipe.model.config.order_noise = arguments.order_noise
@@ -70,7 +70,7 @@ def evaluate_text_to_motion(arguments: argparse.Namespace) -> dict:
     ]
     numbers["physics"] = physics_numbers(made, real)
     if arguments.evaluator:
-        training = Clips(arguments.data, "train", DATA)
+        training = load_clips(arguments, "train")
         told = told_styles(captions, training.captions, training.styles)
         numbers["evaluator"] = evaluator_numbers(arguments.evaluator, made, real, clips, told)
     return numbers
@@ -163,6 +163,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--order-noise", type=float)
+    parser.add_argument("--skeleton", default="humanml3d", choices=["humanml3d", "kit"])
+    parser.add_argument("--lamp", default=lamp_hf.bundled(), type=Path, help="LaMP, as evaluator")
+    parser.add_argument("--captioner", default=lamp_hf.bundled("captioning"), type=Path, help="of lamp-bertscore")
     parser.add_argument("--repeats", default=20, type=int, help="of generation")
     parser.add_argument("--cache", type=Path, help="folder where generated motions stay, of generation")
     parser.add_argument("--guo", type=Path, help="folder of Guo et al.'s evaluator, see lamp_hf.convert.guo")

@@ -15,15 +15,19 @@ from lamp_hf.metrics.evaluators import LampEvaluator, MotionTextEvaluator
 from lamp_hf.metrics.generation import matching_distance, r_precision
 from lamp_hf.metrics.geometry import WELL_COVERED
 from lamp_hf.metrics.motion_bertscore import derangement, lamp_bertscore
+from lamp_hf.models.motion_representation import get_skeleton
 
 from .caption_facts import SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, told_styles
-from .data import DATA, Clips
+from .data import Clips, load_clips
 from .text_encoder import resolve_text_encoder
 
 
 def evaluate_captioning(arguments: argparse.Namespace) -> dict:
-    """The captioner's captions of a split, and beside them those of each clip's nearest neighbour in training."""
-    clips, training = (Clips(arguments.data, split, DATA) for split in (arguments.split, "train"))
+    """The captioner's captions of a split, and beside them those of each clip's nearest neighbour in training.
+
+    What captions state is judged where the data has actions, styles and measurements: the parquet file.
+    """
+    clips, training = load_clips(arguments), load_clips(arguments, "train")
     judge = CaptionJudge(arguments, clips, training)
     pipe = pipeline("motion-to-text", model=str(arguments.model))
     captions = [answer[0]["generated_text"] for answer in pipe(clips.motions, batch_size=32)]
@@ -31,7 +35,8 @@ def evaluate_captioning(arguments: argparse.Namespace) -> dict:
     if arguments.evaluator:
         neighbours = nearest_captions(arguments.evaluator, clips, training)
         numbers["nearest_neighbour"] = judge(neighbours)
-    numbers["reference"] = judge([texts[0] for texts in clips.captions], [texts[1:] for texts in clips.captions])
+    if all(len(texts) > 1 for texts in clips.captions):
+        numbers["reference"] = judge([texts[0] for texts in clips.captions], [texts[1:] for texts in clips.captions])
     numbers["examples"] = dict(list(zip(clips.names, captions))[:: max(1, len(captions) // 12)])
     return numbers
 
@@ -41,13 +46,15 @@ class CaptionJudge:
 
     def __init__(self, arguments: argparse.Namespace, clips: Clips, training: Clips):
         self.clips, self.training = clips, training
-        rows = Dataset.from_parquet(str(arguments.data), filters=[("split", "==", arguments.split)])
-        measured = {row["name"]: row for row in rows}
-        self.measured = [measured[name] for name in clips.names]
+        self.measured = None
+        if arguments.data.suffix == ".parquet":
+            rows = Dataset.from_parquet(str(arguments.data), filters=[("split", "==", arguments.split)])
+            measured = {row["name"]: row for row in rows}
+            self.measured = [measured[name] for name in clips.names]
         sentences = [(text, action) for texts, action in zip(training.captions, training.actions) for text in texts]
         actions = [SAME_ACTIONS.get(action, action) for _, action in sentences]
         self.classifier = CaptionClassifier([text for text, _ in sentences], actions)
-        self.lamp = LampEvaluator(lamp_hf.bundled())
+        self.lamp = LampEvaluator(arguments.lamp)
         self.motions = self.lamp.embed_motions(clips.motions)
         self.order = np.random.default_rng(arguments.seed).permutation(len(clips))
 
@@ -63,7 +70,7 @@ class CaptionJudge:
             numbers[convention]["mm_dist"] = matching_distance(texts, self.motions[self.order])
         scores = BertScorer()(captions, references)
         numbers |= {"bertscore": 100 * float(scores.f1.mean()), "bertscore_hashcode": scores.hashcode}
-        return numbers | self._stated(captions)
+        return numbers | (self._stated(captions) if self.measured else {})
 
     def _stated(self, captions: list[str]) -> dict:
         """Percent of captions that are right about the clip."""
@@ -95,8 +102,9 @@ def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
 
     One caption a clip, and the clip's length, as in the evaluation of text to motion.
     """
-    clips = Clips(arguments.data, arguments.split, DATA)
-    real = [lamp_hf.features_to_joints(motion) for motion in clips.motions]
+    clips = load_clips(arguments)
+    skeleton = get_skeleton(arguments.skeleton)
+    real = [lamp_hf.features_to_joints(motion, skeleton) * skeleton.metres for motion in clips.motions]
     captions = [texts[i % len(texts)] for i, texts in enumerate(clips.captions)]
     pipe = pipeline("text-to-motion", model=str(arguments.model))
     longest = int(pipe.max_duration * pipe.fps)
@@ -114,7 +122,7 @@ def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
     numbers: dict[str, dict] = {"one_reference": {}, "all_references": {}}
     scorer = BertScorer()
     for name, shown in motions.items():
-        scores = lamp_bertscore(shown, captions)
+        scores = lamp_bertscore(shown, captions, captioner=str(arguments.captioner))
         numbers["hashcode"] = scores["hashcode"]
         numbers["one_reference"][name] = _with_interval(scores["f1"], rng)
         numbers["all_references"][name] = _with_interval(scorer(scores["captions"], clips.captions).f1, rng)

@@ -8,7 +8,6 @@ import numpy as np
 from tqdm import tqdm
 from transformers import pipeline
 
-import lamp_hf
 from lamp_hf.metrics.bertscore import fingerprint
 from lamp_hf.metrics.evaluators import Evaluator, LampEvaluator, MotionTextEvaluator
 from lamp_hf.metrics.generation import (
@@ -21,7 +20,7 @@ from lamp_hf.metrics.generation import (
 )
 from lamp_hf.metrics.guo import GuoEvaluator
 
-from .data import DATA, Clips
+from .data import load_clips
 from .text_encoder import resolve_text_encoder
 
 
@@ -30,14 +29,14 @@ def evaluate_generation(arguments: argparse.Namespace) -> dict:
 
     A clip's caption is drawn once, so that the repeats of a text also give its multimodality; lengths are the clips'.
     """
-    clips = Clips(arguments.data, arguments.split, DATA)
+    clips = load_clips(arguments)
     if len(clips) < 100:
         raise ValueError(f"{len(clips)} clips; the protocol draws 100 pairs")
     rng = np.random.default_rng(arguments.seed)
     captions = [texts[rng.integers(len(texts))] for texts in clips.captions]
     seeds = range(arguments.seed, arguments.seed + arguments.repeats)
     made = generate_cached(arguments.model, captions, clips.lengths, seeds, arguments.cache)
-    evaluators: list[Evaluator] = [LampEvaluator(lamp_hf.bundled())]
+    evaluators: list[Evaluator] = [LampEvaluator(arguments.lamp)]
     if arguments.evaluator:
         encoder = resolve_text_encoder("sentence-transformers/all-MiniLM-L6-v2")
         evaluators.append(MotionTextEvaluator(arguments.evaluator, encoder))

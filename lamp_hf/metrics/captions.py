@@ -3,8 +3,8 @@
 Two conventions are in use, and numbers under one say nothing about numbers under the other:
 
 * `"raw"`: words as they stand between blanks, punctuation and capitals included (MotionGPT and after).
-* `"lemmas"`: lower-cased words without punctuation, in their base form (TM2T and HumanML3D's text files, which used
-  spaCy; here simplemma, of the `eval` extra). "left" stays "left".
+* `"lemmas"`: lower-cased words of letters alone, each in its base form (TM2T and HumanML3D's text files; they used
+  spaCy and changed nouns and verbs only, here it is simplemma, of the `eval` extra, and all words). "left" stays.
 """
 
 import math
@@ -100,7 +100,7 @@ def rouge_l(predictions: list[Tokens], references: list[list[Tokens]]) -> float:
 
 def cider(predictions: list[Tokens], references: list[list[Tokens]], sigma: float = 6.0) -> float:
     """CIDEr-D (Vedantam et al., CVPR 2015), 0 to 10; document frequencies are those of the references given."""
-    documents = [Counter(gram for text in texts for gram in set(_all_ngrams(text))).keys() for texts in references]
+    documents = [{gram for text in texts for gram in _all_ngrams(text)} for texts in references]
     frequency = Counter(gram for grams in documents for gram in grams)
     most = math.log(len(references))
 

@@ -29,6 +29,8 @@ class MotionToTextPipeline(Pipeline):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.model.config.model_type != "lamp_motion_captioning":
+            raise ValueError(f"a model of type {self.model.config.model_type!r} makes no captions")
         self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
         self.tokenizer.padding_side = "right"  # as motions are padded
         if self.tokenizer.pad_token is None:

@@ -27,6 +27,8 @@ class TextToMotionPipeline(Pipeline):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.model.config.model_type != "lamp_text_to_motion":
+            raise ValueError(f"a model of type {self.model.config.model_type!r} makes no motions")
         self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
         extractor = self.processor.feature_extractor
         self.skeleton, self.fps = get_skeleton(extractor.skeleton), float(extractor.sampling_rate)
