@@ -4,6 +4,8 @@ import csv
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -96,6 +98,19 @@ class TestLora:
         assert torch.equal(reloaded(**batch).logits, model(**batch).logits)
         motion = {name: batch[name] for name in ("motion_values", "motion_attention_mask")}
         assert torch.equal(reloaded.generate(**motion, max_new_tokens=6), model.generate(**motion, max_new_tokens=6))
+
+    def test_a_fresh_process_says_the_same(self, captioner, batch, tmp_path):
+        captioner.save_pretrained(tmp_path / "base")
+        model = adapted(LampForMotionCaptioning.from_pretrained(tmp_path / "base"))
+        model.save_pretrained(tmp_path / "adapter")
+        torch.save(batch["motion_values"], tmp_path / "motion.pt")
+        code = (
+            "import sys, torch, lamp_hf; model = lamp_hf.LampForMotionCaptioning.from_pretrained(sys.argv[1]).eval()\n"
+            "print(model.generate(torch.load(sys.argv[2]), max_new_tokens=6).tolist())"
+        )
+        command = [sys.executable, "-c", code, tmp_path / "adapter", tmp_path / "motion.pt"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == model.generate(batch["motion_values"], max_new_tokens=6).tolist()
 
     def test_merged_says_what_unmerged_says(self, captioner, batch, tmp_path):
         captioner.save_pretrained(tmp_path / "base")
