@@ -81,7 +81,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         factors.append(np.linalg.qr((values - means[-1]) / np.sqrt(len(values) - 1), mode="r"))
     root = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
     difference = means[0] - means[1]
-    return float(difference @ difference + sum(np.square(factor).sum() for factor in factors) - 2 * root)
+    distance = difference @ difference + sum(np.square(factor).sum() for factor in factors) - 2 * root
+    return max(float(distance), 0.0)  # of a set to itself rounding leaves some -1e-16
 
 
 def halves_distance(values: np.ndarray, other: np.ndarray, repeats: int = 20, seed: int = 0) -> float:
