@@ -125,6 +125,9 @@ def train(
     averaged = AveragedModel(objective, multi_avg_fn=get_ema_multi_avg_fn(settings["ema_decay"]))
     averaged.to(accelerator.device)
     model, optimizer = accelerator.prepare(objective, optimizer)
+    for ours, theirs in zip(averaged.module.parameters(), accelerator.unwrap_model(model).parameters(), strict=True):
+        if not theirs.requires_grad:
+            ours.data = theirs.data  # what is frozen, a large language model say, needs no second copy
     accelerator.register_for_checkpointing(scheduler, averaged)
     accelerator.init_trackers("logs")
     step = _resume(accelerator, output)
