@@ -1,4 +1,4 @@
-"""Speed and memory of the bundled model on this machine."""
+"""Speed and memory of the bundled models on this machine."""
 
 import json
 import subprocess
@@ -24,6 +24,7 @@ def measure() -> dict[str, float]:
     from transformers import pipeline
 
     pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
+    caption = pipeline("motion-to-text", model=lamp_hf.bundled("captioning"))
     text = "a person walks forward and waves with the left hand"
     joints = pipe(text, duration=6.0, seed=0)["joints"]
     batch = torch.from_numpy(np.stack([joints] * 64))
@@ -32,6 +33,7 @@ def measure() -> dict[str, float]:
     results = {
         "generate_6_seconds_s": _median(lambda: pipe(text, duration=6.0, seed=0), 9),
         "generate_batch_of_8_s": _median(lambda: pipe([text] * 8, duration=6.0, seed=0), 3),
+        "caption_6_seconds_s": _median(lambda: caption(motion), 9),
         "joints_to_features_frames_per_s": frames / _median(lambda: lamp_hf.joints_to_features(batch), 5),
         "features_to_joints_frames_per_s": frames
         / _median(lambda: lamp_hf.features_to_joints(torch.zeros(64, batch.shape[1], 263)), 5),

@@ -215,7 +215,7 @@ def info(
 
 @app.command()
 def benchmark(as_json: Json = False) -> None:
-    """Time the bundled model and the motion tools on this machine.
+    """Time the bundled models and the motion tools on this machine.
 
     Example: lamp-hf benchmark
     """
