@@ -131,6 +131,24 @@ def model_folder(processor, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory) -> Path:
+    """A BERT that nobody trained, in the layout of the Hub."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + sorted(
+        {w for caption in CAPTIONS for w in caption.split()}
+    )
+    BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def language_folder(tmp_path_factory) -> Path:
     """An OPT that nobody trained, with a tokenizer of the captions' words."""
     from transformers import OPTConfig, OPTForCausalLM
@@ -140,6 +158,7 @@ def language_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("language")
     tokenizer = train_tokenizer(CAPTIONS, 300)
     tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
     OPTForCausalLM(tiny_language_config(OPTConfig, len(tokenizer), ffn_dim=32, init_std=0.3)).save_pretrained(folder)
     return folder
 

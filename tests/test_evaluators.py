@@ -8,14 +8,16 @@ import pytest
 import scipy.linalg
 import torch
 from conftest import make_motion
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import lamp_hf
 from lamp_hf.convert.guo import convert_guo_evaluator
-from lamp_hf.metrics.evaluators import LampEvaluator
+from lamp_hf.metrics.evaluators import LampEvaluator, MotionEvaluatorConfig, MotionEvaluatorModel, MotionTextEvaluator
 from lamp_hf.metrics.generation import (
     diversity,
     frechet_distance,
+    halves_distance,
     matching_distance,
     mean_and_interval,
     multimodality,
@@ -57,6 +59,7 @@ class TestMetrics:
         assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
         wide = np.random.default_rng(1).normal(size=(387, 512)).astype(np.float32) * np.linspace(0.01, 9, 512)
         assert frechet_distance(wide, wide) == pytest.approx(0, abs=1e-6)
+        assert halves_distance(first, first) < halves_distance(first, first + 1)
         assert frechet_distance(first[::-1], second) == pytest.approx(expected, abs=1e-6)
 
     def test_diversity_and_multimodality_are_distances_of_pairs(self):
@@ -164,6 +167,23 @@ class TestGuo:
         with pytest.raises(ValueError, match=r"our_vab_words\.pkl: refused"):
             convert_guo_evaluator(files / "finest.tar", files, tmp_path, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+def test_the_evaluator_embeds_alone_as_in_a_batch_and_loads_whole_or_not_at_all(bert_folder, tmp_path):
+    motions = [lamp_hf.joints_to_features(make_motion(30 + 12 * i, seed=i)) for i in range(3)]
+    labels = {"actions": ["a"], "styles": ["b"]}
+    config = MotionEvaluatorConfig(**labels, width=8, text_encoder=str(bert_folder), text_size=16)
+    MotionEvaluatorModel(config).save_pretrained(tmp_path)
+    lamp_hf.MotionFeatureExtractor.from_statistics(motions).save_pretrained(tmp_path)
+    evaluator = MotionTextEvaluator(tmp_path)
+    np.testing.assert_allclose(evaluator.embed_motions(motions)[1:2], evaluator.embed_motions(motions[1:2]), atol=1e-5)
+    texts = ["a man turns to the right", "she bows"]
+    np.testing.assert_allclose(evaluator.embed_texts(texts)[1:], evaluator.embed_texts(texts[1:]), atol=1e-5)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({name: values for name, values in weights.items() if "text_head" not in name},
+              tmp_path / "model.safetensors", {"format": "pt"})  # fmt: skip
+    with pytest.raises(ValueError, match="missing weight text_head"):
+        MotionTextEvaluator(tmp_path)
 
 
 def test_lamp_embeds_alone_as_in_a_batch(model_folder):

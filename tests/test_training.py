@@ -48,22 +48,6 @@ CAPTIONING = {
 }
 
 
-@pytest.fixture(scope="module")
-def bert_folder(tmp_path_factory):
-    """A BERT that nobody trained, in the layout of the Hub."""
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + sorted(
-        {w for caption in CAPTIONS for w in caption.split()}
-    )
-    BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def recipe(tmp_path, bert_folder):
     """Writes a stage's `small` recipe, made tiny, with changes to its optimization."""

@@ -68,7 +68,12 @@ def generation(values: dict) -> str:
     for evaluator, kinds in values.items():
         if isinstance(kinds, dict):
             for kind, metrics in kinds.items():
-                cells = ["{:.3f} ± {:.3f}".format(*metrics[name]) if name in metrics else "" for name in columns]
+                cells = [
+                    "{:.3f} ± {:.3f}".format(*(round(value, 3) + 0.0 for value in metrics[name]))
+                    if name in metrics
+                    else ""
+                    for name in columns
+                ]
                 rows.append([f"{evaluator}: {kind}", *cells])
     return GENERATION.format(repeats=values["repeats"], table=lines(rows))
 

@@ -163,6 +163,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--order-noise", type=float)
+    parser.add_argument("--num-beams", type=int, help="of captioning, as the next")
+    parser.add_argument("--length-penalty", type=float)
     parser.add_argument("--skeleton", default="humanml3d", choices=["humanml3d", "kit"])
     parser.add_argument("--lamp", default=lamp_hf.bundled(), type=Path, help="LaMP, as evaluator")
     parser.add_argument("--captioner", default=lamp_hf.bundled("captioning"), type=Path, help="of lamp-bertscore")

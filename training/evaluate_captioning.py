@@ -11,7 +11,7 @@ from transformers import pipeline
 import lamp_hf
 from lamp_hf.metrics.bertscore import BertScorer
 from lamp_hf.metrics.captions import CONVENTIONS, caption_metrics
-from lamp_hf.metrics.evaluators import LampEvaluator, MotionTextEvaluator
+from lamp_hf.metrics.evaluators import LampEvaluator
 from lamp_hf.metrics.generation import matching_distance, r_precision
 from lamp_hf.metrics.geometry import WELL_COVERED
 from lamp_hf.metrics.motion_bertscore import derangement, lamp_bertscore
@@ -19,7 +19,7 @@ from lamp_hf.models.motion_representation import get_skeleton
 
 from .caption_facts import SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, told_styles
 from .data import Clips, load_clips
-from .text_encoder import resolve_text_encoder
+from .train_evaluator import load_evaluator
 
 
 def evaluate_captioning(arguments: argparse.Namespace) -> dict:
@@ -30,7 +30,9 @@ def evaluate_captioning(arguments: argparse.Namespace) -> dict:
     clips, training = load_clips(arguments), load_clips(arguments, "train")
     judge = CaptionJudge(arguments, clips, training)
     pipe = pipeline("motion-to-text", model=str(arguments.model))
-    captions = [answer[0]["generated_text"] for answer in pipe(clips.motions, batch_size=32)]
+    options = {"num_beams": arguments.num_beams, "length_penalty": arguments.length_penalty}
+    options = {name: value for name, value in options.items() if value is not None}
+    captions = [answer[0]["generated_text"] for answer in pipe(clips.motions, batch_size=32, **options)]
     numbers = {"captioner": judge(captions)}
     if arguments.evaluator:
         neighbours = nearest_captions(arguments.evaluator, clips, training)
@@ -92,7 +94,7 @@ class CaptionJudge:
 
 def nearest_captions(evaluator: Path, clips: Clips, training: Clips) -> list[str]:
     """The first caption of the training clip that the evaluator finds most similar."""
-    model = MotionTextEvaluator(evaluator, resolve_text_encoder("sentence-transformers/all-MiniLM-L6-v2"))
+    model = load_evaluator(evaluator)
     similarity = model.embed_motions(clips.motions) @ model.embed_motions(training.motions).T
     return [training.captions[i][0] for i in similarity.argmax(1)]
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import pipeline
 
 from lamp_hf.metrics.bertscore import fingerprint
-from lamp_hf.metrics.evaluators import Evaluator, LampEvaluator, MotionTextEvaluator
+from lamp_hf.metrics.evaluators import Evaluator, LampEvaluator
 from lamp_hf.metrics.generation import (
     diversity,
     frechet_distance,
@@ -21,7 +21,7 @@ from lamp_hf.metrics.generation import (
 from lamp_hf.metrics.guo import GuoEvaluator
 
 from .data import load_clips
-from .text_encoder import resolve_text_encoder
+from .train_evaluator import load_evaluator
 
 
 def evaluate_generation(arguments: argparse.Namespace) -> dict:
@@ -38,8 +38,7 @@ def evaluate_generation(arguments: argparse.Namespace) -> dict:
     made = generate_cached(arguments.model, captions, clips.lengths, seeds, arguments.cache)
     evaluators: list[Evaluator] = [LampEvaluator(arguments.lamp)]
     if arguments.evaluator:
-        encoder = resolve_text_encoder("sentence-transformers/all-MiniLM-L6-v2")
-        evaluators.append(MotionTextEvaluator(arguments.evaluator, encoder))
+        evaluators.append(load_evaluator(arguments.evaluator))
     if arguments.guo:
         evaluators.append(GuoEvaluator(arguments.guo, arguments.data / "texts"))
     numbers = {"repeats": len(made)}

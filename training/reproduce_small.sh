@@ -34,7 +34,7 @@ python -m training.evaluate lamp-bertscore --data "$data" --model "$bundle" --ou
 python -m training.evaluate generation --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --cache "$runs/generated" --output "$bundle/generation.json"
 python -m training.ablations captioning --data "$data" --lamp "$bundle" --language-model "$runs/language_model/model" \
-    --output "$runs/captioning_ablations" --steps 250
+    --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$captioning/ablations.json"
 python -m training.card --model "$bundle"
 python -m training.card --model "$captioning"

@@ -10,7 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel, sentence_embeddings
+from lamp_hf.metrics.evaluators import (
+    MotionEvaluatorConfig,
+    MotionEvaluatorModel,
+    MotionTextEvaluator,
+    sentence_embeddings,
+)
 from lamp_hf.metrics.generation import r_precision
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 
@@ -92,6 +97,12 @@ def judge(model: MotionEvaluatorModel, motions: list[torch.Tensor]) -> tuple[lis
         styles += [model.config.styles[i] for i in output.style_logits.argmax(-1)]
         embeddings.append(output.embedding.float().numpy())
     return actions, styles, np.concatenate(embeddings)
+
+
+def load_evaluator(folder: Path) -> MotionTextEvaluator:
+    """A trained evaluator, its sentence encoder from a package where one carries it."""
+    encoder = MotionEvaluatorConfig.from_pretrained(folder).text_encoder
+    return MotionTextEvaluator(folder, resolve_text_encoder(encoder))
 
 
 def accuracy(predicted: list[str], truth: list[str]) -> float:

@@ -154,9 +154,13 @@ def _load_encoder(name: str | None):
     def encode(ids: torch.Tensor, mask: torch.Tensor, layer: int) -> torch.Tensor:
         return model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[layer]
 
-    commit = getattr(model.config, "_commit_hash", None)
-    identity = fingerprint(name) if Path(name).is_dir() else name + (f"@{commit[:8]}" if commit else "")
-    return encode, tokenizer, model.config.num_hidden_layers, identity
+    return encode, tokenizer, model.config.num_hidden_layers, identify(name, model.config)
+
+
+def identify(name: str, config) -> str:
+    """A model's name with where it is from: a folder's fingerprint, or the commit of a Hub id."""
+    commit = getattr(config, "_commit_hash", None)
+    return fingerprint(name) if Path(name).is_dir() else name + (f"@{commit[:8]}" if commit else "")
 
 
 def fingerprint(folder: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""LaMP-BertScore: does a motion, put into words, say what it was asked to show (LaMP section 5)?
+"""LaMP-BertScore: does a motion, put into words, say what it was asked to show (LaMP, ICLR 2025)?
 
 A captioner describes each motion, by beam search, and BERTScore compares that with the caption it was made from. The
 paper gives no settings; the published convention of BERTScore in this field is `encoder="roberta-large", idf=True,
@@ -6,11 +6,10 @@ rescale=True`.
 """
 
 import functools
-from pathlib import Path
 
 import numpy as np
 
-from .bertscore import BertScorer, fingerprint
+from .bertscore import BertScorer, identify
 from .captions import check_references
 
 
@@ -85,8 +84,7 @@ def _load_captioner(name: str | None):
     def caption(motions: list[np.ndarray], batch_size: int) -> list[str]:
         return [answer[0]["generated_text"] for answer in pipe(motions, batch_size=batch_size)]
 
-    commit = getattr(pipe.model.config, "_commit_hash", None)
-    return caption, fingerprint(name) if Path(name).is_dir() else name + (f"@{commit[:8]}" if commit else "")
+    return caption, identify(name, pipe.model.config)
 
 
 def derangement(count: int, rng: np.random.Generator) -> np.ndarray:

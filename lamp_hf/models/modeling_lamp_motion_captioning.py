@@ -1,4 +1,4 @@
-"""Motion to text: LaMP's queries as soft tokens of a causal language model (LaMP section 4)."""
+"""Motion to text: LaMP's queries as soft tokens of a causal language model (LaMP-M2T)."""
 
 from dataclasses import dataclass
 from pathlib import Path
