@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import Pipeline
 
-from .motion_representation import check_motion, get_skeleton, joints_to_features
+from .motion_representation import check_motion, joints_to_features
+from .pipeline_motion import MotionPipeline
 
 
-class MotionToTextPipeline(Pipeline):
+class MotionToTextPipeline(MotionPipeline):
     """Says in a sentence what a motion shows.
 
         pipe = pipeline("motion-to-text", model=lamp_hf.bundled("captioning"))
@@ -21,27 +21,17 @@ class MotionToTextPipeline(Pipeline):
     model can read; the result tells what it says of each, and when.
     """
 
-    _load_processor = True
-    _load_tokenizer = False
-    _load_feature_extractor = False
-    _load_image_processor = False
-    _load_video_processor = False
+    model_type = "lamp_motion_captioning"
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        if self.model.config.model_type != "lamp_motion_captioning":
-            raise ValueError(f"a model of type {self.model.config.model_type!r} makes no captions")
-        self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
         self.tokenizer.padding_side = "right"  # as motions are padded
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         vocabulary = self.model.get_input_embeddings().num_embeddings
         if len(self.tokenizer) > vocabulary:
             raise ValueError(f"the tokenizer has {len(self.tokenizer)} words, the language model {vocabulary}")
-        extractor, lamp = self.processor.feature_extractor, self.model.config.lamp_config
-        self.skeleton, self.fps = get_skeleton(extractor.skeleton), float(extractor.sampling_rate)
-        self.frames_per_token = lamp.motion_config.downsampling_factor
-        self.max_frames = lamp.num_query_tokens * self.frames_per_token
+        self.max_frames = self.model.config.lamp_config.num_query_tokens * self.frames_per_token
 
     def __call__(self, inputs, batch_size: int = 16, return_timestamps: bool = False, **kwargs):
         """

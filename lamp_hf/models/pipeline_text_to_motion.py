@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from transformers import Pipeline
 
-from .motion_representation import features_to_joints, fit_bone_lengths, get_skeleton
+from .motion_representation import features_to_joints, fit_bone_lengths
+from .pipeline_motion import MotionPipeline
 
 
-class TextToMotionPipeline(Pipeline):
+class TextToMotionPipeline(MotionPipeline):
     """Turns sentences into motions.
 
         pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
@@ -19,20 +19,10 @@ class TextToMotionPipeline(Pipeline):
     A text with its seed and duration gives the same motion alone, in any batch and at any position in it.
     """
 
-    _load_processor = True
-    _load_tokenizer = False
-    _load_feature_extractor = False
-    _load_image_processor = False
-    _load_video_processor = False
+    model_type = "lamp_text_to_motion"
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        if self.model.config.model_type != "lamp_text_to_motion":
-            raise ValueError(f"a model of type {self.model.config.model_type!r} makes no motions")
-        self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
-        extractor = self.processor.feature_extractor
-        self.skeleton, self.fps = get_skeleton(extractor.skeleton), float(extractor.sampling_rate)
-        self.frames_per_token = self.model.config.lamp_config.motion_config.downsampling_factor
         self.max_duration = self.model.max_num_tokens * self.frames_per_token / self.fps
         self.min_duration = self.frames_per_token / self.fps
 
