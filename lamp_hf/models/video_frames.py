@@ -1,0 +1,225 @@
+"""Video in: files, bytes, folders of pictures and arrays to a few square frames, taken by the clock.
+
+PyAV decodes, so neither torchvision nor an ffmpeg of the system is needed. Only what is asked for is kept, already
+small: a minute of 4K takes no more memory than a second.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+PADDING = (127, 127, 127)  # of the bars that make a frame square
+
+
+@dataclass
+class Frames:
+    """
+    Args:
+        pixels (`np.ndarray` of shape `(num_frames, size, size, 3)`): uint8; where there are fewer, the last one again.
+        mask (`np.ndarray` of shape `(num_frames,)`): false where a frame is such a repetition.
+        times (`np.ndarray` of shape `(num_frames,)`): seconds from the start of the video.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    times: np.ndarray
+
+
+class Video:
+    """Any kind of video, as pictures with their times.
+
+    Args:
+        source: a path (mp4, mov, mkv, webm, gif, ...), a folder of pictures, `bytes`, an open file, a list of
+            pictures, or an array `(frames, height, width, channels)` or, of torch, `(frames, channels, height,
+            width)`; integers up to 255 or floats up to 1; grey, colour, or with alpha.
+        fps (`float`): of pictures and arrays, which do not say.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no video, or holds no picture.
+    """
+
+    def __init__(self, source, fps: float = 20.0):
+        if not 0 < fps < np.inf:
+            raise ValueError(f"fps must be a positive number, got {fps}")
+        self.name = str(source) if isinstance(source, (str, Path)) else "video"
+        self._open: Callable[[], Iterator[tuple[float, Image.Image]]]
+        if isinstance(source, (str, Path)):
+            path = Path(source)
+            if not path.exists():
+                raise FileNotFoundError(f"no such file: {path}")
+            if path.is_dir():
+                files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+                self._open = lambda: ((i / fps, _load_picture(file)) for i, file in enumerate(files))
+                self.duration = len(files) / fps
+            else:
+                self._open = lambda: self._decode(str(path))
+                self.duration = self._probe(str(path))
+        elif isinstance(source, (bytes, bytearray)) or hasattr(source, "read"):
+            content = bytes(source) if isinstance(source, (bytes, bytearray)) else source.read()
+            self._open = lambda: self._decode(io.BytesIO(content))
+            self.duration = self._probe(io.BytesIO(content))
+        else:
+            pictures = source if isinstance(source, (list, tuple)) else _channels_last(source, self.name)
+            self._open = lambda: ((i / fps, _as_picture(picture, self.name)) for i, picture in enumerate(pictures))
+            self.duration = len(pictures) / fps
+        if self.duration <= 0:
+            raise ValueError(f"{self.name}: it holds no picture")
+
+    def sample(
+        self, num_frames: int = 16, size: int = 224, start: float = 0.0, end: float | None = None, boxes=None
+    ) -> Frames:
+        """Frames at even times between `start` and `end`.
+
+        Args:
+            num_frames (`int`): at most so many; a video with fewer is not stretched, its last frame is repeated.
+            size (`int`): side of a frame; a picture is shrunk to fit and padded, never cut.
+            start, end (`float`, *optional*): seconds; to the end if not given.
+            boxes (`np.ndarray` of shape `(4,)` or `(all_frames, 4)`, *optional*): left, top, right and bottom of the
+                person in pixels, to be cut out: of the whole video, or of each of its frames.
+
+        Raises:
+            ValueError: when nothing lies between `start` and `end`, or the video is damaged before it.
+        """
+        end = self.duration if end is None else min(end, self.duration)
+        if not 0 <= start < end:
+            raise ValueError(f"{self.name}: nothing from {start:g} to {end:g} s; it lasts {self.duration:g} s")
+        wanted = start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
+        chosen: list[tuple[float, np.ndarray]] = []
+        last: tuple[int, float, Image.Image] | None = None
+
+        def keep() -> None:
+            number, time, picture = last
+            if not chosen or chosen[-1][0] != time:
+                chosen.append((time, _square(_crop(picture, boxes, number), size)))
+
+        place = 0
+        for number, (time, picture) in enumerate(self._open()):
+            while last is not None and place < num_frames and wanted[place] < time:
+                keep()  # what was on the screen then
+                place += 1
+            last = number, time, picture
+            if place == num_frames:
+                break
+        if last is None:
+            raise ValueError(f"{self.name}: it holds no picture")
+        if place < num_frames:
+            keep()
+        times, pixels = zip(*chosen)
+        missing = num_frames - len(chosen)
+        return Frames(
+            np.stack([*pixels, *[pixels[-1]] * missing]),
+            np.arange(num_frames) < len(chosen),
+            np.array([*times, *[times[-1]] * missing]),
+        )
+
+    def _probe(self, file) -> float:
+        """Seconds: what the container says, or, where it says nothing, what there is to decode."""
+        with self._container(file) as container:
+            stream = container.streams.video[0]
+            if stream.duration and stream.time_base:
+                return float(stream.duration * stream.time_base)
+            if container.duration:
+                return container.duration / av.time_base
+            if hasattr(file, "seek"):
+                file.seek(0)
+        times = [time for time, _ in self._decode(file)]
+        if not times:
+            return 0.0
+        return times[-1] + (times[-1] / (len(times) - 1) if len(times) > 1 else 0.05)
+
+    def _container(self, file):
+        try:
+            container = av.open(file)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise ValueError(f"{self.name}: not a video that can be read: {error}") from None
+        if not container.streams.video:
+            kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+            container.close()
+            raise ValueError(f"{self.name}: it has no pictures, only: {kinds}")
+        return container
+
+    def _decode(self, file) -> Iterator[tuple[float, Image.Image]]:
+        """Pictures with their times from the first one on, turned as the phone was; what is damaged ends it."""
+        first = None
+        with self._container(file) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            try:
+                for i, frame in enumerate(container.decode(video=0)):
+                    time = i / 20 if frame.time is None else frame.time
+                    first = time if first is None else first
+                    picture = frame.to_image()
+                    yield time - first, picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+            except av.error.FFmpegError as error:
+                if first is None:
+                    raise ValueError(f"{self.name}: damaged: {error}") from None
+
+
+def _load_picture(path: Path) -> Image.Image:
+    try:
+        return _as_picture(ImageOps.exif_transpose(Image.open(path)), str(path))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path}: not a picture that can be read: {error}") from None
+
+
+def _channels_last(values, name: str) -> np.ndarray:
+    """Of torch, channels come second."""
+    torch_like = hasattr(values, "detach")
+    values = np.asarray(values.detach().cpu() if torch_like else values)
+    if values.ndim == 3:
+        values = values[..., None]
+    if values.ndim != 4:
+        raise ValueError(f"{name}: an array of shape {list(values.shape)}, not (frames, height, width, channels)")
+    if values.shape[-1] not in (1, 3, 4) and values.shape[1] in (1, 3, 4):
+        values = values.transpose(0, 2, 3, 1)
+    return values
+
+
+def _as_picture(value, name: str) -> Image.Image:
+    """RGB, transparent parts on grey."""
+    if not isinstance(value, Image.Image):
+        values = np.asarray(value)
+        if values.dtype.kind == "f":
+            if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+                raise ValueError(f"{name}: a picture of floats must hold numbers from 0 to 1")
+            values = np.round(values * 255)
+        elif values.dtype.kind not in "ui" or (values.size and (values.min() < 0 or values.max() > 255)):
+            raise ValueError(f"{name}: a picture of {values.dtype} must hold numbers from 0 to 255")
+        values = values.astype(np.uint8)
+        values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+        if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (3, 4)) or 0 in values.shape:
+            raise ValueError(f"{name}: a picture of shape {list(values.shape)}")
+        value = Image.fromarray(values)
+    if value.mode in ("RGBA", "LA", "PA") or "transparency" in value.info:
+        value = value.convert("RGBA")
+        ground = Image.new("RGBA", value.size, (*PADDING, 255))
+        value = Image.alpha_composite(ground, value)
+    return value.convert("RGB")
+
+
+def _crop(picture: Image.Image, boxes, number: int) -> Image.Image:
+    if boxes is None:
+        return picture
+    box = np.asarray(boxes, float)
+    box = box if box.ndim == 1 else box[min(number, len(box) - 1)]
+    left, top, right, bottom = np.round(box).astype(int)
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
+    if left >= right or top >= bottom:
+        raise ValueError(
+            f"the box {box.tolist()} has nothing of a picture of {picture.width} x {picture.height} pixels"
+        )
+    return picture.crop((left, top, right, bottom))
+
+
+def _square(picture: Image.Image, size: int) -> np.ndarray:
+    return np.asarray(ImageOps.pad(picture, (size, size), Image.Resampling.BILINEAR, color=PADDING))
+
+
+__all__ = ["Frames", "Video"]
