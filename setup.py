@@ -27,6 +27,8 @@ setup(
         "numpy>=1.26",
         "scipy>=1.12",
         "av>=14",
+        "faiss-cpu>=1.9",
+        "filelock>=3.12",
         "pillow>=10.1",
         "psutil>=5.9",
         "pygltflib>=1.16",

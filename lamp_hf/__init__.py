@@ -14,12 +14,13 @@ _EXPORTS = {
     "features_to_joints": "models.motion_representation",
     "mirror": "models.motion_representation",
     "load_motion_dataset": "data.dataset",
+    "retrieval_metrics": "metrics.retrieval",
     "MotionVQVAEConfig": "models.configuration_motion_vqvae",
     "MotionVQVAEModel": "models.modeling_motion_vqvae",
     "LampConfig": "models.configuration_lamp",
     "LampModel": "models.modeling_lamp",
     "LampMotionModel": "models.modeling_lamp",
-    "LampForPreTraining": "models.modeling_lamp",
+    "LampForPreTraining": "models.modeling_lamp_pretraining",
     "LampTextToMotionConfig": "models.configuration_lamp_text_to_motion",
     "LampForTextToMotion": "models.modeling_lamp_text_to_motion",
     "LampMotionCaptioningConfig": "models.configuration_lamp_motion_captioning",
@@ -29,6 +30,8 @@ _EXPORTS = {
     "MaskedMotionScheduler": "models.scheduling_masked_motion",
     "TextToMotionPipeline": "models.pipeline_text_to_motion",
     "MotionToTextPipeline": "models.pipeline_motion_to_text",
+    "ZeroShotMotionClassificationPipeline": "models.pipeline_zero_shot_motion_classification",
+    "MotionIndex": "search",
 }
 
 __all__ = ["bundled", *_EXPORTS]

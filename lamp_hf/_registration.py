@@ -66,8 +66,14 @@ def _register_pipelines(module) -> None:
 
     from .models.pipeline_motion_to_text import MotionToTextPipeline
     from .models.pipeline_text_to_motion import TextToMotionPipeline
+    from .models.pipeline_zero_shot_motion_classification import ZeroShotMotionClassificationPipeline
 
-    for task, pipeline in {"text-to-motion": TextToMotionPipeline, "motion-to-text": MotionToTextPipeline}.items():
+    pipelines = {
+        "text-to-motion": TextToMotionPipeline,
+        "motion-to-text": MotionToTextPipeline,
+        "zero-shot-motion-classification": ZeroShotMotionClassificationPipeline,
+    }
+    for task, pipeline in pipelines.items():
         module.PIPELINE_REGISTRY.register_pipeline(
             task, pipeline_class=pipeline, pt_model=AutoModel, type="multimodal"
         )
@@ -83,7 +89,15 @@ _REGISTRATIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
     ),
     "transformers.models.auto.feature_extraction_auto": (_register_feature_extractors, ("feature_extraction_motion",)),
     "transformers.models.auto.processing_auto": (_register_processors, ("processing_lamp",)),
-    "transformers.pipelines": (_register_pipelines, ("pipeline_text_to_motion", "pipeline_motion_to_text")),
+    "transformers.pipelines": (
+        _register_pipelines,
+        (
+            "modeling_lamp",
+            "pipeline_text_to_motion",
+            "pipeline_motion_to_text",
+            "pipeline_zero_shot_motion_classification",
+        ),
+    ),
 }
 _OURS = {f"{__package__}.models.{name}" for _, names in _REGISTRATIONS.values() for name in names}
 _done: set[str] = set()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import psutil
 import torch
@@ -15,6 +16,7 @@ import torch
 import lamp_hf
 
 from .data.preparation import prepare
+from .embedding import LampEmbedder
 from .models.motion_representation import HUMANML3D
 from .motion.rotations import rest_directions, rest_positions
 
@@ -30,10 +32,13 @@ def measure() -> dict[str, float]:
     batch = torch.from_numpy(np.stack([joints] * 64))
     motion = lamp_hf.Motion(joints)
     frames = batch.shape[0] * batch.shape[1]
+    embedder = LampEmbedder(lamp_hf.bundled())
     results = {
         "generate_6_seconds_s": _median(lambda: pipe(text, duration=6.0, seed=0), 9),
         "generate_batch_of_8_s": _median(lambda: pipe([text] * 8, duration=6.0, seed=0), 3),
         "caption_6_seconds_s": _median(lambda: caption(motion), 9),
+        "embed_6_second_clips_per_s": 64 / _median(lambda: embedder.embed_motions([motion.features] * 64), 3),
+        "embed_texts_per_s": 64 / _median(lambda: embedder.embed_texts([text] * 64), 3),
         "joints_to_features_frames_per_s": frames / _median(lambda: lamp_hf.joints_to_features(batch), 5),
         "features_to_joints_frames_per_s": frames
         / _median(lambda: lamp_hf.features_to_joints(torch.zeros(64, batch.shape[1], 263)), 5),
@@ -46,6 +51,51 @@ def measure() -> dict[str, float]:
         "threads": torch.get_num_threads(),
     }
     return {name: float(f"{value:.4g}") for name, value in results.items()}
+
+
+def measure_gallery(size: int) -> dict[str, float]:
+    """Search in a gallery of so many vectors, four of five random, the others near those of real texts and motions.
+
+    Recall is measured against an exact search, by texts, which lie near some vectors, and by random queries, which lie
+    near none: the harder case.
+    """
+    from transformers import pipeline
+
+    rng, process = np.random.default_rng(0), psutil.Process()
+    index = lamp_hf.MotionIndex(lamp_hf.bundled())
+    pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
+    texts = [f"a person {does} {how}" for does in ("walks", "runs", "waves", "bows") for how in ("slowly", "proudly")]
+    made = [motion["features"] for motion in pipe(texts, duration=3.0, seed=0)]
+    queries = {"texts": index.embedder.embed_texts(texts), "random": _unit(rng, 50, index.embedder.dimension)}
+    known = np.concatenate([queries["texts"], index.embedder.embed_motions(made)])
+    vectors = _unit(rng, size, known.shape[1])
+    near = rng.integers(len(known), size=size // 5)
+    vectors[: len(near)] = _normalised(known[near] + 0.7 * vectors[: len(near)])
+    before = process.memory_info().rss
+    index.add_vectors(vectors, [str(i) for i in range(size)])
+    started = time.perf_counter()
+    index.search_vector(queries["random"][0])
+    results = {"gallery_vectors": size, "gallery_build_s": time.perf_counter() - started}
+    results["gallery_memory_mb"] = (process.memory_info().rss - before) / 1e6
+    for name, some in queries.items():
+        exact = faiss.knn(some, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)[1]
+        seconds, right = [], []
+        for query, best in zip(some, exact):
+            started = time.perf_counter()
+            hits = index.search_vector(query)
+            seconds.append(time.perf_counter() - started)
+            right.append(len({int(hit.id) for hit in hits} & set(best.tolist())) / 10)
+        results[f"gallery_search_{name}_s"] = float(np.median(seconds))
+        results[f"gallery_recall_at_10_{name}"] = float(np.mean(right))
+    return {name: float(f"{value:.4g}") for name, value in results.items()}
+
+
+def _unit(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    return _normalised(rng.standard_normal((count, size), dtype=np.float32))
+
+
+def _normalised(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _save_seconds() -> dict[str, float]:

@@ -127,6 +127,74 @@ def caption(
 
 
 @app.command()
+def index(
+    source: Annotated[Path, typer.Argument(help="Folder of motion files, searched with those below it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the gallery.")],
+    update: Annotated[bool, typer.Option("--update", help="Add what is new to a gallery, drop what is gone.")] = False,
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
+    model: Model = "",
+    as_json: Json = False,
+) -> None:
+    """Make a gallery of motion files, which `lamp-hf search` searches.
+
+    Under `accelerate launch -m lamp_hf index ...` the processes share the files.
+
+    Example: lamp-hf index recordings/ -o gallery/
+    """
+    from lamp_hf.indexing import index_folder
+
+    done = index_folder(source, output, model or lamp_hf.bundled(), update, rig=rig, unit=unit, up=up)
+    if done is None:
+        return  # not the main process
+    for name, problem in done.broken.items():
+        print(f"left out: {name}: {problem}", file=sys.stderr)
+    result = {
+        "output": str(output),
+        "motions": done.motions,
+        "added": done.added,
+        "removed": done.removed,
+        "broken": done.broken,
+        "seconds": round(done.seconds, 2),
+    }
+    text = f"{output}: {done.motions} motions, {done.added} of them new, {done.removed} dropped, {done.seconds:.1f} s"
+    _report(result, text, as_json)
+
+
+@app.command()
+def search(
+    gallery: Annotated[Path, typer.Argument(help="What `lamp-hf index` wrote.")],
+    text: Annotated[str | None, typer.Argument(help="What the person does, in a sentence.")] = None,
+    motion: Annotated[Path | None, typer.Option(help="A motion file to find the like of.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
+    moments: Annotated[bool, typer.Option("--moments", help="Tell every part of a long motion that fits.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="An .html page that plays what is found.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Where the gallery's model lies now, if it was moved.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Find motions by a sentence, by an example, or by both.
+
+    Example: lamp-hf search gallery/ "someone waves" -o hits.html
+    """
+    from lamp_hf.motion.files import write_atomically
+
+    if output is not None and (output.suffix.lower() != ".html" or not output.parent.is_dir()):
+        raise ValueError(f"cannot write {output}: give an .html file in a folder that exists")
+    found = lamp_hf.MotionIndex.load(gallery, model or None)
+    hits = found.search(text, motion, k=k, moments=moments)
+    if output is not None:
+        html = _hits_page(hits)
+        write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
+    rows = [{"id": hit.id, "score": round(hit.score, 4), "start": round(hit.start, 2), "end": round(hit.end, 2),
+             "source": hit.source} for hit in hits]  # fmt: skip
+    lines = [f"{row['score']:.3f}  {row['id']}  {row['start']:g}-{row['end']:g} s" for row in rows]
+    _report({"hits": rows}, "\n".join(lines or [f"{gallery} is empty"]), as_json)
+
+
+@app.command()
 def view(
     sources: Annotated[list[Path], typer.Argument(help="Motion files, shown side by side.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the page here, open nothing.")] = None,
@@ -214,14 +282,17 @@ def info(
 
 
 @app.command()
-def benchmark(as_json: Json = False) -> None:
+def benchmark(
+    gallery: Annotated[int, typer.Option(help="Time a search among so many vectors instead.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
     """Time the bundled models and the motion tools on this machine.
 
-    Example: lamp-hf benchmark
+    Example: lamp-hf benchmark --gallery 1000000
     """
-    from lamp_hf.benchmark import measure
+    from lamp_hf.benchmark import measure, measure_gallery
 
-    result = measure()
+    result = measure_gallery(gallery) if gallery else measure()
     _report(result, "\n".join(f"{name}: {value:g}" for name, value in result.items()), as_json)
 
 
@@ -262,6 +333,21 @@ def _read_motions(source: Path, pipe, **reading) -> tuple[list[str], list[np.nda
     if not names:
         raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
     return names, motions, broken
+
+
+def _hits_page(hits: list) -> str:
+    """A page that plays hits whose files are still there."""
+    from lamp_hf.motion.clip import page
+
+    motions = []
+    for rank, hit in enumerate(hits, 1):
+        if hit.source and Path(hit.source).is_file():
+            motion = lamp_hf.Motion.load(hit.source).trim(hit.start, hit.end)
+            motion.text = f"{rank}. {hit.id} ({hit.score:.2f}, {hit.start:g}-{hit.end:g} s)"
+            motions.append(motion)
+    if not motions:
+        raise ValueError("nothing to show: no file of a hit is where it was when it was indexed")
+    return page(motions)
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:

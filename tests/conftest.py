@@ -1,6 +1,7 @@
 """Tiny real components: a body that walks by formula, a data set in HumanML3D's layout, small models."""
 
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,12 @@ def make_motion(num_frames: int = 60, seed: int = 0, skeleton=HUMANML3D, facing:
     joints = np.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
     path = np.stack([np.sin(turn), np.zeros_like(turn), np.cos(turn)], -1).cumsum(0) * 0.05 / skeleton.metres
     return joints + path[:, None] + [0, 1.0 / skeleton.metres, 0]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 CAPTIONS = ["a person walks forward", "someone waves with the left hand", "a man turns to the right", "she bows"]

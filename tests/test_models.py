@@ -5,7 +5,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 import lamp_hf
-from lamp_hf.models.modeling_lamp import draw_negatives
+from lamp_hf.models.modeling_lamp import similarity
+from lamp_hf.models.modeling_lamp_pretraining import draw_negatives
 from lamp_hf.models.modeling_lamp_text_to_motion import MaskedMotionTransformer, attention_bias
 
 
@@ -111,28 +112,50 @@ class TestLamp:
         assert not torch.allclose(before[0, 0], words(ids, 1000 * torch.randn_like(motion))[0, 0], atol=1e-6, rtol=0)
 
     def test_negatives_are_never_excluded_pairs(self):
-        similarity = torch.full((5, 5), -50.0).fill_diagonal_(50)  # the true pair is by far the likeliest
+        scores = torch.full((5, 5), -50.0).fill_diagonal_(50)  # the true pair is by far the likeliest
         excluded = torch.eye(5, dtype=torch.bool)
         excluded[0, 1] = True
         excluded[4] = True
         for _ in range(50):
-            columns, usable = draw_negatives(similarity, excluded)
+            columns, usable = draw_negatives(scores, excluded)
             assert not excluded[torch.arange(4), columns[:4]].any()
             assert usable.tolist() == [1, 1, 1, 1, 0]
 
-    def test_pairs_of_one_caption_do_not_repel(self, processor, batch):
+    def test_a_new_model_starts_at_the_usual_temperature(self, lamp_config):
+        for lamp in (lamp_hf.LampModel(lamp_config), lamp_hf.LampForPreTraining(lamp_config).lamp):
+            assert lamp.logit_scale.exp().item() == pytest.approx(1 / 0.07)
+
+    def test_a_summary_counts_where_a_mean_cannot(self, processor):
+        """The same token once and many times: sums over time differ, whatever the weights."""
         torch.manual_seed(0)
-        model = lamp_hf.LampForPreTraining(tiny_lamp_config(processor, label_smoothing=0.0)).eval()
-        text = torch.nn.functional.normalize(torch.randn(4, 16), dim=-1).requires_grad_()
-        motion = torch.nn.functional.normalize(torch.randn(4, 49, 16), dim=-1)
-        model._contrastive_loss(text, motion, batch["clip_ids"], batch["caption_ids"]).backward()
-        gradient = text.grad.clone()
-        text.grad = None
-        other = motion.clone()
-        other[3] = torch.nn.functional.normalize(torch.randn(49, 16), dim=-1)  # has text 0's caption
-        model._contrastive_loss(text, other, batch["clip_ids"], batch["caption_ids"]).backward()
-        torch.testing.assert_close(gradient[0], text.grad[0])
-        assert not torch.allclose(gradient[1], text.grad[1])
+        summary = lamp_hf.LampModel(tiny_lamp_config(processor, summary_size=8, dropout=0.0)).motion_summary
+        for convolution in summary.convolutions:
+            torch.nn.init.normal_(convolution.weight)
+        latents = torch.randn(1, 1, 8).expand(1, 30, 8)
+        seen = []
+        summary.head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0][0]))
+        for length in (20, 30):
+            summary(latents, torch.arange(30)[None] < length)
+        (mean, _, total), (mean_of_more, _, total_of_more) = (values.split(8) for values in seen)
+        assert (total_of_more - total).norm() / total.norm() > 4 * (mean_of_more - mean).norm() / mean.norm()
+        torch.testing.assert_close(total_of_more - total, (mean_of_more * 30 - mean * 20) / 16, atol=1e-4, rtol=1e-4)
+
+    def test_the_scorings(self):
+        text = torch.tensor([[1.0, 0.0]])
+        motion = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.8, 0.6], [0.8, 0.6]]])
+        assert similarity(text, motion, "max").tolist() == [pytest.approx([1.0, 0.8])]
+        assert similarity(text, motion, "mean").tolist() == [pytest.approx([0.5**0.5, 0.8])]
+        assert similarity(text, motion, "euclidean").tolist() == [pytest.approx([-(0.5**0.5), -(0.4**0.5)])]
+        with pytest.raises(ValueError, match="unknown scoring"):
+            similarity(text, motion, "dot")
+
+    def test_matching_reads_pairs_one_by_one(self, lamp_config, processor):
+        torch.manual_seed(0)
+        model = lamp_hf.LampModel(lamp_config).eval()
+        motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (33, 57)]
+        together = model.get_matching_logits(**processor(text=CAPTIONS[:2], motion=motions))
+        alone = model.get_matching_logits(**processor(text=CAPTIONS[0], motion=motions[0]))
+        torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)
 
     def test_pretrained_bert_gives_the_same_hidden_states(self, processor):
         from transformers import BertConfig, BertModel

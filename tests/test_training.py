@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import CAPTIONS
+from conftest import CAPTIONS, free_port
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -45,6 +44,7 @@ CAPTIONING = {
         "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
     },
     "captioner": {"language_model_dtype": "float32"},
+    "retrieval": {},
 }
 
 
@@ -56,6 +56,9 @@ def recipe(tmp_path, bert_folder):
         values = yaml.safe_load((ROOT / f"training/recipes/small/{stage}.yaml").read_text())
         values |= (SMALL | CAPTIONING)[stage]
         values["data"] |= {"mirrored": False, "rarity_exponent": 0.0}
+        if stage == "retrieval":
+            values["data"] |= {"sentence_encoder": str(bert_folder)}
+            values["model"] |= {"summary_size": 8}
         if stage == "lamp":
             values["text_encoder"] = str(bert_folder)
             values["data"]["vocabulary_size"] = None
@@ -105,12 +108,6 @@ def assert_same(first: Path, second: Path, tolerance: float = 0.0) -> None:
         torch.testing.assert_close(tensor, theirs[name], atol=tolerance, rtol=tolerance, msg=name)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, bert_folder):
     folders = {stage: tmp_path / "runs" / stage for stage in SMALL}
     data = ("--data", humanml3d_folder)
@@ -132,6 +129,7 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
     pipe = pipeline("text-to-motion", model=str(folders["text_to_motion"] / "model"))
     assert pipe("a person walks forward", duration=2.0)["joints"].shape == (40, 22, 3)
 
+    check_retrieval(tmp_path, recipe, data, folders, bert_folder)
     language, captioner = tmp_path / "language", tmp_path / "captioner"
     run(tmp_path, *command("language_model", "--recipe", recipe("language_model"), *data, "--output", language))
     paths = ("--lamp", folders["lamp"] / "model", "--language-model", language / "model", "--output", captioner)
@@ -142,6 +140,34 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
     soft = [pipe.model.get_soft_tokens(**values) for pipe in (trained, untrained)]
     assert not torch.equal(*soft) and trained(motion)[0]["generated_text"] is not None
     assert not list((captioner / "model").glob("model*.safetensors"))  # the adapter alone
+
+
+def check_retrieval(tmp_path, recipe, data, folders, bert_folder):
+    """It trains its heads alone, of LaMP and of a generator with LaMP in it, which makes the same motions after."""
+    from transformers import pipeline
+
+    import lamp_hf
+
+    for stage in ("lamp", "text_to_motion"):
+        paths = ("--lamp", folders[stage] / "model", "--output", tmp_path / f"retrieval_{stage}")
+        run(tmp_path, *command("retrieval", "--recipe", recipe("retrieval"), *data, *paths))
+        before, after = (load_file(path / "model" / "model.safetensors") for path in (folders[stage], paths[-1]))
+        changed = {name for name in after if name not in before or not torch.equal(before[name], after[name])}
+        parts = {name.removeprefix("lamp.").split(".")[0] for name in changed}
+        assert parts == {"text_head", "motion_head", "motion_summary", "matching_head", "logit_scale"}
+    motions = [
+        pipeline("text-to-motion", model=str(folder / "model"))("she bows", duration=1.0, seed=0)["joints"]
+        for folder in (folders["text_to_motion"], tmp_path / "retrieval_text_to_motion")
+    ]
+    np.testing.assert_array_equal(*motions)
+    assert len(lamp_hf.MotionIndex(tmp_path / "retrieval_lamp" / "model").search(text="she bows")) == 0
+    result = tmp_path / "retrieval.json"
+    options = ("--data", data[1], "--model", tmp_path / "retrieval_lamp" / "model", "--rerank", "2")
+    options += ("--sentence-encoder", bert_folder, "--output", result)
+    run(tmp_path, sys.executable, "-m", "training.evaluate", "retrieval", *map(str, options))
+    numbers = json.loads(result.read_text())
+    assert set(numbers["scorings"]) == {"max", "mean", "euclidean", "mean, re-ranked"}
+    assert numbers["scorings"]["max"]["all"]["text_to_motion"]["gallery"] == numbers["clips"] == 2
 
 
 def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder, language_folder, capsys):

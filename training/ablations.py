@@ -4,6 +4,8 @@ python -m training.ablations text-to-motion --data mocap.parquet --tokenizer run
     --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 400
 python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
+python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \
+    --steps 600 --split test
 """
 
 import argparse
@@ -11,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -26,6 +28,7 @@ class Study:
     changes (`list[str]`): of the recipe, for all variants.
     variants (`dict[str, list[str]]`): further changes of each.
     columns (`dict[str, Callable]`): what the table shows of an evaluation.
+    options (`dict[str, list[str]]`): of the evaluation of some variants.
     """
 
     stage: str
@@ -33,8 +36,19 @@ class Study:
     changes: list[str]
     variants: dict[str, list[str]]
     columns: dict[str, Callable[[dict], float]]
+    options: dict[str, list[str]] = field(default_factory=dict)
 
 
+def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], float]:
+    return lambda numbers: by_mean(numbers)[protocol][direction][name]
+
+
+def by_mean(numbers: dict) -> dict:
+    """Of a retrieval evaluation what the mean of queries gives, or the one vector of a model without queries."""
+    return numbers["scorings"].get("mean") or numbers["scorings"]["plain"]
+
+
+NO_LAMP = "sentence embedding and motion summary, TMR's filter, no LaMP"
 STUDIES = {
     "text-to-motion": Study(
         "text_to_motion",
@@ -77,6 +91,30 @@ STUDIES = {
             "BERTScore": lambda numbers: numbers["captioner"]["bertscore"],
         },
     ),
+    "retrieval": Study(
+        "retrieval",
+        ("lamp",),
+        ["model.matching_weight=0", "data.mirrored=false", "data.paraphrases=0"],
+        {
+            "queries and summary, soft targets": [],
+            "no motion summary": ["model.summary_size=0"],
+            "alike captions as negatives": ["model.false_negatives=none"],
+            "alike captions left out (TMR)": ["model.false_negatives=filter"],
+            "soft targets in full (LAVIMO)": ["model.soft_weight=1.0"],
+            "best query alone": ["model.contrastive_scoring=max"],
+            NO_LAMP: [f"data.plain_text_encoder={PLAIN}", "model.false_negatives=filter"],
+        },
+        {
+            "T2M R@1": retrieval_column("all", "text_to_motion", "R@1"),
+            "R@10": retrieval_column("all", "text_to_motion", "R@10"),
+            "M2T R@1": retrieval_column("all", "motion_to_text", "R@1"),
+            "R@10 ": retrieval_column("all", "motion_to_text", "R@10"),
+            "T2M R@1, batches": retrieval_column("small_batches", "text_to_motion", "R@1"),
+            "action": lambda numbers: by_mean(numbers)["first_hit_action"],
+            "action and style": lambda numbers: by_mean(numbers)["first_hit_action_and_style"],
+        },
+        {NO_LAMP: ["--plain-text"]},
+    ),
 }
 
 
@@ -112,7 +150,7 @@ def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str
     if not result.is_file():
         evaluator = ["--evaluator", arguments.evaluator] if arguments.evaluator else []
         run("evaluate", arguments.task, "--data", arguments.data, "--split", arguments.split,
-            "--model", folder / "model", "--output", result, *evaluator)  # fmt: skip
+            "--model", folder / "model", "--output", result, *evaluator, *study.options.get(variant, []))  # fmt: skip
     return json.loads(result.read_text())
 
 

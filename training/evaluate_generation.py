@@ -8,8 +8,8 @@ import numpy as np
 from tqdm import tqdm
 from transformers import pipeline
 
-from lamp_hf.metrics.bertscore import fingerprint
-from lamp_hf.metrics.evaluators import Evaluator, LampEvaluator
+from lamp_hf.embedding import LampEmbedder
+from lamp_hf.metrics.evaluators import Evaluator
 from lamp_hf.metrics.generation import (
     diversity,
     frechet_distance,
@@ -19,6 +19,7 @@ from lamp_hf.metrics.generation import (
     r_precision,
 )
 from lamp_hf.metrics.guo import GuoEvaluator
+from lamp_hf.origin import fingerprint
 
 from .data import load_clips
 from .train_evaluator import load_evaluator
@@ -36,7 +37,7 @@ def evaluate_generation(arguments: argparse.Namespace) -> dict:
     captions = [texts[rng.integers(len(texts))] for texts in clips.captions]
     seeds = range(arguments.seed, arguments.seed + arguments.repeats)
     made = generate_cached(arguments.model, captions, clips.lengths, seeds, arguments.cache)
-    evaluators: list[Evaluator] = [LampEvaluator(arguments.lamp)]
+    evaluators: list[Evaluator] = [LampEmbedder(arguments.lamp)]
     if arguments.evaluator:
         evaluators.append(load_evaluator(arguments.evaluator))
     if arguments.guo:

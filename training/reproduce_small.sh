@@ -10,8 +10,10 @@ bundle=lamp_hf/checkpoints/lamp_small
 python -m training.train_tokenizer --recipe "$recipes/tokenizer.yaml" --data "$data" --output "$runs/tokenizer"
 python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
     --output "$runs/lamp" --set data.vocabulary_captions="$captions"
+python -m training.train_retrieval --recipe "$recipes/retrieval.yaml" --data "$data" --lamp "$runs/lamp/model" \
+    --output "$runs/retrieval"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
-    --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" --output "$runs/text_to_motion"
+    --tokenizer "$runs/tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/text_to_motion"
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
 python -m training.bundle --model "$runs/text_to_motion/model" --output "$bundle"
@@ -36,5 +38,9 @@ python -m training.evaluate generation --data "$data" --model "$bundle" --evalua
 python -m training.ablations captioning --data "$data" --lamp "$bundle" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$captioning/ablations.json"
+python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 16 --output "$bundle/retrieval.json"
+python -m training.ablations retrieval --data "$data" --lamp "$bundle" --output "$runs/retrieval_ablations" --steps 600 \
+    --split test
+cp "$runs/retrieval_ablations/ablations.json" "$bundle/retrieval_ablations.json"
 python -m training.card --model "$bundle"
 python -m training.card --model "$captioning"

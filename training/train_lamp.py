@@ -11,16 +11,19 @@ import torch
 from torch import nn
 
 from lamp_hf.data.captions import load_captions
+from lamp_hf.metrics.evaluators import sentence_embeddings
+from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lamp import LampConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
-from lamp_hf.models.modeling_lamp import LampForPreTraining, best_query_similarity
+from lamp_hf.models.modeling_lamp import similarity
+from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .data import Clips, normalised, pad_motions, tokenise
 from .loop import parse_arguments, train
 from .paraphrase import load_paraphraser
-from .text_encoder import load_text_encoder
+from .text_encoder import load_text_encoder, resolve_text_encoder
 
 
 class PairSource:
@@ -36,9 +39,7 @@ class PairSource:
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         # Too short for a single token: nothing to learn from.
         self.weights[[not codes for codes in self.codes]] = 0
-        self._caption_ids: dict[str, int] = {}
-        for caption in (caption for captions in self.captions for caption in captions):
-            self._caption_ids.setdefault(caption, len(self._caption_ids))
+        self._captions = Captions(self.captions, data["sentence_encoder"])
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         start = rng.integers(len(self.codes[index]))
@@ -63,8 +64,24 @@ class PairSource:
             "motion_attention_mask": mask,
             "motion_codes": codes,
             "clip_ids": torch.tensor([item["index"] for item in items]),
-            "caption_ids": torch.tensor([self._caption_ids[item["caption"]] for item in items]),
+            **self._captions([item["caption"] for item in items]),
         }
+
+
+class Captions:
+    """Which captions are the same, and how alike they are to a frozen sentence encoder, if one is named."""
+
+    def __init__(self, captions: list[list[str]], sentence_encoder: str | None):
+        self._ids = {text: i for i, text in enumerate(dict.fromkeys(text for texts in captions for text in texts))}
+        self._embeddings = None
+        if sentence_encoder:
+            self._embeddings = sentence_embeddings(list(self._ids), resolve_text_encoder(sentence_encoder))
+
+    def __call__(self, captions: list[str]) -> dict[str, torch.Tensor]:
+        """`caption_ids` and `sentence_embeds` of a batch."""
+        rows = torch.tensor([self._ids[caption] for caption in captions])
+        alike = {} if self._embeddings is None else {"sentence_embeds": self._embeddings[rows]}
+        return {"caption_ids": rows} | alike
 
 
 class LampObjective(nn.Module):
@@ -95,11 +112,14 @@ def validate(model: LampForPreTraining, source: PairSource) -> dict[str, float]:
         losses.append(
             torch.stack([output.contrastive_loss, output.text_generation_loss, output.motion_generation_loss])
         )
-    similarity = best_query_similarity(torch.cat(text), torch.cat(motion))
-    rank = (similarity > similarity.diagonal()[:, None]).sum(1)
     names = ("contrastive_loss", "text_generation_loss", "motion_generation_loss")
-    recalls = {f"text_to_motion_R@{k}": 100 * (rank < k).float().mean().item() for k in (1, 10)}
-    return recalls | dict(zip(names, torch.stack(losses).mean(0).tolist()))
+    return recalls(torch.cat(text), torch.cat(motion)) | dict(zip(names, torch.stack(losses).mean(0).tolist()))
+
+
+def recalls(text: torch.Tensor, motion: torch.Tensor) -> dict[str, float]:
+    """Text-to-motion recall of a split's pairs, by the best query."""
+    metrics = retrieval_metrics(similarity(text, motion).float().cpu().numpy(), bootstrap=0)["all"]["text_to_motion"]
+    return {f"text_to_motion_{name}": metrics[name] for name in ("R@1", "R@10")}
 
 
 def build(recipe: dict, captions: list[str], motion_tokenizer: MotionVQVAEModel) -> tuple[LampForPreTraining, object]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
-from lamp_hf.models.modeling_lamp import LampForPreTraining
+from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor

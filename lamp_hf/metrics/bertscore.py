@@ -1,16 +1,15 @@
 """BERTScore (Zhang et al., ICLR 2020) with any text encoder, and the encoder that comes with the package."""
 
 import functools
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..origin import fingerprint, identify
 from .captions import check_references
 
 
@@ -155,21 +154,3 @@ def _load_encoder(name: str | None):
         return model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[layer]
 
     return encode, tokenizer, model.config.num_hidden_layers, identify(name, model.config)
-
-
-def identify(name: str, config) -> str:
-    """A model's name with where it is from: a folder's fingerprint, or the commit of a Hub id."""
-    commit = getattr(config, "_commit_hash", None)
-    return fingerprint(name) if Path(name).is_dir() else name + (f"@{commit[:8]}" if commit else "")
-
-
-def fingerprint(folder: str | Path) -> str:
-    """A model folder's name and the first digits of the SHA-256 of what decides its answers."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).iterdir()):
-        if path.suffix in (".safetensors", ".bin") or path.name in _DECIDING:
-            digest.update(path.read_bytes())
-    return f"{Path(folder).resolve().name}@{digest.hexdigest()[:8]}"
-
-
-_DECIDING = ("config.json", "adapter_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")

@@ -16,9 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..models.feature_extraction_motion import MotionFeatureExtractor
-from ..models.modeling_lamp import LampModel
 from ..models.motion_representation import get_skeleton
-from ..models.processing_lamp import LampProcessor
 from ..models.strict_loading import StrictLoadingMixin
 
 
@@ -143,29 +141,6 @@ class MotionTextEvaluator:
             return self.model(motion_values, motion_attention_mask).embedding
 
         return _in_batches(embed, self.extractor, motions)
-
-
-class LampEvaluator:
-    """An [`Evaluator`] of a folder with LaMP in it: the paper's own (its table 2); embeddings have unit length."""
-
-    def __init__(self, folder: str | Path):
-        self.model = LampModel.from_pretrained(folder).eval()
-        self.processor = LampProcessor.from_pretrained(folder)
-        self.name = "lamp"
-
-    @torch.no_grad()
-    def embed_texts(self, texts: list[str]) -> np.ndarray:
-        batches = [texts[first : first + 64] for first in range(0, len(texts), 64)]
-        return np.concatenate(
-            [self.model.get_text_features(**self.processor(text=batch)).numpy() for batch in batches]
-        )
-
-    @torch.no_grad()
-    def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
-        config = self.model.config
-        longest = config.num_query_tokens * config.motion_config.downsampling_factor
-        motions = [motion[:longest] for motion in motions]
-        return _in_batches(self.model.get_motion_features, self.processor.feature_extractor, motions)
 
 
 def _in_batches(embed, extractor: MotionFeatureExtractor, motions: list[np.ndarray]) -> np.ndarray:

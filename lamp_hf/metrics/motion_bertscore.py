@@ -9,7 +9,8 @@ import functools
 
 import numpy as np
 
-from .bertscore import BertScorer, identify
+from ..origin import identify
+from .bertscore import BertScorer
 from .captions import check_references
 
 

@@ -21,6 +21,8 @@ class LampConfig(PreTrainedConfig):
         cross_attention_width (`int`): width of the projected motion latents and text states.
         position_motion (`bool`): motion latents carry learned positions. Without, as released, cross-attention sees a
             bag of latents: each knows its second or so, not what came first.
+        summary_size (`int`): channels of convolutions over the motion latents, whose mean, maximum and sum over time
+            are added to each query's embedding; attention alone hardly counts or adds up. 0, as released, for none.
         projection_dim (`int`): size of the shared space.
         text_pooling (`str`): `"cls"` as in the paper, or `"mean"`, which sentence encoders were trained for.
         grounding_text (`str`): what text the queries attend to: `"hidden_states"` of the text transformer, or its
@@ -29,6 +31,13 @@ class LampConfig(PreTrainedConfig):
             multiplies by the logarithm itself, which makes it 2.66 instead of 14.3.
         mask_negatives (`bool`): pairs of one clip or one caption are no negatives, in the contrastive loss and in
             matching. In the released code a bug lets even the true pair be drawn as a negative.
+        false_negatives (`str`): what the contrastive loss makes of pairs whose captions are alike: `"none"`, as
+            released; `"filter"`, no negatives (TMR); `"soft"`, positives in proportion (LAVIMO).
+        false_negative_threshold (`float`): the cosine of sentence embeddings from which captions are alike.
+        soft_weight (`float`): share of `"soft"` in the target, the rest is the pair's own; 1 in LAVIMO.
+        contrastive_scoring (`str`): what the contrastive loss scores: the best query (`"max"`, as in the paper), the
+            mean of queries (`"mean"`), which is one vector a motion and so what an index holds, or `"both"`, the mean
+            of the two.
         label_smoothing (`float`): of the contrastive and the two generation losses.
         matching_fraction (`float`): share of the batch that takes part in matching, which costs three passes a pair.
         contrastive_weight, matching_weight, text_generation_weight, motion_generation_weight (`float`): of the losses.
@@ -51,11 +60,16 @@ class LampConfig(PreTrainedConfig):
     cross_attention_frequency: int = 2
     cross_attention_width: int = 1408
     position_motion: bool = True
+    summary_size: int = 0
     projection_dim: int = 512
     text_pooling: str = "cls"
     grounding_text: str = "hidden_states"
     exponentiate_temperature: bool = True
     mask_negatives: bool = True
+    false_negatives: str = "none"
+    false_negative_threshold: float = 0.6
+    soft_weight: float = 1.0
+    contrastive_scoring: str = "max"
     label_smoothing: float | int = 0.1
     matching_fraction: float | int = 1.0
     contrastive_weight: float | int = 1.0

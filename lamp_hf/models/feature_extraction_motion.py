@@ -1,11 +1,14 @@
 """Feature extractor: the one place that knows the normalisation statistics."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import torch
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from .motion_representation import check_motion, get_skeleton
+from .motion_representation import Skeleton, check_motion, get_skeleton, joints_to_features
 
 
 class MotionFeatureExtractor(SequenceFeatureExtractor):
@@ -66,6 +69,32 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
             return features
         return features * features.new_tensor(self.std) + features.new_tensor(self.mean)
 
+    def read(self, motion, name: str = "motion", shortest: int = 1) -> np.ndarray:
+        """Features of what a user calls a motion, not normalised, float32 `(num_frames, feature_size)`.
+
+        Args:
+            motion (`Motion`, `str`, `Path` or `np.ndarray`): a clip, a path that `Motion.load` reads, joints
+                `(num_frames, num_joints, 3)` in metres or features, at the extractor's frame rate.
+            name (`str`): what errors call it.
+            shortest (`int`): frames that it must have.
+
+        Raises:
+            ValueError: when it is broken, too short, or of another skeleton.
+        """
+        if isinstance(motion, (str, Path)):
+            motion = _load_motion(motion)
+        tree = get_skeleton(self.skeleton)
+        if hasattr(motion, "skeleton"):
+            if motion.skeleton != tree.name:
+                raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model reads {tree.name!r}")
+            features = motion.features if motion.num_frames > 1 else np.zeros((0, tree.num_features), np.float32)
+        else:
+            features = _features_of_array(np.asarray(motion, np.float32), tree, name)
+        if len(features) < shortest:
+            seconds = (shortest + 1) / self.sampling_rate
+            raise ValueError(f"{name} is too short: {len(features)} frames, it must last {seconds:g} seconds")
+        return features
+
     def __call__(
         self,
         motion: np.ndarray | list[np.ndarray],
@@ -77,7 +106,7 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
     ) -> BatchFeature:
         """
         Args:
-            motion (`np.ndarray` of shape `(num_frames, feature_size)`, or a list of them): features, not normalised.
+            motion (what `read` takes, or a list of it): clips, paths, joints or features, not normalised.
 
         Returns:
             [`BatchFeature`] with `motion_values` `(batch_size, num_frames, feature_size)` and `motion_attention_mask`
@@ -88,11 +117,9 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         """
         if not isinstance(motion, (list, tuple)):
             motion = [motion]
-        clips = []
-        for i, clip in enumerate(motion):
-            clip = torch.as_tensor(np.asarray(clip, dtype=np.float32))
-            check_motion(clip, (self.feature_size,), name=f"motion {i}")
-            clips.append(self.normalise(clip).numpy())
+        clips = [
+            self.normalise(torch.as_tensor(self.read(clip, f"motion {i}"))).numpy() for i, clip in enumerate(motion)
+        ]
         batch = self.pad(
             BatchFeature({"motion_values": clips}),
             padding=padding,
@@ -103,6 +130,26 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         )
         batch["motion_attention_mask"] = batch.pop("attention_mask")
         return batch
+
+
+def _features_of_array(values: np.ndarray, tree: Skeleton, name: str) -> np.ndarray:
+    """Features of joints in metres, or features as they are."""
+    if values.ndim != 3:
+        if len(values):
+            check_motion(values, (tree.num_features,), name=name)
+        return values
+    check_motion(values, (tree.num_joints, 3), name=name)
+    if len(values) < 2:
+        return np.zeros((0, tree.num_features), np.float32)
+    return joints_to_features(values / tree.metres, tree)
+
+
+def _load_motion(path: str | Path):
+    try:
+        clip = importlib.import_module("lamp_hf.motion.clip")
+    except ImportError:
+        raise ValueError("motion files are read by the package lamp-hf: install it, or give an array") from None
+    return clip.Motion.load(path)
 
 
 __all__ = ["MotionFeatureExtractor"]

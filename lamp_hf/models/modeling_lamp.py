@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
 from .modeling_lamp_qformer import KeyValues, LampQFormer
-from .modeling_motion_vqvae import MotionEncoder, full_mask, masked_mean
+from .modeling_motion_vqvae import MotionEncoder, full_mask
 from .strict_loading import StrictLoadingMixin
 
 
@@ -29,36 +28,11 @@ class LampOutput(ModelOutput):
     motion_embeds: torch.FloatTensor | None = None
 
 
-@dataclass
-class LampForPreTrainingOutput(ModelOutput):
-    """
-    Args:
-        loss (`torch.FloatTensor` of shape `()`): weighted sum of the four.
-        contrastive_loss, matching_loss, text_generation_loss, motion_generation_loss (`torch.FloatTensor`): the four.
-        text_embeds (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): unit length.
-        motion_embeds (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): unit length.
-    """
-
-    loss: torch.FloatTensor | None = None
-    contrastive_loss: torch.FloatTensor | None = None
-    matching_loss: torch.FloatTensor | None = None
-    text_generation_loss: torch.FloatTensor | None = None
-    motion_generation_loss: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    motion_embeds: torch.FloatTensor | None = None
-
-
 class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     config: LampConfig
     base_model_prefix = "lamp"
     main_input_name = "motion_values"
     input_modalities = ("text", "time")
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if isinstance(module, LampModel):
-            init.constant_(module.logit_scale, math.log(1 / 0.07))
 
 
 class LampMotionModel(LampPreTrainedModel):
@@ -69,8 +43,9 @@ class LampMotionModel(LampPreTrainedModel):
 
     # The text side and heads, when they are in the folder.
     _keys_to_ignore_on_load_unexpected = [
-        r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"logit_scale",
-        r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"length_predictor", r"^language_",
+        r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"motion_summary",
+        r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"length_predictor",
+        r"^language_",
     ]  # fmt: skip
 
     def __init__(self, config: LampConfig, with_text: bool = False):
@@ -99,14 +74,23 @@ class LampMotionModel(LampPreTrainedModel):
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
-        with torch.no_grad():
-            latents, mask = self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
+        latents, mask = self.encode_latents(motion_values, motion_attention_mask)
+        return self.project_latents(latents), mask
+
+    @torch.no_grad()
+    def encode_latents(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the frozen motion encoder makes of a motion, `(batch_size, num_tokens, codebook_dim)`, and its mask."""
+        return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
+
+    def project_latents(self, latents: torch.Tensor) -> torch.Tensor:
         projected = self.motion_projection(latents)
         if self.motion_positions is not None:
             if projected.shape[1] > len(self.motion_positions.weight):
                 raise ValueError(f"{projected.shape[1]} motion tokens; LaMP reads {len(self.motion_positions.weight)}")
             projected = projected + self.motion_positions.weight[: projected.shape[1]]
-        return projected, mask
+        return projected
 
     def attend(self, context: torch.Tensor, context_mask: torch.Tensor) -> tuple[torch.Tensor, KeyValues]:
         """Queries after they attended to `context`, `(batch_size, num_query_tokens, hidden_size)`, and their keys."""
@@ -120,6 +104,33 @@ class LampMotionModel(LampPreTrainedModel):
         return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
 
 
+class MotionSummary(nn.Module):
+    """What a motion is as a whole: convolutions over its latents, and their mean, maximum and sum.
+
+    Attention averages: it hardly counts steps or adds up metres, which captions state. Sums do.
+    """
+
+    def __init__(self, config: LampConfig):
+        super().__init__()
+        size = config.summary_size
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(incoming, size, 5, padding=2) for incoming in (config.motion_config.codebook_dim, size, size)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(3 * size, config.projection_dim)
+
+    def forward(self, latents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, num_tokens, codebook_dim)` latents and their mask to `(batch_size, projection_dim)`."""
+        weights = mask[:, None].to(latents.dtype)
+        hidden = latents.transpose(1, 2) * weights
+        for convolution in self.convolutions:
+            hidden = self.dropout(nn.functional.gelu(convolution(hidden))) * weights
+        total = hidden.sum(-1)
+        mean = total / weights.sum(-1).clamp(min=1)
+        largest = hidden.masked_fill(weights == 0, -1e4).amax(-1)
+        return self.head(torch.cat([mean, largest, total / 16], -1))  # sums are over some 16 tokens
+
+
 class LampModel(LampMotionModel):
     """Text and motion encoders of LaMP.
 
@@ -129,7 +140,7 @@ class LampModel(LampMotionModel):
 
     # The heads of pretraining, or a generator, when the encoders are loaded from their folder.
     _keys_to_ignore_on_load_unexpected = [
-        r"matching_head", r"motion_token_head", r"word_transform", r"word_head",
+        r"motion_token_head", r"word_transform", r"word_head",
         r"^vqvae", r"^transformer", r"^length_predictor", r"^text_projection",
     ]  # fmt: skip
 
@@ -138,7 +149,9 @@ class LampModel(LampMotionModel):
         self.text_projection = nn.Linear(config.hidden_size, config.cross_attention_width, bias=False)
         self.motion_head = nn.Linear(config.hidden_size, config.projection_dim)
         self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
-        self.logit_scale = nn.Parameter(torch.zeros(()))
+        self.motion_summary = MotionSummary(config) if config.summary_size else None
+        self.matching_head = nn.Linear(config.hidden_size, 2)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -186,24 +199,30 @@ class LampModel(LampMotionModel):
         return self._attend_to_text(input_ids, full_mask(input_ids, attention_mask))
 
     def get_text_features(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, **kwargs
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        normalize: bool = True,
+        **kwargs,
     ) -> torch.FloatTensor:
         """
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): tokens.
             attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
+            normalize (`bool`): to unit length; the released code's retrieval does not.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, unit length.
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`.
         """
         mask = full_mask(input_ids, attention_mask)
-        return self.pool_text(self.encode_text(input_ids, mask), mask)
+        return self.embed_pooled_text(self.pool_text(self.encode_text(input_ids, mask), mask), normalize)
 
     def get_motion_features(
         self,
         motion_values: torch.FloatTensor,
         motion_attention_mask: torch.Tensor | None = None,
         pool: bool = True,
+        normalize: bool = True,
         **kwargs,
     ) -> torch.FloatTensor:
         """
@@ -211,12 +230,62 @@ class LampModel(LampMotionModel):
             motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
             pool (`bool`): the mean over queries; else all of them, `(batch_size, num_query_tokens, projection_dim)`.
+            normalize (`bool`): to unit length, before the mean and after; the released code's retrieval does not.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, unit length.
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`.
         """
-        features = self.pool_motion(self.get_motion_queries(motion_values, motion_attention_mask))
-        return nn.functional.normalize(features.mean(1), dim=-1) if pool else features
+        latents, mask = self.encode_latents(motion_values, motion_attention_mask)
+        queries, _ = self.attend(self.project_latents(latents), mask)
+        features = self.embed_queries(queries, latents, mask, normalize)
+        if not pool:
+            return features
+        return nn.functional.normalize(features.mean(1), dim=-1) if normalize else features.mean(1)
+
+    def get_matching_logits(
+        self,
+        input_ids: torch.LongTensor,
+        motion_values: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        motion_attention_mask: torch.Tensor | None = None,
+    ) -> torch.FloatTensor:
+        """Log-odds that text i and motion i belong together, `(batch_size,)`, by queries that see both."""
+        motion, motion_mask = self.encode_motion(motion_values, motion_attention_mask)
+        logits = self.match(input_ids, full_mask(input_ids, attention_mask), motion, motion_mask)
+        return logits[:, 1] - logits[:, 0]
+
+    @torch.no_grad()
+    def rerank(
+        self, scores: torch.Tensor, text: dict, motion: dict, k: int = 16, batch_size: int = 64
+    ) -> torch.FloatTensor:
+        """Looks again at the best `k` motions of each text, and the best `k` texts of each motion (as BLIP).
+
+        Args:
+            scores (`torch.FloatTensor` of shape `(num_texts, num_motions)`): cosines.
+            text (`dict`): `input_ids` and `attention_mask` of all texts.
+            motion (`dict`): `motion_values` and `motion_attention_mask` of all motions.
+            k (`int`): how many to look at again.
+            batch_size (`int`): pairs at once.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_texts, num_motions)`: contrastive logit and matching log-odds together
+            where looked at again; below all of these, in their order, where not.
+        """
+        again = torch.zeros_like(scores, dtype=torch.bool)
+        again.scatter_(1, scores.topk(min(k, scores.shape[1]), 1).indices, True)
+        again.scatter_(0, scores.topk(min(k, scores.shape[0]), 0).indices, True)
+        pairs = again.nonzero()
+        odds = [
+            self.get_matching_logits(
+                **{name: values[rows[:, 0]] for name, values in text.items()},
+                **{name: values[rows[:, 1]] for name, values in motion.items()},
+            )
+            for rows in pairs.split(batch_size)
+        ]
+        logits = self.logit_scale.exp().clamp(max=100) * scores
+        result = logits - 1e4
+        result[again] = logits[again] + torch.cat(odds)
+        return result
 
     def forward(
         self,
@@ -224,25 +293,42 @@ class LampModel(LampMotionModel):
         motion_values: torch.FloatTensor,
         attention_mask: torch.Tensor | None = None,
         motion_attention_mask: torch.Tensor | None = None,
+        scoring: str = "max",
         **kwargs,
     ) -> LampOutput:
-        """Embeds texts and motions, of any numbers, and scores each text against each motion."""
-        text = self.get_text_features(input_ids, attention_mask)
-        motion = self.get_motion_features(motion_values, motion_attention_mask, pool=False)
-        return LampOutput(logits_per_text=best_query_similarity(text, motion), text_embeds=text, motion_embeds=motion)
+        """Embeds texts and motions, of any numbers, and scores each text against each motion, see [`similarity`]."""
+        normalize = scoring != "euclidean"
+        text = self.get_text_features(input_ids, attention_mask, normalize)
+        motion = self.get_motion_features(motion_values, motion_attention_mask, pool=False, normalize=normalize)
+        return LampOutput(logits_per_text=similarity(text, motion, scoring), text_embeds=text, motion_embeds=motion)
 
     def pool_text(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Unit vector of a text's hidden states."""
+        """`(batch_size, hidden_size)` of a text's hidden states."""
         if self.config.text_pooling == "cls":
-            pooled = hidden[:, 0]
-        else:
-            weights = mask[..., None].to(hidden.dtype)
-            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return nn.functional.normalize(self.text_head(pooled).float(), dim=-1)
+            return hidden[:, 0]
+        weights = mask[..., None].to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
-    def pool_motion(self, queries: torch.Tensor) -> torch.Tensor:
-        """Unit vectors of a motion's queries."""
-        return nn.functional.normalize(self.motion_head(queries).float(), dim=-1)
+    def embed_pooled_text(self, pooled: torch.Tensor, normalize: bool = True) -> torch.Tensor:
+        """`(batch_size, projection_dim)` of pooled hidden states."""
+        features = self.text_head(pooled).float()
+        return nn.functional.normalize(features, dim=-1) if normalize else features
+
+    def embed_queries(
+        self, queries: torch.Tensor, latents: torch.Tensor, mask: torch.Tensor, normalize: bool = True
+    ) -> torch.Tensor:
+        """`(batch_size, num_query_tokens, projection_dim)` of queries that attended to a motion of these latents."""
+        features = self.motion_head(queries)
+        if self.motion_summary is not None:
+            features = features + self.motion_summary(latents, mask)[:, None]
+        return nn.functional.normalize(features.float(), dim=-1) if normalize else features.float()
+
+    def match(self, input_ids, text_mask, motion, motion_mask) -> torch.Tensor:
+        """Logits `(batch_size, 2)` of text i and motion i: no pair, a pair; `motion` as `encode_motion` gives it."""
+        queries, text = self.qformer.embed_queries(len(motion)), self.qformer.embed_text(input_ids)
+        mask = nn.functional.pad(text_mask, (queries.shape[1], 0), value=True)[:, None, None]
+        hidden, _ = self.qformer(queries, text, mask, context=motion, context_mask=motion_mask)
+        return self.matching_head(hidden[:, : queries.shape[1]]).mean(1).float()
 
     def _attend_to_text(self, input_ids: torch.Tensor, mask: torch.Tensor, hidden=None) -> torch.Tensor:
         """Queries that attended to a text; `hidden` spares another pass of the text transformer."""
@@ -253,173 +339,23 @@ class LampModel(LampMotionModel):
         return self.attend(self.text_projection(hidden), mask)[0]
 
 
-def best_query_similarity(text: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """Cosine of `(N, P)` texts and `(M, Q, P)` motions, the best over queries, `(N, M)` (LaMP section 3)."""
-    return torch.einsum("np,mqp->nmq", text, motion).amax(-1)
+def similarity(text: torch.Tensor, motion: torch.Tensor, scoring: str = "max") -> torch.Tensor:
+    """Scores texts `(N, P)` against motions `(M, Q, P)`, `(N, M)`; the higher the better.
 
+    Args:
+        scoring (`str`): `"max"`, the cosine of the best query (LaMP section 3); `"mean"`, that of the mean of queries;
+            `"euclidean"`, the negative distance to the mean of queries that have no unit length: the released code's.
 
-def gather_with_gradient(values: torch.Tensor) -> torch.Tensor:
-    """Concatenates the rows of all training processes; gradients find their way back to each."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return values
-    return torch.cat(torch.distributed.nn.functional.all_gather(values))
-
-
-class LampForPreTraining(LampPreTrainedModel):
-    """LaMP and its four objectives: contrastive, matching, motion-grounded text, text-grounded motion generation."""
-
-    _tied_weights_keys = {"word_head.weight": "lamp.qformer.word_embeddings.weight"}
-
-    def __init__(self, config: LampConfig):
-        super().__init__(config)
-        self.lamp = LampModel(config)
-        self.matching_head = nn.Linear(config.hidden_size, 2)
-        self.motion_token_head = nn.Linear(config.hidden_size, config.motion_config.codebook_size, bias=False)
-        self.word_transform = nn.Sequential(
-            nn.Linear(config.hidden_size, config.hidden_size),
-            nn.GELU(),
-            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
-        )
-        self.word_head = nn.Linear(config.hidden_size, config.vocab_size)
-        self.post_init()
-
-    def get_output_embeddings(self) -> nn.Linear:
-        return self.word_head
-
-    def forward(
-        self,
-        input_ids: torch.LongTensor,
-        attention_mask: torch.Tensor,
-        motion_values: torch.FloatTensor,
-        motion_attention_mask: torch.Tensor,
-        motion_codes: torch.LongTensor,
-        clip_ids: torch.LongTensor,
-        caption_ids: torch.LongTensor,
-    ) -> LampForPreTrainingOutput:
-        """
-        Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): one caption of each clip.
-            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): 0 at padding.
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
-            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 at padding.
-            motion_codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): the tokenizer's indices.
-            clip_ids, caption_ids (`torch.LongTensor` of shape `(batch_size,)`): equal numbers for the same clip and
-                for the same caption; such pairs are no negatives.
-        """
-        config, lamp = self.config, self.lamp
-        text_mask = attention_mask.bool()
-        text = lamp.encode_text(input_ids, text_mask)
-        motion, motion_mask = lamp.encode_motion(motion_values, motion_attention_mask)
-        queries, query_keys = lamp.attend(motion, motion_mask)
-        text_embeds, motion_embeds = lamp.pool_text(text, text_mask), lamp.pool_motion(queries)
-
-        excluded = torch.eye(len(text), dtype=torch.bool, device=text.device)
-        if config.mask_negatives:
-            excluded = excluded | same(clip_ids, clip_ids) | same(caption_ids, caption_ids)
-        losses = {
-            "contrastive": lambda: self._contrastive_loss(text_embeds, motion_embeds, clip_ids, caption_ids),
-            "matching": lambda: self._matching_loss(
-                input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, excluded
-            ),
-            "text_generation": lambda: self._text_generation_loss(input_ids, text_mask, query_keys),
-            "motion_generation": lambda: self._motion_generation_loss(
-                input_ids, text_mask, text, motion_codes, motion_mask
-            ),
-        }
-        weights = {name: getattr(config, f"{name}_weight") for name in losses}
-        values = {name: loss() if weights[name] else text_embeds.new_zeros(()) for name, loss in losses.items()}
-        return LampForPreTrainingOutput(
-            loss=sum(weights[name] * value for name, value in values.items()),
-            text_embeds=text_embeds,
-            motion_embeds=motion_embeds,
-            **{f"{name}_loss": value for name, value in values.items()},
-        )
-
-    def _contrastive_loss(self, text, motion, clip_ids, caption_ids) -> torch.Tensor:
-        """Symmetric cross-entropy over the rows of all processes; a pair's similarity is that of its best query."""
-        scale = self.lamp.logit_scale
-        scale = scale.exp().clamp(max=100) if self.config.exponentiate_temperature else scale
-        all_text, all_motion = gather_with_gradient(text), gather_with_gradient(motion)
-        all_clips, all_captions = gather_with_gradient(clip_ids), gather_with_gradient(caption_ids)
-        rows = torch.distributed.get_rank() * len(text) if len(all_text) > len(text) else 0
-        target = torch.arange(rows, rows + len(text), device=text.device)
-        masked = torch.zeros(len(text), len(all_text), dtype=torch.bool, device=text.device)
-        if self.config.mask_negatives:
-            masked = same(clip_ids, all_clips) | same(caption_ids, all_captions)
-            masked = masked.scatter(1, target[:, None], False)
-
-        def cross_entropy(similarity: torch.Tensor) -> torch.Tensor:
-            # A large negative number, not -inf: label smoothing multiplies it by zero.
-            logits = (scale * similarity).masked_fill(masked, -1e4)
-            allowed = (~masked).float()
-            smooth = self.config.label_smoothing * allowed / allowed.sum(1, keepdim=True)
-            wanted = smooth.scatter_add(
-                1, target[:, None], torch.full_like(smooth[:, :1], 1 - self.config.label_smoothing)
-            )
-            return nn.functional.cross_entropy(logits, wanted)
-
-        text_to_motion = best_query_similarity(text, all_motion)
-        motion_to_text = best_query_similarity(all_text, motion).T
-        return (cross_entropy(text_to_motion) + cross_entropy(motion_to_text)) / 2
-
-    def _matching_loss(self, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, excluded):
-        """Tells true pairs from pairs of a text with a similar motion, and of a motion with a similar text."""
-        with torch.no_grad():
-            similarity = self.lamp.logit_scale.exp() * best_query_similarity(text_embeds, motion_embeds)
-            rows = torch.arange(max(1, round(self.config.matching_fraction * len(input_ids))), device=motion.device)
-            wrong_motion, usable = draw_negatives(similarity[rows], excluded[rows])
-            wrong_text, usable_text = draw_negatives(similarity.T[rows], excluded[rows])
-        texts = torch.cat([rows, rows, wrong_text])
-        motions = torch.cat([rows, wrong_motion, rows])
-        labels = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
-        usable = torch.cat([torch.ones_like(usable), usable, usable_text])
-
-        qformer = self.lamp.qformer
-        queries, text = qformer.embed_queries(len(texts)), qformer.embed_text(input_ids[texts])
-        mask = nn.functional.pad(text_mask[texts], (queries.shape[1], 0), value=True)[:, None, None]
-        hidden, _ = qformer(queries, text, mask, context=motion[motions], context_mask=motion_mask[motions])
-        logits = self.matching_head(hidden[:, : queries.shape[1]]).mean(1).float()
-        loss = nn.functional.cross_entropy(logits, labels, reduction="none")
-        return masked_mean(loss, usable)
-
-    def _text_generation_loss(self, input_ids, text_mask, query_keys) -> torch.Tensor:
-        """Next-word prediction; text sees the motion through the keys and values of the queries alone."""
-        decoder_ids = input_ids.clone()
-        decoder_ids[:, 0] = self.config.decoder_start_token_id
-        length, num_queries = input_ids.shape[1], query_keys[0][0].shape[2]
-        causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
-        mask = nn.functional.pad(causal & text_mask[:, None], (num_queries, 0), value=True)[:, None]
-        qformer = self.lamp.qformer
-        hidden, _ = qformer(text=qformer.embed_text(decoder_ids), mask=mask, past=query_keys)
-        logits = self.word_head(self.word_transform(hidden[:, :-1])).float()
-        return self._generation_loss(logits, input_ids[:, 1:], text_mask[:, 1:])
-
-    def _motion_generation_loss(self, input_ids, text_mask, text, motion_codes, motion_mask) -> torch.Tensor:
-        """Query i, having read the text, predicts motion token i; all at once."""
-        hidden = self.lamp._attend_to_text(input_ids, text_mask, text)[:, : motion_codes.shape[1]]
-        return self._generation_loss(self.motion_token_head(hidden).float(), motion_codes, motion_mask)
-
-    def _generation_loss(self, logits, labels, mask) -> torch.Tensor:
-        smoothing = self.config.label_smoothing
-        loss = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", label_smoothing=smoothing)
-        return masked_mean(loss, mask)
-
-
-def same(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """`(N,)` and `(M,)` ids to `(N, M)`: where they are equal."""
-    return left[:, None] == right[None, :]
-
-
-def draw_negatives(similarity: torch.Tensor, excluded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each row draws a column with probability softmax(similarity), never an excluded one.
-
-    Returns:
-        Columns, and 1 where the row had any column to draw from, else 0; both of shape `(rows,)`.
+    Raises:
+        ValueError: on another scoring.
     """
-    usable = ~excluded.all(1)
-    weights = similarity.masked_fill(excluded, -torch.inf).softmax(1)
-    weights = torch.where(usable[:, None], weights, torch.ones_like(weights))
-    return torch.multinomial(weights, 1)[:, 0], usable.float()
+    if scoring == "max":
+        return torch.einsum("np,mqp->nmq", text, motion).amax(-1)
+    if scoring == "mean":
+        return text @ nn.functional.normalize(motion.mean(1), dim=-1).T
+    if scoring == "euclidean":
+        return -torch.cdist(text, motion.mean(1))
+    raise ValueError(f"unknown scoring {scoring!r}; known: max, mean, euclidean")
 
 
-__all__ = ["LampForPreTraining", "LampForPreTrainingOutput", "LampModel", "LampOutput", "LampPreTrainedModel"]
+__all__ = ["LampModel", "LampMotionModel", "LampOutput", "LampPreTrainedModel", "similarity"]

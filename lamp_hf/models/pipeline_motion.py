@@ -1,14 +1,15 @@
 """What pipelines of motion models share."""
 
+import numpy as np
 from transformers import Pipeline
 
 from .motion_representation import get_skeleton
 
 
 class MotionPipeline(Pipeline):
-    """A pipeline whose processor knows texts and motions; subclasses name their `model_type`."""
+    """A pipeline whose processor knows texts and motions; subclasses name their `model_types`."""
 
-    model_type: str
+    model_types: tuple[str, ...]
     _load_processor = True
     _load_tokenizer = False
     _load_feature_extractor = False
@@ -17,14 +18,24 @@ class MotionPipeline(Pipeline):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        if self.model.config.model_type != self.model_type:
-            raise ValueError(
-                f"a model of type {self.model.config.model_type!r}; this pipeline needs {self.model_type!r}"
-            )
+        config = self.model.config
+        if config.model_type not in self.model_types:
+            wanted = " or ".join(map(repr, self.model_types))
+            raise ValueError(f"a model of type {config.model_type!r}; this pipeline needs {wanted}")
         self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
         extractor = self.processor.feature_extractor
         self.skeleton, self.fps = get_skeleton(extractor.skeleton), float(extractor.sampling_rate)
-        self.frames_per_token = self.model.config.lamp_config.motion_config.downsampling_factor
+        lamp = getattr(config, "lamp_config", config)
+        self.frames_per_token = lamp.motion_config.downsampling_factor
+        self.max_frames = lamp.num_query_tokens * self.frames_per_token  # that LaMP reads at once
+
+    def read(self, motion, name: str = "motion") -> np.ndarray:
+        """Features `(num_frames, num_features)` of a motion that is long enough for a token; errors call it `name`."""
+        return self.processor.feature_extractor.read(motion, name, self.frames_per_token)
+
+    def split(self, features: np.ndarray) -> list[np.ndarray]:
+        """Parts of like length that the model can read."""
+        return np.array_split(features, -(-len(features) // self.max_frames))
 
 
 __all__ = ["MotionPipeline"]

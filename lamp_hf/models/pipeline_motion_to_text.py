@@ -1,12 +1,8 @@
 """`pipeline("motion-to-text")`."""
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from .motion_representation import check_motion, joints_to_features
 from .pipeline_motion import MotionPipeline
 
 
@@ -21,7 +17,7 @@ class MotionToTextPipeline(MotionPipeline):
     model can read; the result tells what it says of each, and when.
     """
 
-    model_type = "lamp_motion_captioning"
+    model_types = ("lamp_motion_captioning",)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -31,7 +27,6 @@ class MotionToTextPipeline(MotionPipeline):
         vocabulary = self.model.get_input_embeddings().num_embeddings
         if len(self.tokenizer) > vocabulary:
             raise ValueError(f"the tokenizer has {len(self.tokenizer)} words, the language model {vocabulary}")
-        self.max_frames = self.model.config.lamp_config.num_query_tokens * self.frames_per_token
 
     def __call__(self, inputs, batch_size: int = 16, return_timestamps: bool = False, **kwargs):
         """
@@ -53,7 +48,7 @@ class MotionToTextPipeline(MotionPipeline):
         """
         single = not isinstance(inputs, (list, tuple))
         motions = [self.read(motion, f"motion {i}") for i, motion in enumerate([inputs] if single else inputs)]
-        parts = [self._split(features) for features in motions]
+        parts = [self.split(features) for features in motions]
         batch_size = 1 if kwargs.get("do_sample") else batch_size  # one stream of chance for each
         flat = [part for some in parts for part in some]
         answers = iter(super().__call__(flat, batch_size=batch_size, **kwargs) if flat else [])
@@ -94,42 +89,6 @@ class MotionToTextPipeline(MotionPipeline):
         texts = self.tokenizer.batch_decode(outputs["ids"][0], skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
-    def read(self, motion, name: str = "motion") -> np.ndarray:
-        """Features `(num_frames, num_features)` of what the pipeline takes for a motion; errors call it `name`.
-
-        Raises:
-            ValueError: when it is broken, too short, or of another skeleton than the model's.
-        """
-        if isinstance(motion, (str, Path)):
-            motion = _load_motion(motion)
-        if hasattr(motion, "skeleton"):
-            if motion.skeleton != self.skeleton.name:
-                raise ValueError(
-                    f"{name} has the skeleton {motion.skeleton!r}; the model reads {self.skeleton.name!r}"
-                )
-            features = motion.features if motion.num_frames > 1 else np.zeros((0, self.skeleton.num_features))
-        else:
-            features = self._from_array(np.asarray(motion, np.float32), name)
-        if len(features) < self.frames_per_token:
-            shortest = (self.frames_per_token + 1) / self.fps
-            raise ValueError(f"{name} is too short: {len(features)} frames, it must last {shortest:g} seconds")
-        return features
-
-    def _from_array(self, values: np.ndarray, name: str) -> np.ndarray:
-        """Features of joints in metres, or features as they are."""
-        if values.ndim != 3:
-            if len(values):
-                check_motion(values, (self.skeleton.num_features,), name=name)
-            return values
-        check_motion(values, (self.skeleton.num_joints, 3), name=name)
-        if len(values) < 2:
-            return np.zeros((0, self.skeleton.num_features))
-        return joints_to_features(values / self.skeleton.metres, self.skeleton)
-
-    def _split(self, features: np.ndarray) -> list[np.ndarray]:
-        """Parts of like length that the model can read."""
-        return np.array_split(features, -(-len(features) // self.max_frames))
-
     def _join(self, parts: list[np.ndarray], texts: list[str], return_timestamps: bool) -> dict:
         """One text; neighbours of which the same is said are one chunk."""
         chunks, start = [], 0
@@ -151,14 +110,6 @@ def start_tokens(tokenizer, prompt: str = "") -> list[int]:
     ids = tokenizer(prompt)["input_ids"]
     ended = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id  # some tokenizers end every text
     return ids[:-1] if ended else ids
-
-
-def _load_motion(path: str | Path):
-    try:
-        clip = importlib.import_module("lamp_hf.motion.clip")
-    except ImportError:
-        raise ValueError("motion files are read by the package lamp-hf: install it, or give an array") from None
-    return clip.Motion.load(path)
 
 
 __all__ = ["MotionToTextPipeline", "start_tokens"]

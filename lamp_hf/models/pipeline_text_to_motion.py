@@ -19,7 +19,7 @@ class TextToMotionPipeline(MotionPipeline):
     A text with its seed and duration gives the same motion alone, in any batch and at any position in it.
     """
 
-    model_type = "lamp_text_to_motion"
+    model_types = ("lamp_text_to_motion",)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

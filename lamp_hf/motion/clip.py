@@ -79,6 +79,17 @@ class Motion:
 
         return Motion(resample(self.joints, self.fps, fps, self._skeleton), fps, self._skeleton, self.text)
 
+    def trim(self, start: float, end: float) -> "Motion":
+        """The part from second `start` to second `end`.
+
+        Raises:
+            ValueError: when the motion has no frame there.
+        """
+        first, last = round(max(start, 0) * self.fps), round(end * self.fps)
+        if not first < min(last, self.num_frames):
+            raise ValueError(f"no frame between {start:g} and {end:g} s of a motion of {self.duration:g} s")
+        return Motion(self.joints[first:last], self.fps, self._skeleton, self.text)
+
     def clean(self, feet: bool = True, smoothing: float = 0.0) -> "Motion":
         """The motion with standing feet held in place, and smoothed over `smoothing` seconds before that."""
         from .clean import lock_feet, smooth

@@ -1,0 +1,202 @@
+"""LaMP's pretraining: a contrastive, a matching and two generation objectives (Li et al., ICLR 2025, section 3)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.utils import ModelOutput
+
+from .configuration_lamp import LampConfig
+from .contrastive import contrastive_loss, contrastive_targets, gather_with_gradient, same
+from .modeling_lamp import LampModel, LampPreTrainedModel, similarity
+from .modeling_motion_vqvae import masked_mean
+
+
+@dataclass
+class LampForPreTrainingOutput(ModelOutput):
+    """
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): weighted sum of the four.
+        contrastive_loss, matching_loss, text_generation_loss, motion_generation_loss (`torch.FloatTensor`): the four.
+        text_embeds (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): unit length.
+        motion_embeds (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): unit length.
+    """
+
+    loss: torch.FloatTensor | None = None
+    contrastive_loss: torch.FloatTensor | None = None
+    matching_loss: torch.FloatTensor | None = None
+    text_generation_loss: torch.FloatTensor | None = None
+    motion_generation_loss: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    motion_embeds: torch.FloatTensor | None = None
+
+
+class LampForPreTraining(LampPreTrainedModel):
+    """LaMP and its four objectives: contrastive, matching, motion-grounded text, text-grounded motion generation."""
+
+    _tied_weights_keys = {"word_head.weight": "lamp.qformer.word_embeddings.weight"}
+
+    def __init__(self, config: LampConfig):
+        super().__init__(config)
+        self.lamp = LampModel(config)
+        self.motion_token_head = nn.Linear(config.hidden_size, config.motion_config.codebook_size, bias=False)
+        self.word_transform = nn.Sequential(
+            nn.Linear(config.hidden_size, config.hidden_size),
+            nn.GELU(),
+            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
+        )
+        self.word_head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.word_head
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor,
+        motion_values: torch.FloatTensor,
+        motion_attention_mask: torch.Tensor,
+        motion_codes: torch.LongTensor,
+        clip_ids: torch.LongTensor,
+        caption_ids: torch.LongTensor,
+        sentence_embeds: torch.FloatTensor | None = None,
+    ) -> LampForPreTrainingOutput:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): one caption of each clip.
+            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): 0 at padding.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 at padding.
+            motion_codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): the tokenizer's indices.
+            clip_ids, caption_ids (`torch.LongTensor` of shape `(batch_size,)`): equal numbers for the same clip and
+                for the same caption; such pairs are no negatives.
+            sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): unit vectors of the
+                captions by a frozen sentence encoder; unless `false_negatives` is `"none"`.
+        """
+        config, lamp = self.config, self.lamp
+        text_mask = attention_mask.bool()
+        text = lamp.encode_text(input_ids, text_mask)
+        latents, motion_mask = lamp.encode_latents(motion_values, motion_attention_mask)
+        motion = lamp.project_latents(latents)
+        queries, query_keys = lamp.attend(motion, motion_mask)
+        text_embeds = lamp.embed_pooled_text(lamp.pool_text(text, text_mask))
+        motion_embeds = lamp.embed_queries(queries, latents, motion_mask)
+
+        ids = [clip_ids, caption_ids]
+        losses = {
+            "contrastive": lambda: lamp_contrastive_loss(lamp, text_embeds, motion_embeds, ids, sentence_embeds),
+            "matching": lambda: lamp_matching_loss(
+                lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids
+            ),
+            "text_generation": lambda: self._text_generation_loss(input_ids, text_mask, query_keys),
+            "motion_generation": lambda: self._motion_generation_loss(
+                input_ids, text_mask, text, motion_codes, motion_mask
+            ),
+        }
+        weights = {name: getattr(config, f"{name}_weight") for name in losses}
+        values = {name: loss() if weights[name] else text_embeds.new_zeros(()) for name, loss in losses.items()}
+        return LampForPreTrainingOutput(
+            loss=sum(weights[name] * value for name, value in values.items()),
+            text_embeds=text_embeds,
+            motion_embeds=motion_embeds,
+            **{f"{name}_loss": value for name, value in values.items()},
+        )
+
+    def _text_generation_loss(self, input_ids, text_mask, query_keys) -> torch.Tensor:
+        """Next-word prediction; text sees the motion through the keys and values of the queries alone."""
+        decoder_ids = input_ids.clone()
+        decoder_ids[:, 0] = self.config.decoder_start_token_id
+        length, num_queries = input_ids.shape[1], query_keys[0][0].shape[2]
+        causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
+        mask = nn.functional.pad(causal & text_mask[:, None], (num_queries, 0), value=True)[:, None]
+        qformer = self.lamp.qformer
+        hidden, _ = qformer(text=qformer.embed_text(decoder_ids), mask=mask, past=query_keys)
+        logits = self.word_head(self.word_transform(hidden[:, :-1])).float()
+        return self._generation_loss(logits, input_ids[:, 1:], text_mask[:, 1:])
+
+    def _motion_generation_loss(self, input_ids, text_mask, text, motion_codes, motion_mask) -> torch.Tensor:
+        """Query i, having read the text, predicts motion token i; all at once."""
+        hidden = self.lamp._attend_to_text(input_ids, text_mask, text)[:, : motion_codes.shape[1]]
+        return self._generation_loss(self.motion_token_head(hidden).float(), motion_codes, motion_mask)
+
+    def _generation_loss(self, logits, labels, mask) -> torch.Tensor:
+        smoothing = self.config.label_smoothing
+        loss = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", label_smoothing=smoothing)
+        return masked_mean(loss, mask)
+
+
+def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -> torch.Tensor:
+    """Symmetric cross-entropy over the rows of all processes; a pair's similarity is that of its best query.
+
+    Args:
+        lamp ([`LampModel`]): whose temperature and configuration count.
+        text (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): unit vectors.
+        motion (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): unit vectors.
+        ids (`list[torch.LongTensor]`): of clips and captions, see [`contrastive_targets`].
+        sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): of the captions.
+    """
+    config, scale = lamp.config, lamp.logit_scale
+    scale = scale.exp().clamp(max=100) if config.exponentiate_temperature else scale
+    targets, left_out = contrastive_targets(
+        text,
+        ids if config.mask_negatives else None,
+        sentence_embeds,
+        config.false_negatives,
+        config.false_negative_threshold,
+        config.soft_weight,
+    )
+    text_to_motion = contrastive_scores(text, gather_with_gradient(motion), config.contrastive_scoring)
+    motion_to_text = contrastive_scores(gather_with_gradient(text), motion, config.contrastive_scoring).T
+    losses = [
+        contrastive_loss(scale * scores, targets, left_out, config.label_smoothing)
+        for scores in (text_to_motion, motion_to_text)
+    ]
+    return sum(losses) / 2
+
+
+def lamp_matching_loss(lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids):
+    """Tells true pairs from pairs of a text with a similar motion, and of a motion with a similar text.
+
+    `motion` is as `encode_motion` gives it; `matching_fraction` of the rows take part, with negatives from all of this
+    process.
+    """
+    config = lamp.config
+    with torch.no_grad():
+        excluded = torch.eye(len(text_embeds), dtype=torch.bool, device=motion.device)
+        for values in ids if config.mask_negatives else []:
+            excluded = excluded | same(values, values)
+        scores = lamp.logit_scale.exp() * similarity(text_embeds, motion_embeds)
+        rows = torch.randperm(len(input_ids), device=motion.device)
+        rows = rows[: max(1, round(config.matching_fraction * len(input_ids)))]
+        wrong_motion, usable = draw_negatives(scores[rows], excluded[rows])
+        wrong_text, usable_text = draw_negatives(scores.T[rows], excluded[rows])
+    texts = torch.cat([rows, rows, wrong_text])
+    motions = torch.cat([rows, wrong_motion, rows])
+    labels = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
+    usable = torch.cat([torch.ones_like(usable), usable, usable_text])
+    logits = lamp.match(input_ids[texts], text_mask[texts], motion[motions], motion_mask[motions])
+    loss = nn.functional.cross_entropy(logits, labels, reduction="none")
+    return masked_mean(loss, usable)
+
+
+def contrastive_scores(text: torch.Tensor, motion: torch.Tensor, scoring: str) -> torch.Tensor:
+    """`(N, M)`: [`similarity`], or for `"both"` the mean of two of its scorings."""
+    if scoring == "both":
+        return (similarity(text, motion, "max") + similarity(text, motion, "mean")) / 2
+    return similarity(text, motion, scoring)
+
+
+def draw_negatives(similarity: torch.Tensor, excluded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each row draws a column with probability softmax(similarity), never an excluded one.
+
+    Returns:
+        Columns, and 1 where the row had any column to draw from, else 0; both of shape `(rows,)`.
+    """
+    usable = ~excluded.all(1)
+    weights = similarity.masked_fill(excluded, -torch.inf).softmax(1)
+    weights = torch.where(usable[:, None], weights, torch.ones_like(weights))
+    return torch.multinomial(weights, 1)[:, 0], usable.float()
+
+
+__all__ = ["LampForPreTraining", "LampForPreTrainingOutput"]

@@ -1,0 +1,116 @@
+"""The contrastive loss and its ways with false negatives."""
+
+import pytest
+import torch
+from conftest import free_port
+from torch import nn
+
+from lamp_hf.models.contrastive import contrastive_loss, contrastive_targets, gather_with_gradient
+
+
+def unit(*shape):
+    return nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+@pytest.fixture
+def captions():
+    """Unit vectors of six captions; 1 and 2 are alike (cosine 0.8), 3 and 4 nearly the same (0.99)."""
+    angle = torch.tensor([0.0, 1.5, 1.5 + 0.6435, 3.5, 3.5 + 0.1415, 5.0])
+    return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def test_without_ids_and_alike_captions_it_is_infonce():
+    torch.manual_seed(0)
+    logits = 10 * unit(6, 8) @ unit(6, 8).T
+    loss = contrastive_loss(logits, *contrastive_targets(logits))
+    torch.testing.assert_close(loss, nn.functional.cross_entropy(logits, torch.arange(6)))
+
+
+def test_smoothing_is_pytorchs():
+    torch.manual_seed(0)
+    logits = 10 * unit(6, 8) @ unit(6, 8).T
+    expected = nn.functional.cross_entropy(logits, torch.arange(6), label_smoothing=0.1)
+    torch.testing.assert_close(contrastive_loss(logits, *contrastive_targets(logits), label_smoothing=0.1), expected)
+
+
+def test_clips_and_captions_that_are_the_same_do_not_repel():
+    torch.manual_seed(0)
+    text, motion = unit(4, 16).requires_grad_(), unit(4, 16)
+    ids = [torch.tensor([0, 1, 2, 3]), torch.tensor([5, 6, 7, 5])]
+
+    def gradient(motion):
+        loss = contrastive_loss(text @ motion.T, *contrastive_targets(text, ids))
+        return torch.autograd.grad(loss, text)[0]
+
+    other = motion.clone()
+    other[3] = unit(16)  # has text 0's caption
+    torch.testing.assert_close(gradient(motion)[0], gradient(other)[0])
+    assert not torch.allclose(gradient(motion)[1], gradient(other)[1])
+
+
+def test_filter_leaves_alike_captions_out_as_tmr(captions):
+    torch.manual_seed(0)
+    logits = unit(6, 8) @ unit(6, 8).T
+    cosine = captions @ captions.T
+    expected = logits.masked_fill((cosine > 0.6) & ~torch.eye(6, dtype=torch.bool), -torch.inf)
+    expected = nn.functional.cross_entropy(expected, torch.arange(6))
+    targets = contrastive_targets(logits, None, captions, "filter", 0.6)
+    torch.testing.assert_close(contrastive_loss(logits, *targets), expected)
+
+
+def test_soft_wants_alike_captions_in_proportion_as_lavimo(captions):
+    targets, left_out = contrastive_targets(captions, None, captions, "soft", 0.6)
+    assert not left_out.any()
+    torch.testing.assert_close(targets.sum(1), torch.ones(6))
+    assert targets[1].tolist() == pytest.approx([0, 1 / 1.8, 0.8 / 1.8, 0, 0, 0], abs=1e-3)
+    half, _ = contrastive_targets(captions, None, captions, "soft", 0.6, soft_weight=0.5)
+    torch.testing.assert_close(half, (targets + torch.eye(6)) / 2)
+
+
+def test_soft_of_unlike_captions_is_infonce_and_of_equal_ones_finite():
+    logits = (5 * unit(4, 8) @ unit(4, 8).T).requires_grad_()
+    targets, left_out = contrastive_targets(logits, None, torch.eye(4), "soft", 0.6)
+    torch.testing.assert_close(targets, torch.eye(4))
+    targets, left_out = contrastive_targets(logits, None, unit(1, 8).expand(4, -1), "soft", 0.6)
+    loss = contrastive_loss(logits, targets, left_out)
+    assert torch.autograd.grad(loss, logits)[0].isfinite().all()
+
+
+def test_bad_ways_are_refused():
+    with pytest.raises(ValueError, match="unknown false_negatives"):
+        contrastive_targets(torch.eye(2), None, torch.eye(2), "hard")
+    with pytest.raises(ValueError, match="needs sentence_embeds"):
+        contrastive_targets(torch.eye(2), false_negatives="soft")
+
+
+def rows_of_eight():
+    torch.manual_seed(0)
+    captions = unit(4, 3)[[0, 0, 1, 2, 3, 1, 0, 2]]
+    return unit(8, 5), unit(8, 5), torch.arange(8) // 2, captions
+
+
+def symmetric_loss(text, motion, ids, captions, way):
+    targets = contrastive_targets(text, [ids], captions, way, 0.6)
+    forward = text @ gather_with_gradient(motion).T
+    backward = motion @ gather_with_gradient(text).T
+    return (contrastive_loss(9 * forward, *targets) + contrastive_loss(9 * backward, *targets)) / 2
+
+
+def process(rank: int, port: int, way: str, expected: tuple):
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    mine = slice(4 * rank, 4 * rank + 4)
+    text, motion, ids, captions = rows_of_eight()
+    text, motion = text[mine].requires_grad_(), motion[mine].requires_grad_()
+    loss = symmetric_loss(text, motion, ids[mine], captions[mine], way)
+    gradients = torch.autograd.grad(loss / 2, (text, motion))  # training averages over the two
+    for ours, theirs in zip(gradients, expected):
+        torch.testing.assert_close(ours, theirs[mine])
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("way", ["none", "filter", "soft"])
+def test_two_processes_get_the_gradients_of_one(way):
+    text, motion, ids, captions = rows_of_eight()
+    inputs = text.requires_grad_(), motion.requires_grad_()
+    expected = torch.autograd.grad(symmetric_loss(*inputs, ids, captions, way), inputs)
+    torch.multiprocessing.spawn(process, (free_port(), way, expected), nprocs=2)

@@ -1,0 +1,212 @@
+r"""Stage 2b: what only retrieval uses of LaMP, with everything else as it is.
+
+    python -m training.train_retrieval --recipe training/recipes/small/retrieval.yaml --data mocap.parquet \
+        --lamp runs/lamp/model --output runs/retrieval
+
+The heads of the shared space, the motion summary, the temperature and the matching head are trained; text transformer,
+queries and motion encoder are frozen, so what they make of each clip and caption is computed once. A generator or a
+captioner built on LaMP reads none of the trained parts: `--lamp` may be its folder, and it stays as good as it was.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+
+import lamp_hf
+from lamp_hf.metrics.evaluators import sentence_embeddings
+from lamp_hf.models.modeling_lamp import LampModel, MotionSummary
+from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss, lamp_matching_loss
+from lamp_hf.models.processing_lamp import LampProcessor
+
+from .data import Clips, normalised, pad_motions
+from .loop import parse_arguments, train
+from .paraphrase import load_paraphraser
+from .text_encoder import resolve_text_encoder
+from .train_lamp import Captions, recalls
+
+
+TRAINED = ("text_head", "motion_head", "motion_summary", "matching_head", "logit_scale")
+
+
+class FrozenSource:
+    """What frozen LaMP makes of clips and of their captions, as they are and in other words."""
+
+    def __init__(self, clips: Clips, lamp: LampModel, processor: LampProcessor, data: dict, paraphrase=None):
+        rng = np.random.default_rng(0)
+        self.lengths, self.captions = clips.lengths, clips.captions
+        self.weights = clips.rarity_weights(data["rarity_exponent"])
+        self.wordings = [
+            [(caption, [caption] + [paraphrase(caption, rng) for _ in range(data["paraphrases"] if paraphrase else 0)])
+             for caption in captions]
+            for captions in clips.captions
+        ]  # fmt: skip
+        texts = {text for captions in self.wordings for _, words in captions for text in words}
+        if data["plain_text_encoder"]:
+            self.texts = plain_texts(sorted(texts), data["plain_text_encoder"])
+        else:
+            self.texts = encode_texts(lamp, processor, sorted(texts, key=len))
+        frames = lamp.config.num_query_tokens * lamp.config.motion_config.downsampling_factor
+        motions = [motion[:frames] for motion in normalised(clips, processor.feature_extractor)]
+        self.motions = encode_motions(lamp, motions)
+        self._captions = Captions(clips.captions, data["sentence_encoder"])
+        self._tokenizer = processor.tokenizer
+
+    def item(self, index: int, rng: np.random.Generator) -> dict:
+        caption, wordings = self.wordings[index][rng.integers(len(self.wordings[index]))]
+        return {"index": index, "caption": caption, "words": wordings[rng.integers(len(wordings))]}
+
+    def first(self, index: int) -> dict:
+        """A clip with its first caption as it is."""
+        caption = self.captions[index][0]
+        return {"index": index, "caption": caption, "words": caption}
+
+    def collate(self, items: list[dict]) -> dict:
+        queries, latents = zip(*(self.motions[item["index"]] for item in items))
+        latents, mask = pad_motions(list(latents), multiple=1)
+        words = [item["words"] for item in items]
+        text = self._tokenizer(words, padding=True, truncation=True, return_tensors="pt")
+        return {
+            "input_ids": text["input_ids"],
+            "attention_mask": text["attention_mask"],
+            "pooled_text": torch.stack([self.texts[text] for text in words]),
+            "queries": torch.stack(queries).float(),
+            "latents": latents,
+            "motion_mask": mask,
+            "clip_ids": torch.tensor([item["index"] for item in items]),
+            **self._captions([item["caption"] for item in items]),
+        }
+
+
+@torch.no_grad()
+def encode_texts(lamp: LampModel, processor: LampProcessor, texts: list[str]) -> dict[str, torch.Tensor]:
+    """Of each text its pooled hidden states, `(hidden_size,)`."""
+    pooled: dict[str, torch.Tensor] = {}
+    for first in range(0, len(texts), 256):
+        batch = processor.tokenizer(texts[first : first + 256], padding=True, truncation=True, return_tensors="pt")
+        ids, mask = (batch[name].to(lamp.device) for name in ("input_ids", "attention_mask"))
+        pooled |= dict(zip(texts[first:], lamp.pool_text(lamp.encode_text(ids, mask), mask.bool()).cpu()))
+    return pooled
+
+
+def plain_texts(texts: list[str], encoder: str) -> dict[str, torch.Tensor]:
+    """Of each text what a sentence encoder that never saw motion makes of it."""
+    return dict(zip(texts, sentence_embeddings(texts, resolve_text_encoder(encoder))))
+
+
+@torch.no_grad()
+def encode_motions(lamp: LampModel, motions: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Of each normalised clip its queries `(num_query_tokens, hidden_size)`, in half precision, and its latents."""
+    order = sorted(range(len(motions)), key=lambda i: len(motions[i]))
+    result: dict[int, tuple] = {}
+    for first in range(0, len(order), 64):
+        rows = order[first : first + 64]
+        values, mask = (values.to(lamp.device) for values in pad_motions([motions[i] for i in rows]))
+        latents, mask = lamp.encode_latents(values, mask)
+        queries, _ = lamp.attend(lamp.project_latents(latents), mask)
+        for row, clip_queries, clip_latents, count in zip(rows, queries.half().cpu(), latents.cpu(), mask.sum(1)):
+            result[row] = clip_queries, clip_latents[:count].clone()
+    return [result[i] for i in range(len(motions))]
+
+
+class RetrievalObjective(nn.Module):
+    """Contrastive and matching objective of a model with LaMP in it; for comparison also without its queries."""
+
+    def __init__(self, model: PreTrainedModel, use_queries: bool = True):
+        super().__init__()
+        self.model, self.use_queries = model, use_queries
+        self.lamp = model if isinstance(model, LampModel) else model.lamp
+
+    def embed(self, pooled_text, queries, latents, motion_mask) -> tuple[torch.Tensor, torch.Tensor]:
+        text = self.lamp.embed_pooled_text(pooled_text)
+        if self.use_queries:
+            return text, self.lamp.embed_queries(queries, latents, motion_mask)
+        return text, nn.functional.normalize(self.lamp.motion_summary(latents, motion_mask), dim=-1)[:, None]
+
+    def forward(
+        self, input_ids, attention_mask, pooled_text, queries, latents, motion_mask, clip_ids, caption_ids,
+        sentence_embeds=None,
+    ):  # fmt: skip
+        lamp, ids = self.lamp, [clip_ids, caption_ids]
+        text, motion = self.embed(pooled_text, queries, latents, motion_mask)
+        losses = {"contrastive": lamp_contrastive_loss(lamp, text, motion, ids, sentence_embeds)}
+        if lamp.config.matching_weight:
+            projected = lamp.project_latents(latents)
+            loss = lamp_matching_loss(
+                lamp, input_ids, attention_mask.bool(), projected, motion_mask, text, motion, ids
+            )
+            losses["matching"] = lamp.config.matching_weight * loss
+        return sum(losses.values()), {name: loss.detach() for name, loss in losses.items()}
+
+    def train(self, mode: bool = True):
+        """What is frozen stays without dropout, as it was when its outputs were computed."""
+        super().train(False)
+        for part in trained_parts(self.lamp):
+            if isinstance(part, nn.Module):
+                part.train(mode)
+        return self
+
+
+@torch.no_grad()
+def validate(objective: RetrievalObjective, source: FrozenSource) -> dict[str, float]:
+    device = objective.model.device
+    parts = []
+    for first in range(0, len(source.lengths), 64):
+        rows = range(first, min(first + 64, len(source.lengths)))
+        batch = source.collate([source.first(row) for row in rows])
+        inputs = (batch[name].to(device) for name in ("pooled_text", "queries", "latents", "motion_mask"))
+        parts.append(objective.embed(*inputs))
+    text, motion = (torch.cat(part) for part in zip(*parts))
+    return recalls(text, motion)
+
+
+def load(folder: Path, changes: dict, seed: int) -> PreTrainedModel:
+    """The model in a folder, whichever has LaMP in it, with changes of LaMP's configuration and a new summary."""
+    architecture = AutoConfig.from_pretrained(folder).architectures[0]
+    model = getattr(lamp_hf, architecture).from_pretrained(folder)
+    lamp = model if isinstance(model, LampModel) else model.lamp
+    config = getattr(model.config, "lamp_config", model.config)
+    for name, value in changes.items():
+        setattr(config, name, value)
+        setattr(lamp.config, name, value)
+    torch.manual_seed(seed)
+    lamp.motion_summary = MotionSummary(lamp.config) if lamp.config.summary_size else None
+    model.requires_grad_(False)
+    for part in trained_parts(lamp):
+        part.requires_grad_(True)
+    return model
+
+
+def trained_parts(lamp: LampModel) -> list:
+    return [part for name in TRAINED if (part := getattr(lamp, name)) is not None]
+
+
+def main() -> None:
+    recipe, arguments = parse_arguments(__doc__, "lamp")
+    data = recipe["data"]
+    model = load(arguments.lamp, recipe["model"], recipe["seed"])
+    objective = RetrievalObjective(model, use_queries=not data["plain_text_encoder"]).eval()
+    processor = LampProcessor.from_pretrained(arguments.lamp)
+    source, validation = (
+        FrozenSource(Clips(arguments.data, split, data), objective.lamp, processor, data, paraphrase)
+        for split, paraphrase in (("train", load_paraphraser(data)), ("val", None))
+    )
+
+    def save(objective: RetrievalObjective, folder: Path) -> None:
+        objective.model.save_pretrained(folder)
+        LampProcessor.from_pretrained(arguments.lamp).save_pretrained(folder)  # ours was told to truncate
+
+    train(
+        objective,
+        source,
+        recipe,
+        arguments.output,
+        evaluate=lambda objective: validate(objective, validation),
+        save=save,
+    )
+
+
+if __name__ == "__main__":
+    main()
