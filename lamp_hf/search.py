@@ -28,7 +28,7 @@ from .motion.files import write_atomically
 
 FORMAT, VERSION = "lamp_hf.MotionIndex", 1
 QUANTISED_FROM = 100_000  # vectors
-CANDIDATES = 1000  # that a scan leaves to be scored exactly, at least
+CANDIDATES = 10_000  # that a scan leaves to be scored exactly, at least
 WINDOW = 4.0  # seconds
 
 
