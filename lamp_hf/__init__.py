@@ -25,6 +25,8 @@ _EXPORTS = {
     "LampForTextToMotion": "models.modeling_lamp_text_to_motion",
     "LampMotionCaptioningConfig": "models.configuration_lamp_motion_captioning",
     "LampForMotionCaptioning": "models.modeling_lamp_motion_captioning",
+    "LavimoConfig": "models.configuration_lavimo",
+    "LavimoModel": "models.modeling_lavimo",
     "MotionFeatureExtractor": "models.feature_extraction_motion",
     "LampProcessor": "models.processing_lamp",
     "MaskedMotionScheduler": "models.scheduling_masked_motion",

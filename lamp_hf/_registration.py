@@ -14,9 +14,10 @@ def _register_configs(module) -> None:
     from .models.configuration_lamp import LampConfig
     from .models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
     from .models.configuration_lamp_text_to_motion import LampTextToMotionConfig
+    from .models.configuration_lavimo import LavimoConfig
     from .models.configuration_motion_vqvae import MotionVQVAEConfig
 
-    for config in (MotionVQVAEConfig, LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig):
+    for config in (MotionVQVAEConfig, LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig, LavimoConfig):
         module.AutoConfig.register(config.model_type, config)
         config.register_for_auto_class()
 
@@ -25,10 +26,12 @@ def _register_models(module) -> None:
     from .models.configuration_lamp import LampConfig
     from .models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
     from .models.configuration_lamp_text_to_motion import LampTextToMotionConfig
+    from .models.configuration_lavimo import LavimoConfig
     from .models.configuration_motion_vqvae import MotionVQVAEConfig
     from .models.modeling_lamp import LampModel
     from .models.modeling_lamp_motion_captioning import LampForMotionCaptioning
     from .models.modeling_lamp_text_to_motion import LampForTextToMotion
+    from .models.modeling_lavimo import LavimoModel
     from .models.modeling_motion_vqvae import MotionVQVAEModel
 
     models = {
@@ -36,6 +39,7 @@ def _register_models(module) -> None:
         LampConfig: LampModel,
         LampTextToMotionConfig: LampForTextToMotion,
         LampMotionCaptioningConfig: LampForMotionCaptioning,
+        LavimoConfig: LavimoModel,
     }
     for config, model in models.items():
         module.AutoModel.register(config, model)
@@ -85,7 +89,13 @@ _REGISTRATIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "transformers.models.auto.configuration_auto": (_register_configs, ()),
     "transformers.models.auto.modeling_auto": (
         _register_models,
-        ("modeling_motion_vqvae", "modeling_lamp", "modeling_lamp_text_to_motion", "modeling_lamp_motion_captioning"),
+        (
+            "modeling_motion_vqvae",
+            "modeling_lamp",
+            "modeling_lamp_text_to_motion",
+            "modeling_lamp_motion_captioning",
+            "modeling_lavimo",
+        ),
     ),
     "transformers.models.auto.feature_extraction_auto": (_register_feature_extractors, ("feature_extraction_motion",)),
     "transformers.models.auto.processing_auto": (_register_processors, ("processing_lamp",)),

@@ -18,6 +18,7 @@ from conftest import CAPTIONS, free_port
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
+from training.ablations import STUDIES
 from training.loop import StepDataset
 from training.paraphrase import Paraphraser
 
@@ -255,6 +256,17 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, humanml3d_folder, rec
         cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode != 0 and "does not divide" in done.stderr
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_ablations_change_what_their_recipes_have(study):
+    recipe = yaml.safe_load((ROOT / f"training/recipes/small/{study.stage}.yaml").read_text())
+    for change in [*study.changes, *(change for changes in study.variants.values() for change in changes)]:
+        section = recipe
+        for name in change.partition("=")[0].split("."):
+            assert name in section, change
+            section = section[name]
+    assert set(study.options) <= set(study.variants)
 
 
 def test_paraphrases_keep_sides_and_leave_the_words_kept_for_testing_alone():

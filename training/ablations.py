@@ -6,6 +6,8 @@ python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/mo
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
 python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \
     --steps 600 --split test
+python -m training.ablations pretraining --data mocap.parquet --tokenizer runs/tokenizer/model \
+    --output runs/pretraining_ablations --steps 150 --split test
 """
 
 import argparse
@@ -29,6 +31,7 @@ class Study:
     variants (`dict[str, list[str]]`): further changes of each.
     columns (`dict[str, Callable]`): what the table shows of an evaluation.
     options (`dict[str, list[str]]`): of the evaluation of some variants.
+    task (`str`, *optional*): the evaluation, if it has another name than the study.
     """
 
     stage: str
@@ -37,6 +40,7 @@ class Study:
     variants: dict[str, list[str]]
     columns: dict[str, Callable[[dict], float]]
     options: dict[str, list[str]] = field(default_factory=dict)
+    task: str | None = None
 
 
 def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], float]:
@@ -47,6 +51,16 @@ def by_mean(numbers: dict) -> dict:
     """Of a retrieval evaluation what the mean of queries gives, or the one vector of a model without queries."""
     return numbers["scorings"].get("mean") or numbers["scorings"]["plain"]
 
+
+RETRIEVAL = {
+    "T2M R@1": retrieval_column("all", "text_to_motion", "R@1"),
+    "R@10": retrieval_column("all", "text_to_motion", "R@10"),
+    "M2T R@1": retrieval_column("all", "motion_to_text", "R@1"),
+    "R@10 ": retrieval_column("all", "motion_to_text", "R@10"),
+    "T2M R@1, batches": retrieval_column("small_batches", "text_to_motion", "R@1"),
+    "action": lambda numbers: by_mean(numbers)["first_hit_action"],
+    "action and style": lambda numbers: by_mean(numbers)["first_hit_action_and_style"],
+}
 
 NO_LAMP = "sentence embedding and motion summary, TMR's filter, no LaMP"
 STUDIES = {
@@ -104,16 +118,27 @@ STUDIES = {
             "best query alone": ["model.contrastive_scoring=max"],
             NO_LAMP: [f"data.plain_text_encoder={PLAIN}", "model.false_negatives=filter"],
         },
-        {
-            "T2M R@1": retrieval_column("all", "text_to_motion", "R@1"),
-            "R@10": retrieval_column("all", "text_to_motion", "R@10"),
-            "M2T R@1": retrieval_column("all", "motion_to_text", "R@1"),
-            "R@10 ": retrieval_column("all", "motion_to_text", "R@10"),
-            "T2M R@1, batches": retrieval_column("small_batches", "text_to_motion", "R@1"),
-            "action": lambda numbers: by_mean(numbers)["first_hit_action"],
-            "action and style": lambda numbers: by_mean(numbers)["first_hit_action_and_style"],
-        },
+        RETRIEVAL,
         {NO_LAMP: ["--plain-text"]},
+    ),
+    "pretraining": Study(
+        "lamp",
+        ("tokenizer",),
+        ["data.mirrored=false", "data.synonyms=null"],
+        {
+            "all four objectives": [],
+            "without matching": ["model.matching_weight=0"],
+            "without text generation": ["model.text_generation_weight=0"],
+            "without motion generation": ["model.motion_generation_weight=0"],
+            "contrastive alone": [
+                f"model.{name}_weight=0" for name in ("matching", "text_generation", "motion_generation")
+            ],
+            "alike captions left out (TMR)": ["model.false_negatives=filter", f"data.sentence_encoder={PLAIN}"],
+            "alike captions wanted (LAVIMO)": ["model.false_negatives=soft", f"data.sentence_encoder={PLAIN}"],
+            "with a motion summary": ["model.summary_size=256"],
+        },
+        RETRIEVAL,
+        task="retrieval",
     ),
 }
 
@@ -149,7 +174,7 @@ def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str
     result = folder / f"{arguments.split}.json"
     if not result.is_file():
         evaluator = ["--evaluator", arguments.evaluator] if arguments.evaluator else []
-        run("evaluate", arguments.task, "--data", arguments.data, "--split", arguments.split,
+        run("evaluate", study.task or arguments.task, "--data", arguments.data, "--split", arguments.split,
             "--model", folder / "model", "--output", result, *evaluator, *study.options.get(variant, []))  # fmt: skip
     return json.loads(result.read_text())
 

@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 import lamp_hf
 from lamp_hf.metrics.evaluators import sentence_embeddings
-from lamp_hf.models.modeling_lamp import LampModel, MotionSummary
+from lamp_hf.models.modeling_lamp import LampModel, new_summary
 from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss, lamp_matching_loss
 from lamp_hf.models.processing_lamp import LampProcessor
 
@@ -172,7 +172,7 @@ def load(folder: Path, changes: dict, seed: int) -> PreTrainedModel:
         setattr(config, name, value)
         setattr(lamp.config, name, value)
     torch.manual_seed(seed)
-    lamp.motion_summary = MotionSummary(lamp.config) if lamp.config.summary_size else None
+    lamp.motion_summary = new_summary(lamp.config)
     model.requires_grad_(False)
     for part in trained_parts(lamp):
         part.requires_grad_(True)

@@ -28,6 +28,7 @@ def contrastive_targets(
     false_negatives: str = "none",
     threshold: float = 0.6,
     soft_weight: float = 1.0,
+    present: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What this process's rows ought to score among those of all processes.
 
@@ -41,6 +42,8 @@ def contrastive_targets(
             `"soft"` wants them in the proportion of their cosine (LAVIMO).
         threshold (`float`): the cosine from which captions are alike; TMR writes 0.8 for 0.6, on (cosine + 1) / 2.
         soft_weight (`float`): share of the target that is soft, the rest is the pair's own.
+        present (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): false for rows that are fillers, which no
+            row is compared with.
 
     Returns:
         Targets `(batch_size, all_rows)`, rows of sum 1, and what is left out, of the same shape.
@@ -60,23 +63,39 @@ def contrastive_targets(
     left_out = torch.zeros_like(own, dtype=torch.bool)
     for values in ids or []:
         left_out = left_out | same(values, gather_with_gradient(values))
+    if present is not None:
+        absent = ~gather_with_gradient(present)[None] & (own == 0)
+        left_out = left_out | absent
     if false_negatives == "none":
         return own, left_out & (own == 0)
     cosine = sentence_embeds.float() @ gather_with_gradient(sentence_embeds.float()).T
     if false_negatives == "filter":
         return own, (left_out | (cosine > threshold)) & (own == 0)
     alike = torch.where(cosine >= threshold, cosine, 0.0).maximum(own)
-    return (1 - soft_weight) * own + soft_weight * alike / alike.sum(1, keepdim=True), torch.zeros_like(left_out)
+    left_out = torch.zeros_like(left_out)
+    if present is not None:
+        alike, left_out = alike.masked_fill(absent, 0), absent
+    return (1 - soft_weight) * own + soft_weight * alike / alike.sum(1, keepdim=True), left_out
 
 
 def contrastive_loss(
-    logits: torch.Tensor, targets: torch.Tensor, left_out: torch.Tensor, label_smoothing: float = 0.0
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    left_out: torch.Tensor,
+    label_smoothing: float = 0.0,
+    present: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cross-entropy of `(batch_size, all_rows)` logits; smoothing is spread over what is not left out."""
+    """Cross-entropy of `(batch_size, all_rows)` logits, over the rows that are there; 0 if none is.
+
+    Smoothing is spread over what is not left out.
+    """
     allowed = (~left_out).to(targets.dtype)
     targets = (1 - label_smoothing) * targets + label_smoothing * allowed / allowed.sum(1, keepdim=True)
     # A large negative number, not -inf: a target of zero multiplies it.
-    return nn.functional.cross_entropy(logits.masked_fill(left_out, -1e4), targets)
+    losses = nn.functional.cross_entropy(logits.masked_fill(left_out, -1e4), targets, reduction="none")
+    if present is None:
+        return losses.mean()
+    return (losses * present).sum() / present.sum().clamp(min=1)
 
 
 __all__ = ["contrastive_loss", "contrastive_targets", "gather_with_gradient", "same"]

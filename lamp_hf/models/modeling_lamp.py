@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 from .configuration_lamp import LampConfig
 from .modeling_lamp_qformer import KeyValues, LampQFormer
 from .modeling_motion_vqvae import MotionEncoder, full_mask
+from .motion_summary import MotionSummary
 from .strict_loading import StrictLoadingMixin
 
 
@@ -104,31 +105,12 @@ class LampMotionModel(LampPreTrainedModel):
         return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
 
 
-class MotionSummary(nn.Module):
-    """What a motion is as a whole: convolutions over its latents, and their mean, maximum and sum.
-
-    Attention averages: it hardly counts steps or adds up metres, which captions state. Sums do.
-    """
-
-    def __init__(self, config: LampConfig):
-        super().__init__()
-        size = config.summary_size
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(incoming, size, 5, padding=2) for incoming in (config.motion_config.codebook_dim, size, size)
-        )
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(3 * size, config.projection_dim)
-
-    def forward(self, latents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, num_tokens, codebook_dim)` latents and their mask to `(batch_size, projection_dim)`."""
-        weights = mask[:, None].to(latents.dtype)
-        hidden = latents.transpose(1, 2) * weights
-        for convolution in self.convolutions:
-            hidden = self.dropout(nn.functional.gelu(convolution(hidden))) * weights
-        total = hidden.sum(-1)
-        mean = total / weights.sum(-1).clamp(min=1)
-        largest = hidden.masked_fill(weights == 0, -1e4).amax(-1)
-        return self.head(torch.cat([mean, largest, total / 16], -1))  # sums are over some 16 tokens
+def new_summary(config: LampConfig) -> MotionSummary | None:
+    """Of the motion latents, when the configuration asks for one."""
+    if not config.summary_size:
+        return None
+    latents = config.motion_config.codebook_dim
+    return MotionSummary(latents, config.summary_size, config.projection_dim, config.dropout)
 
 
 class LampModel(LampMotionModel):
@@ -149,7 +131,7 @@ class LampModel(LampMotionModel):
         self.text_projection = nn.Linear(config.hidden_size, config.cross_attention_width, bias=False)
         self.motion_head = nn.Linear(config.hidden_size, config.projection_dim)
         self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
-        self.motion_summary = MotionSummary(config) if config.summary_size else None
+        self.motion_summary = new_summary(config)
         self.matching_head = nn.Linear(config.hidden_size, 2)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.post_init()
@@ -358,4 +340,4 @@ def similarity(text: torch.Tensor, motion: torch.Tensor, scoring: str = "max") -
     raise ValueError(f"unknown scoring {scoring!r}; known: max, mean, euclidean")
 
 
-__all__ = ["LampModel", "LampMotionModel", "LampOutput", "LampPreTrainedModel", "similarity"]
+__all__ = ["LampModel", "LampMotionModel", "LampOutput", "LampPreTrainedModel", "new_summary", "similarity"]

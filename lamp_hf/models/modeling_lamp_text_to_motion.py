@@ -1,6 +1,5 @@
 """Text to motion: LaMP's condition, a masked transformer over tokens, the tokenizer's decoder (LaMP section 4)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_lamp import LampModel
 from .modeling_motion_vqvae import MotionVQVAEModel, full_mask, masked_mean
 from .scheduling_masked_motion import MaskedMotionScheduler
+from .sinusoidal_positions import sinusoidal_positions
 from .strict_loading import StrictLoadingMixin
 
 
@@ -59,12 +59,6 @@ def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torc
     if mode == "bidirectional":
         return None
     raise ValueError(f"unknown attention_mask_mode {mode!r}; known: causal, soft_tril, bidirectional")
-
-
-def sinusoidal_positions(length: int, size: int) -> torch.Tensor:
-    """`(length, size)` position code of Vaswani et al."""
-    angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, size, 2) * (-math.log(10000.0) / size))
-    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
 
 class MaskedMotionTransformer(nn.Module):

@@ -1,0 +1,334 @@
+"""LAVIMO: text, video and motion in one space (Yin et al., CVPR 2024)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoModel, CLIPVisionModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_lavimo import LavimoConfig
+from .contrastive import contrastive_loss, contrastive_targets, gather_with_gradient
+from .modeling_motion_vqvae import full_mask, masked_mean
+from .motion_summary import MotionSummary
+from .sinusoidal_positions import sinusoidal_positions
+from .strict_loading import StrictLoadingMixin
+
+
+MODALITIES = {"t": "text", "v": "video", "m": "motion"}
+TARGETS = {"identity": "none", "filter": "filter", "soft": "soft"}
+
+
+@dataclass
+class LavimoOutput(ModelOutput):
+    """
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): alignment of all pairs and weighted reconstruction.
+        alignment_losses (`dict[str, torch.FloatTensor]`, *optional*): of each pair, `"tm"`, `"vm"`, `"tv"`.
+        reconstruction_loss (`torch.FloatTensor` of shape `()`, *optional*): mean squared error, normalised features.
+        text_embeds, video_embeds, motion_embeds (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): unit
+            length; None for what was not given.
+    """
+
+    loss: torch.FloatTensor | None = None
+    alignment_losses: dict | None = None
+    reconstruction_loss: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    video_embeds: torch.FloatTensor | None = None
+    motion_embeds: torch.FloatTensor | None = None
+
+
+@dataclass
+class Encoded:
+    """A modality: its embedding `(B, H)` before projection, its tokens `(B, L, H)`, and which of them are there."""
+
+    pooled: torch.Tensor
+    tokens: torch.Tensor
+    mask: torch.Tensor
+
+
+class LavimoTower(nn.Module):
+    """A transformer over a sequence with a learned token before it, whose output is the sequence's embedding."""
+
+    def __init__(self, config: LavimoConfig, input_size: int, num_layers: int):
+        super().__init__()
+        self.projection = nn.Linear(input_size, config.hidden_size)
+        self.cls = nn.Embedding(1, config.hidden_size)
+        layer = nn.TransformerEncoderLayer(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.dropout,
+            "gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        norm = nn.LayerNorm(config.hidden_size)
+        self.layers = nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
+
+    def forward(self, values: torch.Tensor, mask: torch.Tensor) -> Encoded:
+        """`(B, L, input_size)` and its mask, true where there is something."""
+        hidden = self.projection(values)
+        hidden = hidden + sinusoidal_positions(*hidden.shape[1:]).to(hidden)
+        hidden = torch.cat([self.cls.weight.to(hidden).expand(len(hidden), 1, -1), hidden], 1)
+        padding = nn.functional.pad(~mask.bool(), (1, 0), value=False)
+        hidden = self.layers(hidden, src_key_padding_mask=padding)
+        return Encoded(hidden[:, 0], hidden[:, 1:], mask.bool())
+
+
+class LavimoFusion(nn.Module):
+    """The motion's embedding attends to itself, to the text and to the video; the three are added (LAVIMO, fusion)."""
+
+    def __init__(self, config: LavimoConfig):
+        super().__init__()
+        self.pooled = config.fusion == "pooled"
+        self.attentions = nn.ModuleDict(
+            {
+                name: nn.MultiheadAttention(config.hidden_size, config.num_attention_heads, batch_first=True)
+                for name in MODALITIES.values()
+                if name != "video" or config.use_video
+            }
+        )
+
+    def forward(self, query: torch.Tensor, encoded: dict[str, Encoded], present: dict[str, torch.Tensor]):
+        """`(B, H)` motion embedding, enriched by the modalities that are there, `(B, H)`."""
+        total = torch.zeros_like(query)
+        for name, values in encoded.items():
+            if self.pooled:
+                keys, ignored = values.pooled[:, None], None
+            else:
+                keys = values.tokens
+                # A sample without any token would make the softmax NaN; what it gives is multiplied by zero.
+                ignored = ~values.mask & values.mask.any(1, keepdim=True)
+            attended, _ = self.attentions[name](query[:, None], keys, keys, key_padding_mask=ignored)
+            total = total + attended[:, 0] * present[name][:, None].to(attended.dtype)
+        return total
+
+
+class LavimoDecoder(nn.Module):
+    """A motion of a given length from one vector: queries that know only their time (as MotionCLIP and TMR)."""
+
+    def __init__(self, config: LavimoConfig):
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.dropout,
+            "gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.layers = nn.TransformerDecoder(layer, config.decoder_layers, nn.LayerNorm(config.hidden_size))
+        self.head = nn.Linear(config.hidden_size, config.feature_size)
+
+    def forward(self, fused: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """`(B, H)` and the frames' mask `(B, T)` to normalised features `(B, T, feature_size)`."""
+        times = sinusoidal_positions(mask.shape[1], fused.shape[1]).to(fused)
+        hidden = self.layers(times.expand(len(fused), -1, -1), fused[:, None], tgt_key_padding_mask=~mask.bool())
+        return self.head(hidden)
+
+
+class LavimoModel(StrictLoadingMixin, PreTrainedModel):
+    """Encoders of text, video and motion into one space; with `use_video=False` of text and motion.
+
+    `get_text_features`, `get_video_features` and `get_motion_features` each see their own modality alone. Fusion and
+    decoder serve training.
+    """
+
+    config: LavimoConfig
+    base_model_prefix = "lavimo"
+    main_input_name = "motion_values"
+    input_modalities = ("text", "video", "time")
+
+    def __init__(self, config: LavimoConfig):
+        super().__init__(config)
+        if config.fusion not in ("none", "pooled", "tokens"):
+            raise ValueError(f"unknown fusion {config.fusion!r}; known: none, pooled, tokens")
+        if config.target not in TARGETS:
+            raise ValueError(f"unknown target {config.target!r}; known: {', '.join(TARGETS)}")
+        self.text_encoder = AutoModel.from_config(config.text_config)
+        self.text_tower = LavimoTower(config, config.text_config.hidden_size, config.text_layers)
+        self.motion_tower = LavimoTower(config, config.feature_size, config.motion_layers)
+        self.motion_summary = None
+        if config.summary_size:
+            sizes = config.feature_size, config.summary_size, config.projection_dim
+            self.motion_summary = MotionSummary(*sizes, config.dropout, strides=(2, 2, 1))
+        names = ["text", "motion"]
+        if config.use_video:
+            self.vision_encoder = CLIPVisionModel(config.vision_config)
+            self.video_tower = LavimoTower(config, config.vision_config.hidden_size, config.video_layers)
+            names.append("video")
+        self.heads = nn.ModuleDict({name: nn.Linear(config.hidden_size, config.projection_dim) for name in names})
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if config.fusion != "none":
+            self.fusion, self.decoder = LavimoFusion(config), LavimoDecoder(config)
+        self.text_encoder.requires_grad_(not config.freeze_text)
+        if config.use_video:
+            self.vision_encoder.requires_grad_(not config.freeze_vision)
+        self.post_init()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.config.freeze_text:
+            self.text_encoder.eval()
+        if self.config.use_video and self.config.freeze_vision:
+            self.vision_encoder.eval()
+        return self
+
+    def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> Encoded:
+        mask = full_mask(input_ids, attention_mask)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_text):
+            hidden = self.text_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
+        return self.text_tower(hidden, mask)
+
+    def encode_motion(self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None):
+        mask = full_mask(motion_values, motion_attention_mask)
+        if motion_values.shape[1] > self.config.max_frames:
+            raise ValueError(f"a motion of {motion_values.shape[1]} frames; the model reads {self.config.max_frames}")
+        return self.motion_tower(motion_values, mask)
+
+    def encode_frames(self, pixel_values: torch.FloatTensor) -> torch.FloatTensor:
+        """What the vision encoder makes of normalised pictures `(B, F, 3, size, size)`, `(B, F, vision_size)`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_vision):
+            pooled = self.vision_encoder(pixel_values=pixel_values.flatten(0, 1)).pooler_output
+        return pooled.unflatten(0, pixel_values.shape[:2])
+
+    def encode_video(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        video_mask: torch.Tensor | None = None,
+        frame_features: torch.FloatTensor | None = None,
+    ) -> Encoded:
+        if not self.config.use_video:
+            raise ValueError("this model has no video tower (use_video=False)")
+        features = self.encode_frames(pixel_values) if frame_features is None else frame_features
+        return self.video_tower(features, full_mask(features, video_mask))
+
+    def get_text_features(self, input_ids, attention_mask=None, **kwargs) -> torch.FloatTensor:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): tokens.
+            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, unit length.
+        """
+        return self._embed("text", self.encode_text(input_ids, attention_mask))
+
+    def get_motion_features(self, motion_values, motion_attention_mask=None, **kwargs) -> torch.FloatTensor:
+        """
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, unit length.
+        """
+        return self._embed_motion(self.encode_motion(motion_values, motion_attention_mask), motion_values)
+
+    def get_video_features(
+        self, pixel_values=None, video_mask=None, frame_features=None, **kwargs
+    ) -> torch.FloatTensor:
+        """
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, num_video_frames, 3, size, size)`): pictures.
+            video_mask (`torch.Tensor` of shape `(batch_size, num_video_frames)`, *optional*): 0 where there is none.
+            frame_features (`torch.FloatTensor` of shape `(batch_size, num_video_frames, vision_size)`, *optional*):
+                what `encode_frames` made of pictures, instead of them.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, unit length.
+        """
+        return self._embed("video", self.encode_video(pixel_values, video_mask, frame_features))
+
+    def _embed(self, name: str, encoded: Encoded) -> torch.Tensor:
+        return nn.functional.normalize(self.heads[name](encoded.pooled).float(), dim=-1)
+
+    def _embed_motion(self, encoded: Encoded, motion_values: torch.Tensor) -> torch.Tensor:
+        features = self.heads["motion"](encoded.pooled)
+        if self.motion_summary is not None:
+            features = features + self.motion_summary(motion_values, encoded.mask)
+        return nn.functional.normalize(features.float(), dim=-1)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        motion_values: torch.FloatTensor | None = None,
+        motion_attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        video_mask: torch.Tensor | None = None,
+        frame_features: torch.FloatTensor | None = None,
+        present: dict[str, torch.Tensor] | None = None,
+        ids: list[torch.Tensor] | None = None,
+        sentence_embeds: torch.FloatTensor | None = None,
+        return_loss: bool = False,
+        **kwargs,
+    ) -> LavimoOutput:
+        """Embeds what is given, any of the three; with `return_loss` also aligns and reconstructs.
+
+        Args:
+            input_ids, attention_mask, motion_values, motion_attention_mask, pixel_values, video_mask, frame_features
+                (*optional*): as in the `get_*_features`.
+            present (`dict[str, torch.BoolTensor]` of shape `(batch_size,)`, *optional*): of `"text"`, `"video"` and
+                `"motion"`, false for samples whose row is a filler; all are there if not given.
+            ids (`list[torch.LongTensor]` of shape `(batch_size,)`, *optional*): rows that share a number, a clip or a
+                caption, are no negatives.
+            sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): unit vectors of the
+                captions by a frozen sentence encoder, unless `target` is `"identity"`.
+            return_loss (`bool`): compute the losses.
+        """
+        encoded: dict[str, Encoded] = {}
+        if motion_values is not None:
+            encoded["motion"] = self.encode_motion(motion_values, motion_attention_mask)
+        if input_ids is not None:
+            encoded["text"] = self.encode_text(input_ids, attention_mask)
+        if pixel_values is not None or frame_features is not None:
+            encoded["video"] = self.encode_video(pixel_values, video_mask, frame_features)
+        embeds = {
+            name: self._embed_motion(values, motion_values) if name == "motion" else self._embed(name, values)
+            for name, values in encoded.items()
+        }
+        output = LavimoOutput(**{f"{name}_embeds": values for name, values in embeds.items()})
+        if not return_loss:
+            return output
+        there = {
+            name: torch.ones(len(values), dtype=torch.bool, device=values.device)
+            if present is None or name not in present
+            else present[name].bool()
+            for name, values in embeds.items()
+        }
+        output.alignment_losses = {}
+        for pair in self.config.alignment_pairs:
+            first, second = (MODALITIES[initial] for initial in pair)
+            if first in embeds and second in embeds:
+                both = there[first] & there[second]
+                output.alignment_losses[pair] = self._align(embeds[first], embeds[second], both, ids, sentence_embeds)
+        losses = list(output.alignment_losses.values())
+        if self.config.fusion != "none" and "motion" in encoded:
+            output.reconstruction_loss = self._reconstruct(encoded, there, motion_values)
+            losses.append(self.config.reconstruction_weight * output.reconstruction_loss)
+        output.loss = sum(losses) if losses else None
+        return output
+
+    def _align(self, first, second, present, ids, sentence_embeds) -> torch.Tensor:
+        """Both directions' cross-entropies, added as in the paper."""
+        config = self.config
+        scale = self.logit_scale.exp().clamp(max=100)
+        targets = contrastive_targets(
+            first, ids, sentence_embeds, TARGETS[config.target], config.target_threshold, config.soft_weight, present
+        )
+        forward = scale * first @ gather_with_gradient(second).T
+        backward = scale * second @ gather_with_gradient(first).T
+        return sum(contrastive_loss(logits, *targets, present=present) for logits in (forward, backward))
+
+    def _reconstruct(self, encoded, present, motion_values) -> torch.Tensor:
+        fused = self.fusion(encoded["motion"].pooled, encoded, present)
+        made = self.decoder(fused, encoded["motion"].mask)
+        error = (made.float() - motion_values.float()).square().mean(-1)
+        return masked_mean(error, encoded["motion"].mask & present["motion"][:, None])
+
+
+__all__ = ["LavimoModel", "LavimoOutput"]

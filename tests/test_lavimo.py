@@ -1,0 +1,209 @@
+"""LAVIMO: each modality alone, any of them missing, what is aligned and what is reconstructed."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModel
+
+import lamp_hf
+
+
+TEXT = {"model_type": "distilbert", "vocab_size": 30, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 8,
+}
+MODALITIES = ("text", "video", "motion")
+SUBSETS = [some for size in (1, 2, 3) for some in itertools.combinations(MODALITIES, size)]
+
+
+def config(**changes):
+    values = {
+        "text_config": TEXT,
+        "vision_config": VISION,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "dropout": 0.0,
+        "motion_layers": 2,
+        "text_layers": 1,
+        "video_layers": 1,
+        "decoder_layers": 1,
+        "projection_dim": 8,
+    }
+    return lamp_hf.LavimoConfig(**(values | changes))
+
+
+def new_model(**changes) -> lamp_hf.LavimoModel:
+    torch.manual_seed(0)
+    return lamp_hf.LavimoModel(config(**changes)).eval()
+
+
+@pytest.fixture
+def inputs():
+    torch.manual_seed(1)
+    motion_mask = torch.arange(12)[None] < torch.tensor([12, 8, 12, 5])[:, None]
+    return {
+        "text": {
+            "input_ids": torch.randint(1, 30, (4, 7)),
+            "attention_mask": torch.arange(7)[None] < torch.tensor([7, 4, 6, 5])[:, None],
+        },
+        "video": {
+            "pixel_values": torch.randn(4, 3, 3, 16, 16),
+            "video_mask": torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0]]),
+        },
+        "motion": {
+            "motion_values": torch.randn(4, 12, 263) * motion_mask[..., None],
+            "motion_attention_mask": motion_mask,
+        },
+    }
+
+
+def given(inputs: dict, names) -> dict:
+    return {key: value for name in names for key, value in inputs[name].items()}
+
+
+@pytest.mark.parametrize("names", SUBSETS, ids="-".join)
+@pytest.mark.parametrize("fusion", ["none", "pooled", "tokens"])
+def test_any_modalities_embed_and_train(inputs, names, fusion):
+    model = new_model(fusion=fusion, target="identity").train()
+    output = model(**given(inputs, names), return_loss=True)
+    pairs = {
+        pair for pair in ("tm", "vm", "tv") if all(lamp_hf.models.modeling_lavimo.MODALITIES[i] in names for i in pair)
+    }
+    assert set(output.alignment_losses) == pairs
+    assert (output.reconstruction_loss is not None) == ("motion" in names and fusion != "none")
+    if output.loss is None:
+        assert not pairs
+        return
+    output.loss.backward()
+    trained = {name.partition(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert not trained & {"text_encoder", "vision_encoder"}  # frozen
+    assert {f"{name}_tower" for name in names if pairs or name == "motion" or fusion != "none"} - {
+        f"{name}_tower" for name in names if not pairs and name != "motion"
+    } <= trained
+
+
+@pytest.mark.parametrize("fusion", ["pooled", "tokens"])
+def test_an_embedding_does_not_change_when_others_are_given(inputs, fusion):
+    model = new_model(fusion=fusion, summary_size=8)
+    alone = {name: getattr(model, f"get_{name}_features")(**inputs[name]) for name in MODALITIES}
+    for names in SUBSETS:
+        output = model(**given(inputs, names))
+        for name in names:
+            torch.testing.assert_close(output[f"{name}_embeds"], alone[name], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(alone[name].norm(dim=-1), torch.ones(4))
+
+
+def test_padding_changes_nothing(inputs):
+    model = new_model(summary_size=8)
+    text, video, motion = inputs["text"], inputs["video"], inputs["motion"]
+    shorter = model.get_text_features(text["input_ids"][1:2, :4])
+    torch.testing.assert_close(model.get_text_features(**text)[1:2], shorter, atol=1e-5, rtol=1e-5)
+    shorter = model.get_video_features(video["pixel_values"][1:2, :2])
+    torch.testing.assert_close(model.get_video_features(**video)[1:2], shorter, atol=1e-5, rtol=1e-5)
+    shorter = model.get_motion_features(motion["motion_values"][1:2, :8])
+    torch.testing.assert_close(model.get_motion_features(**motion)[1:2], shorter, atol=1e-5, rtol=1e-5)
+
+
+def test_soft_targets_of_unlike_captions_are_symmetric_infonce(inputs):
+    model = new_model(target="soft", fusion="none")
+    unlike = torch.eye(4)
+    output = model(**given(inputs, MODALITIES), sentence_embeds=unlike, return_loss=True)
+    embeds = {"t": output.text_embeds, "v": output.video_embeds, "m": output.motion_embeds}
+    for pair, loss in output.alignment_losses.items():
+        logits = model.logit_scale.exp() * embeds[pair[0]] @ embeds[pair[1]].T
+        expected = sum(nn.functional.cross_entropy(rows, torch.arange(4)) for rows in (logits, logits.T))
+        torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(output.loss, sum(output.alignment_losses.values()))
+
+
+def test_a_missing_sample_counts_in_no_pair_and_leaks_nowhere(inputs):
+    model = new_model(target="identity")
+    present = {"video": torch.tensor([True, True, False, True])}
+    changed = {name: dict(values) for name, values in inputs.items()}
+    changed["video"]["pixel_values"] = inputs["video"]["pixel_values"].clone()
+    changed["video"]["pixel_values"][2] = 99
+    losses = [model(**given(some, MODALITIES), present=present, return_loss=True).loss for some in (inputs, changed)]
+    torch.testing.assert_close(*losses)
+    rows = torch.tensor([0, 1, 3])
+    fewer = {name: {key: value[rows] for key, value in values.items()} for name, values in inputs.items()}
+    whole = model(**given(inputs, MODALITIES), present=present, return_loss=True).alignment_losses
+    part = model(**given(fewer, MODALITIES), return_loss=True).alignment_losses
+    torch.testing.assert_close(whole["vm"], part["vm"])
+    torch.testing.assert_close(whole["tv"], part["tv"])
+    nobody = {"video": torch.zeros(4, dtype=torch.bool)}
+    output = model(**given(inputs, MODALITIES), present=nobody, return_loss=True)
+    assert output.alignment_losses["vm"] == 0 and output.loss.isfinite()
+
+
+def test_pooled_fusion_has_nothing_to_choose_from_and_tokens_have(inputs):
+    """Attention over one key gives that key's value whatever asks: the reason why `tokens` is the default."""
+    for fusion, same in (("pooled", True), ("tokens", False)):
+        model = new_model(fusion=fusion)
+        encoded = {"text": model.encode_text(**inputs["text"]), "video": model.encode_video(**inputs["video"])}
+        there = {name: torch.ones(4, dtype=torch.bool) for name in encoded}
+        queries = 5 * torch.randn(2, 4, 16)
+        first, second = (model.fusion(query, encoded, there) for query in queries)
+        assert torch.allclose(first, second, atol=1e-5) == same
+    assert lamp_hf.LavimoConfig().fusion == "tokens"
+
+
+def test_reconstruction_sees_the_other_modalities_and_no_padding(inputs):
+    model = new_model()
+    loss = model(**given(inputs, MODALITIES), return_loss=True, sentence_embeds=torch.eye(4)).reconstruction_loss
+    padded = {name: dict(values) for name, values in inputs.items()}
+    padded["motion"]["motion_values"] = inputs["motion"]["motion_values"].masked_fill(
+        ~inputs["motion"]["motion_attention_mask"][..., None], 7.0
+    )
+    same = model(**given(padded, MODALITIES), return_loss=True, sentence_embeds=torch.eye(4)).reconstruction_loss
+    torch.testing.assert_close(loss, same)
+    without = model(
+        **given(inputs, ("motion", "text")), return_loss=True, sentence_embeds=torch.eye(4)
+    ).reconstruction_loss
+    assert loss != without
+
+
+def test_cached_frame_features_are_what_the_vision_encoder_gives(inputs):
+    model = new_model()
+    video = inputs["video"]
+    features = model.encode_frames(video["pixel_values"])
+    assert features.shape == (4, 3, 16)
+    again = model.get_video_features(frame_features=features, video_mask=video["video_mask"])
+    torch.testing.assert_close(again, model.get_video_features(**video))
+
+
+def test_without_a_video_tower_it_is_a_text_motion_model(inputs):
+    model = new_model(use_video=False, target="identity")
+    assert not any("video" in name or "vision" in name for name, _ in model.named_parameters())
+    assert set(model(**given(inputs, ("text", "motion")), return_loss=True).alignment_losses) == {"tm"}
+    with pytest.raises(ValueError, match="no video tower"):
+        model.get_video_features(**inputs["video"])
+
+
+def test_it_comes_back_from_a_folder_the_same(inputs, tmp_path):
+    model = new_model(summary_size=8)
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    assert type(again) is lamp_hf.LavimoModel and again.config.text_config.dim == 16
+    for name, values in model(**given(inputs, MODALITIES)).items():
+        torch.testing.assert_close(again(**given(inputs, MODALITIES))[name], values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"fusion": "sum"}, "unknown fusion"), ({"target": "hard"}, "unknown target")]
+)
+def test_unknown_choices_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        new_model(**changes)
+
+
+def test_a_motion_that_is_too_long_is_refused():
+    with pytest.raises(ValueError, match="300 frames; the model reads 196"):
+        new_model().get_motion_features(torch.zeros(1, 300, 263))
