@@ -107,7 +107,7 @@ class TestBertScore:
     def test_neither_order_nor_batches_change_a_score(self, encoder):
         whole = BertScorer(encoder)(PREDICTIONS, REFERENCES)
         parts = BertScorer(encoder, batch_size=1)(PREDICTIONS[::-1], REFERENCES[::-1])
-        np.testing.assert_allclose(whole.f1, parts.f1[::-1], atol=1e-6)
+        np.testing.assert_allclose(whole.f1, parts.f1[::-1], atol=1e-5)
         assert BertScorer(encoder)([""], ["a man"]).f1 == [0]
 
     def test_rescaling_maps_the_baseline_to_zero(self, encoder):
