@@ -48,6 +48,19 @@ class Encoded:
     mask: torch.Tensor
 
 
+def layer_options(config: LavimoConfig) -> dict:
+    """Of every transformer layer of the towers and the decoder."""
+    return {
+        "d_model": config.hidden_size,
+        "nhead": config.num_attention_heads,
+        "dim_feedforward": config.intermediate_size,
+        "dropout": config.dropout,
+        "activation": "gelu",
+        "batch_first": True,
+        "norm_first": True,
+    }
+
+
 class LavimoTower(nn.Module):
     """A transformer over a sequence with a learned token before it, whose output is the sequence's embedding."""
 
@@ -55,15 +68,7 @@ class LavimoTower(nn.Module):
         super().__init__()
         self.projection = nn.Linear(input_size, config.hidden_size)
         self.cls = nn.Embedding(1, config.hidden_size)
-        layer = nn.TransformerEncoderLayer(
-            config.hidden_size,
-            config.num_attention_heads,
-            config.intermediate_size,
-            config.dropout,
-            "gelu",
-            batch_first=True,
-            norm_first=True,
-        )
+        layer = nn.TransformerEncoderLayer(**layer_options(config))
         norm = nn.LayerNorm(config.hidden_size)
         self.layers = nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
 
@@ -111,15 +116,7 @@ class LavimoDecoder(nn.Module):
 
     def __init__(self, config: LavimoConfig):
         super().__init__()
-        layer = nn.TransformerDecoderLayer(
-            config.hidden_size,
-            config.num_attention_heads,
-            config.intermediate_size,
-            config.dropout,
-            "gelu",
-            batch_first=True,
-            norm_first=True,
-        )
+        layer = nn.TransformerDecoderLayer(**layer_options(config))
         self.layers = nn.TransformerDecoder(layer, config.decoder_layers, nn.LayerNorm(config.hidden_size))
         self.head = nn.Linear(config.hidden_size, config.feature_size)
 
