@@ -1,0 +1,138 @@
+"""How a motion is filmed: camera, body, light and place."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+
+CAMERAS = ("follow", "fixed", "orbit")
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    Args:
+        camera (`str`): `"follow"` goes along with the body, `"fixed"` stands where it sees all of the way, `"orbit"`
+            goes along and once around.
+        yaw, pitch, roll (`float`): degrees; from where the camera looks: 0 is from Z+, the front of a body that faces
+            it; 90 from X+, its left; pitch is from above; roll turns the picture.
+        distance (`float`): metres from the camera to what it looks at; a fixed camera goes back as far as it must.
+        focal (`float`): in half heights of the picture.
+        aim (`tuple[float, float]`): where the body is off the picture's middle, right and up, in half pictures.
+        light (`tuple[float, float, float]`): direction to it.
+        ambient (`float`): brightness in the shade, up to 1.
+        girth (`Mapping[str, float]`): factors of radii, by a part's name without its side (`"thigh"`, ...).
+        proportions (`Mapping[str, float]`): factors of bone lengths, see [`Figure.proportioned`].
+        colours (`Mapping[str, Colour]`, *optional*): by a part's name, with or without its side; orange and blue limbs
+            if not given.
+        floor (`tuple[Colour, Colour, Colour]`, *optional*): sky, dark and light tiles; no floor if None.
+        backdrop (`np.ndarray` of shape `(height, width, 3)`, *optional*): uint8, what is behind if there is no
+            floor, larger than the picture.
+        exposure (`float`): share of the time from frame to frame in which the film blurs.
+        grain (`np.ndarray` of shape `(height, width, 3)`, *optional*): int16, added to each picture.
+    """
+
+    camera: str = "follow"
+    yaw: float = -25.0
+    pitch: float = 14.0
+    roll: float = 0.0
+    distance: float = 3.7
+    focal: float = 2.6
+    aim: tuple[float, float] = (0.0, 0.0)
+    light: tuple[float, float, float] = (0.4, 0.75, 0.52)
+    ambient: float = 0.45
+    girth: Mapping[str, float] = field(default_factory=dict)
+    proportions: Mapping[str, float] = field(default_factory=dict)
+    colours: Mapping[str, Colour] | None = None
+    floor: tuple[Colour, Colour, Colour] | None = ((235, 238, 243), (196, 202, 210), (222, 226, 232))
+    backdrop: np.ndarray | None = None
+    exposure: float = 0.0
+    grain: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.camera not in CAMERAS:
+            raise ValueError(f"unknown camera {self.camera!r}; known: {', '.join(CAMERAS)}")
+
+
+def random_view(name: str, seed: int, size: int = 224) -> View:
+    """Any body, filmed by anybody anywhere; the same for the same clip and seed.
+
+    Args:
+        name (`str`): of the clip.
+        seed (`int`): another one, another view.
+        size (`int`): side of the pictures, for the backdrop and the grain.
+    """
+    rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
+    focal, fill = rng.uniform(1.6, 4.5), rng.uniform(0.4, 0.85)
+    floor = backdrop = None
+    if rng.random() < 0.35:
+        sky, tile = _colour(rng), _colour(rng)
+        floor = sky, tile, tuple(int(value) for value in np.clip(np.array(tile) + rng.normal(0, 40, 3), 0, 255))
+    else:
+        backdrop = _random_backdrop(rng, size)
+    parts = ("trunk", "neck", "thigh", "shin", "foot", "upper_arm", "forearm", "hand", "hair", "face")
+    girth, legs, arms = rng.uniform(0.8, 1.3), rng.uniform(0.92, 1.08), rng.uniform(0.92, 1.08)
+    return View(
+        camera="fixed" if rng.random() < 0.25 else "follow",
+        yaw=rng.uniform(-180, 180),
+        pitch=rng.uniform(-5, 25),
+        roll=rng.normal(0, 2),
+        distance=1.85 * focal / 2 / fill,
+        focal=focal,
+        aim=tuple(rng.uniform(-0.12, 0.12, 2)),
+        light=tuple(rng.normal(0, 0.6, 3) + [0, 0.8, 0]),
+        ambient=rng.uniform(0.3, 0.7),
+        girth={part: girth * rng.uniform(0.85, 1.15) for part in parts},
+        proportions={"knee": legs, "ankle": legs, "elbow": arms, "wrist": arms, "spine1": rng.uniform(0.92, 1.08)},
+        colours=_random_clothes(rng),
+        floor=floor,
+        backdrop=backdrop,
+        exposure=rng.uniform(0.2, 0.7) if rng.random() < 0.25 else 0.0,
+        grain=rng.normal(0, rng.uniform(2, 10), (size, size, 3)).astype(np.int16) if rng.random() < 0.4 else None,
+    )
+
+
+def _colour(rng: np.random.Generator) -> Colour:
+    """Most things are grey or brown, some are bright."""
+    value, tint = rng.uniform(15, 240), rng.normal(0, rng.choice([6, 50]), 3)
+    return tuple(int(channel) for channel in np.clip(value + tint, 0, 255))
+
+
+def _random_clothes(rng: np.random.Generator) -> dict[str, Colour]:
+    if rng.random() < 0.15:
+        return {"": _colour(rng)}
+    if rng.random() < 0.15:
+        return {}  # the usual colours
+    skin = np.clip(np.array([215, 170, 140]) * rng.uniform(0.35, 1.1) + rng.normal(0, 8, 3), 0, 255).astype(int)
+    skin, shirt, trousers, shoes, hair = tuple(map(int, skin)), *(_colour(rng) for _ in range(4))
+    return {
+        "": skin,
+        "hair": hair,
+        "trunk": shirt,
+        "upper_arm": shirt,
+        "forearm": shirt if rng.random() < 0.5 else skin,
+        "thigh": trousers,
+        "shin": trousers if rng.random() < 0.75 else skin,
+        "foot": shoes,
+    }
+
+
+def _random_backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
+    """A plain wall, a gradient, or a room with things in it; half as large again as the picture."""
+    side, kind = size * 3 // 2, rng.random()
+    if kind < 0.25:
+        return np.full((side, side, 3), _colour(rng), np.uint8)
+    cells = 2 if kind < 0.45 else rng.integers(3, 24)
+    noise = np.clip(np.array(_colour(rng)) + rng.normal(0, rng.uniform(5, 50), (cells, cells, 3)), 0, 255)
+    picture = Image.fromarray(noise.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    for _ in range(rng.integers(0, 14) if kind > 0.6 else 0):
+        left, top = rng.uniform(-0.2, 1, 2) * side
+        width, height = rng.uniform(0.03, 0.5, 2) * side
+        shape = draw.rectangle if rng.random() < 0.7 else draw.ellipse
+        shape((left, top, left + width, top + height), fill=_colour(rng))
+    return np.asarray(picture)

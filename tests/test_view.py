@@ -1,0 +1,152 @@
+"""Films of a motion: what is where in the picture, and that a seed says all."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import make_motion
+
+from lamp_hf.models.motion_representation import HUMANML3D, KIT, get_skeleton
+from lamp_hf.motion.body import Figure
+from lamp_hf.motion.render import draw_frames, render, seen_joints
+from lamp_hf.motion.view import View, random_view
+
+
+FRONT = View(yaw=0, pitch=0, floor=None)
+LEFT_HAND, RIGHT_HAND, HEAD = (HUMANML3D.joint_names.index(name) for name in ("left_wrist", "right_wrist", "head"))
+
+
+@pytest.fixture(scope="module")
+def standing() -> np.ndarray:
+    """Faces Z+, arms to the sides, its left hand raised; `(1, 22, 3)`."""
+    joints = np.zeros((1, 22, 3))
+    for joint, parent in enumerate(HUMANML3D.parents):
+        if parent >= 0:
+            step = np.array(HUMANML3D.directions[joint]) * HUMANML3D.bone_lengths[joint]
+            joints[:, joint] = joints[:, parent] + step
+    joints -= [0, joints[..., 1].min(), 0]
+    shoulder, elbow, wrist = (HUMANML3D.joint_names.index(f"left_{name}") for name in ("shoulder", "elbow", "wrist"))
+    joints[:, elbow], joints[:, wrist] = joints[:, shoulder] + [0, 0.3, 0], joints[:, shoulder] + [0, 0.55, 0]
+    return joints
+
+
+def painted(view: View, **colours) -> View:
+    """All black but some parts."""
+    return dataclasses.replace(view, colours={"": (0, 0, 0)} | colours, ambient=1.0)
+
+
+def middle(picture: np.ndarray) -> tuple[float, float]:
+    """Row and column of what is painted."""
+    rows, columns = np.nonzero(picture.sum(-1) > 100)
+    return rows.mean(), columns.mean()
+
+
+@pytest.mark.parametrize("yaw, side", [(0, 1), (180, -1)], ids=["from the front", "from behind"])
+def test_a_raised_left_hand_is_high_and_on_the_side_where_it_is_seen(standing, yaw, side):
+    view = painted(dataclasses.replace(FRONT, yaw=yaw), left_hand=(255, 255, 255))
+    row, column = middle(render(standing, HUMANML3D, 224, view)[0])
+    assert row < 70 and side * (column - 112) > 8
+
+
+@pytest.mark.parametrize("yaw, seen", [(90, "left"), (-90, "right")])
+def test_the_near_leg_hides_the_far_one(standing, yaw, seen):
+    view = painted(dataclasses.replace(FRONT, yaw=yaw), left_shin=(255, 0, 0), right_shin=(0, 255, 0))
+    picture = render(standing, HUMANML3D, 224, view)[0].astype(int)
+    left, right = (picture[..., 0] > 100).sum(), (picture[..., 1] > 100).sum()
+    assert min(left, right) < 0.1 * max(left, right) and (left > right) == (seen == "left")
+
+
+def test_the_face_is_seen_from_the_front_only(standing):
+    faces = [
+        (
+            render(standing, HUMANML3D, 224, painted(dataclasses.replace(FRONT, yaw=yaw), face=(255,) * 3))[0] > 200
+        ).sum()
+        for yaw in (0, 180)
+    ]
+    assert faces[0] > 100 and faces[1] < 0.25 * faces[0]
+
+
+def test_a_body_that_goes_to_its_left_goes_to_the_right_of_a_camera_that_stands(standing):
+    walk = standing + np.linspace(0, 1, 5)[:, None, None] * [1, 0, 0]
+    pictures = render(walk, HUMANML3D, 224, painted(dataclasses.replace(FRONT, camera="fixed"), trunk=(255,) * 3))
+    columns = [middle(picture)[1] for picture in pictures]
+    assert (np.diff(columns) > 5).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_joints_are_seen_where_they_are_told_to_be(seed):
+    """Of a hand that alone is painted, for any view without a floor, whatever the body's proportions."""
+    joints = make_motion(12, seed=seed)
+    view = painted(dataclasses.replace(random_view("clip", seed), floor=None, backdrop=None, grain=None, exposure=0))
+    view = dataclasses.replace(view, colours={"": (0, 0, 0), "right_hand": (255,) * 3, "right_forearm": (255,) * 3})
+    told = seen_joints(joints, HUMANML3D, view, [0, 11])[:, [RIGHT_HAND, HUMANML3D.joint_names.index("right_elbow")]]
+    for number, ends in zip((0, 11), told):
+        (picture,) = draw_frames(joints, HUMANML3D, 224, view, numbers=[number])
+        rows, columns = np.nonzero(picture.sum(-1) > 300)
+        if len(rows) > 30:  # else it is behind the body
+            across, up = columns / 112 - 1, 1 - rows / 112
+            low, high = ends[:, :2].min(0) - 0.15, ends[:, :2].max(0) + 0.15
+            assert (
+                (across > low[0]).all() and (across < high[0]).all() and (up > low[1]).all() and (up < high[1]).all()
+            )
+
+
+def test_a_clip_and_a_seed_say_all_of_a_view():
+    joints = make_motion(6)
+    pictures = [
+        render(joints, HUMANML3D, 64, random_view(*key, 64)) for key in (("a", 0), ("a", 0), ("a", 1), ("b", 0))
+    ]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    assert all((other != pictures[0]).any() for other in pictures[2:])
+
+
+def test_random_views_show_the_body_and_differ_in_all_that_may_differ():
+    views = [random_view("clip", seed, 64) for seed in range(60)]
+    assert {view.camera for view in views} == {"fixed", "follow"}
+    for name in ("yaw", "pitch", "distance", "light", "ambient", "girth", "proportions", "colours"):
+        assert len({str(getattr(view, name)) for view in views}) > 30, name
+    for kind in ("floor", "backdrop", "grain"):
+        assert len({getattr(view, kind) is None for view in views}) == 2, kind
+    assert len({view.exposure > 0 for view in views}) == 2
+    joints = make_motion(8)
+    for view in views:
+        empty = dataclasses.replace(view, grain=None)
+        pictures = render(joints, HUMANML3D, 64, empty).astype(int)
+        ground = render(joints + [0, 100, 0], HUMANML3D, 64, dataclasses.replace(empty, camera="fixed"))
+        assert pictures.shape == (8, 64, 64, 3) and pictures.std() > 0 and ground.shape == pictures.shape
+
+
+def test_a_blurred_picture_lies_between_this_and_the_next(standing):
+    moving = np.concatenate([standing, standing + [0.3, 0, 0]])
+    still = painted(dataclasses.replace(FRONT, camera="fixed"), trunk=(255,) * 3)
+    sharp, blurred = (
+        middle(render(moving, HUMANML3D, 224, view)[0])[1]
+        for view in (still, dataclasses.replace(still, exposure=0.5))
+    )
+    assert blurred > sharp + 1
+
+
+def test_longer_legs_stand_on_the_same_ground(standing):
+    taller = Figure(HUMANML3D).proportioned(standing, {"knee": 1.2, "ankle": 1.2})
+    assert taller[0, HEAD, 1] > standing[0, HEAD, 1] + 0.1
+    assert taller[..., 1].min() == pytest.approx(standing[..., 1].min())
+
+
+@pytest.mark.parametrize("name", ["humanml3d", "kit"])
+def test_degenerate_poses_are_drawn(name):
+    """All joints in one place, at a huge distance, behind the camera."""
+    skeleton = get_skeleton(name)
+    point = np.zeros((2, skeleton.num_joints, 3))
+    for joints in (point, point + 1e3, point - [0, 0, 1e3], point + np.linspace(0, 50, 2)[:, None, None]):
+        for view in (View(), View("fixed"), FRONT, random_view(name, 3)):
+            assert render(joints, skeleton, 32, view).shape == (2, 32, 32, 3)
+
+
+def test_a_kit_body_has_all_its_limbs():
+    names = {part.name for part in Figure(KIT).parts}
+    assert {"left_thigh", "right_shin", "left_forearm", "right_hand", "face", "left_foot"} <= names
+
+
+def test_an_unknown_camera_is_refused():
+    with pytest.raises(ValueError, match="follow, fixed, orbit"):
+        View("drone")
