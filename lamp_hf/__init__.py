@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "Motion": "motion.clip",
+    "View": "motion.view",
+    "random_view": "motion.view",
     "joints_to_features": "models.motion_representation",
     "features_to_joints": "models.motion_representation",
     "mirror": "models.motion_representation",
@@ -29,26 +31,30 @@ _EXPORTS = {
     "LavimoModel": "models.modeling_lavimo",
     "MotionFeatureExtractor": "models.feature_extraction_motion",
     "LampProcessor": "models.processing_lamp",
+    "LavimoProcessor": "models.processing_lavimo",
     "MaskedMotionScheduler": "models.scheduling_masked_motion",
     "TextToMotionPipeline": "models.pipeline_text_to_motion",
     "MotionToTextPipeline": "models.pipeline_motion_to_text",
     "ZeroShotMotionClassificationPipeline": "models.pipeline_zero_shot_motion_classification",
     "MotionIndex": "search",
+    "Video": "models.video_frames",
 }
 
 __all__ = ["bundled", *_EXPORTS]
+
+
+BUNDLED = {"text-to-motion": "lamp_small", "captioning": "lamp_small_captioning", "video": "lavimo_small"}
 
 
 def bundled(task: str = "text-to-motion") -> str:
     """Folder of the model that comes with the package.
 
     Args:
-        task (`str`): `"text-to-motion"`, which has LaMP's encoders in it, or `"captioning"`.
+        task (`str`): `"text-to-motion"`, which has LaMP's encoders in it, `"captioning"`, or `"video"`, LAVIMO.
     """
-    folders = {"text-to-motion": "lamp_small", "captioning": "lamp_small_captioning"}
-    if task not in folders:
-        raise ValueError(f"no bundled model for {task!r}; there is one for: {', '.join(folders)}")
-    return str(Path(__file__).parent / "checkpoints" / folders[task])
+    if task not in BUNDLED:
+        raise ValueError(f"no bundled model for {task!r}; there is one for: {', '.join(BUNDLED)}")
+    return str(Path(__file__).parent / "checkpoints" / BUNDLED[task])
 
 
 def __getattr__(name: str):

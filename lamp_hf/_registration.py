@@ -58,8 +58,12 @@ def _register_processors(module) -> None:
     from .models.configuration_lamp import LampConfig
     from .models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
     from .models.configuration_lamp_text_to_motion import LampTextToMotionConfig
+    from .models.configuration_lavimo import LavimoConfig
     from .models.processing_lamp import LampProcessor
+    from .models.processing_lavimo import LavimoProcessor
 
+    module.AutoProcessor.register(LavimoConfig, LavimoProcessor)
+    LavimoProcessor.register_for_auto_class("AutoProcessor")
     for config in (LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig):
         module.AutoProcessor.register(config, LampProcessor)
     LampProcessor.register_for_auto_class("AutoProcessor")
@@ -86,7 +90,10 @@ def _register_pipelines(module) -> None:
 # What a registration waits for, and ours that it needs: importing one of ours first may import the other in its
 # course.
 _REGISTRATIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
-    "transformers.models.auto.configuration_auto": (_register_configs, ()),
+    "transformers.models.auto.configuration_auto": (
+        _register_configs,
+        ("configuration_lavimo", "configuration_lamp_motion_captioning"),
+    ),
     "transformers.models.auto.modeling_auto": (
         _register_models,
         (
@@ -98,7 +105,7 @@ _REGISTRATIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
         ),
     ),
     "transformers.models.auto.feature_extraction_auto": (_register_feature_extractors, ("feature_extraction_motion",)),
-    "transformers.models.auto.processing_auto": (_register_processors, ("processing_lamp",)),
+    "transformers.models.auto.processing_auto": (_register_processors, ("processing_lamp", "processing_lavimo")),
     "transformers.pipelines": (
         _register_pipelines,
         (

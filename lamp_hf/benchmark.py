@@ -16,7 +16,7 @@ import torch
 import lamp_hf
 
 from .data.preparation import prepare
-from .embedding import LampEmbedder
+from .embedding import Embedder
 from .models.motion_representation import HUMANML3D
 from .motion.rotations import rest_directions, rest_positions
 
@@ -32,7 +32,7 @@ def measure() -> dict[str, float]:
     batch = torch.from_numpy(np.stack([joints] * 64))
     motion = lamp_hf.Motion(joints)
     frames = batch.shape[0] * batch.shape[1]
-    embedder = LampEmbedder(lamp_hf.bundled())
+    embedder = Embedder(lamp_hf.bundled())
     results = {
         "generate_6_seconds_s": _median(lambda: pipe(text, duration=6.0, seed=0), 9),
         "generate_batch_of_8_s": _median(lambda: pipe([text] * 8, duration=6.0, seed=0), 3),
@@ -43,6 +43,8 @@ def measure() -> dict[str, float]:
         "features_to_joints_frames_per_s": frames
         / _median(lambda: lamp_hf.features_to_joints(torch.zeros(64, batch.shape[1], 263)), 5),
         "render_224_frames_per_s": len(joints) / _median(lambda: motion.render(224), 1),
+        "film_224_frames_per_s": 10 * len(joints) / _median(lambda: _films(motion), 1),
+        "embed_6_second_film_s": _film_seconds(motion),
         **{f"save_10_seconds_{suffix}_s": seconds for suffix, seconds in _save_seconds().items()},
         "prepare_clips_per_s": _prepare_speed(),
         "import_torch_s": _import_seconds("torch"),
@@ -96,6 +98,20 @@ def _unit(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
 
 def _normalised(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _films(motion: lamp_hf.Motion) -> None:
+    """By ten random views."""
+    for seed in range(10):
+        motion.render(224, camera=lamp_hf.random_view("benchmark", seed))
+
+
+def _film_seconds(motion: lamp_hf.Motion) -> float:
+    """From an mp4 of 640 pixels to its vector."""
+    embedder = Embedder(lamp_hf.bundled("video"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = motion.save(Path(folder) / "film.mp4", size=640)
+        return _median(lambda: embedder.embed_video(path), 3)
 
 
 def _save_seconds() -> dict[str, float]:

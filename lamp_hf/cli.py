@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -135,7 +136,10 @@ def index(
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
-    model: Model = "",
+    model: Annotated[
+        str,
+        typer.Option(help="Folder or Hub id of a model, or bundled:video, LAVIMO, whose gallery films search too."),
+    ] = "bundled:text-to-motion",
     as_json: Json = False,
 ) -> None:
     """Make a gallery of motion files, which `lamp-hf search` searches.
@@ -146,7 +150,7 @@ def index(
     """
     from lamp_hf.indexing import index_folder
 
-    done = index_folder(source, output, model or lamp_hf.bundled(), update, rig=rig, unit=unit, up=up)
+    done = index_folder(source, output, model, update, rig=rig, unit=unit, up=up)
     if done is None:
         return  # not the main process
     for name, problem in done.broken.items():
@@ -168,6 +172,7 @@ def search(
     gallery: Annotated[Path, typer.Argument(help="What `lamp-hf index` wrote.")],
     text: Annotated[str | None, typer.Argument(help="What the person does, in a sentence.")] = None,
     motion: Annotated[Path | None, typer.Option(help="A motion file to find the like of.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A film of somebody to find the like of.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
     moments: Annotated[bool, typer.Option("--moments", help="Tell every part of a long motion that fits.")] = False,
     output: Annotated[
@@ -176,7 +181,7 @@ def search(
     model: Annotated[str, typer.Option(help="Where the gallery's model lies now, if it was moved.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Find motions by a sentence, by an example, or by both.
+    """Find motions by a sentence, by an example, by a film, or by several of these.
 
     Example: lamp-hf search gallery/ "someone waves" -o hits.html
     """
@@ -185,13 +190,15 @@ def search(
     if output is not None and (output.suffix.lower() != ".html" or not output.parent.is_dir()):
         raise ValueError(f"cannot write {output}: give an .html file in a folder that exists")
     found = lamp_hf.MotionIndex.load(gallery, model or None)
-    hits = found.search(text, motion, k=k, moments=moments)
+    hits = found.search(text, motion, k, moments, video=video)
     if output is not None:
         html = _hits_page(hits)
         write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
-    rows = [{"id": hit.id, "score": round(hit.score, 4), "start": round(hit.start, 2), "end": round(hit.end, 2),
-             "source": hit.source} for hit in hits]  # fmt: skip
-    lines = [f"{row['score']:.3f}  {row['id']}  {row['start']:g}-{row['end']:g} s" for row in rows]
+    rows = [
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(hit).items()}
+        for hit in hits
+    ]
+    lines = [f"{hit.score:.3f}  {hit.id}  {hit.start:.4g}-{hit.end:.4g} s{_of_video(hit)}" for hit in hits]
     _report({"hits": rows}, "\n".join(lines or [f"{gallery} is empty"]), as_json)
 
 
@@ -334,6 +341,10 @@ def _read_motions(source: Path, pipe, **reading) -> tuple[list[str], list[np.nda
     if not names:
         raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
     return names, motions, broken
+
+
+def _of_video(hit) -> str:
+    return "" if hit.video_start is None else f"  for {hit.video_start:.4g}-{hit.video_end:.4g} s of the video"
 
 
 def _hits_page(hits: list) -> str:

@@ -1,4 +1,4 @@
-"""`MotionIndex`: a gallery of motions, searched by text or by motion, of any size.
+"""`MotionIndex`: a gallery of motions, searched by text, by motion or by video, of any size.
 
 One vector stands for each clip, or for each window of a clip that is longer than the model reads at once. A small
 gallery is searched exactly. A large one (100,000 vectors and more) is scanned in full as 4-bit product-quantised codes
@@ -9,27 +9,30 @@ milliseconds (`docs/retrieval.md` has the numbers).
 
 import hashlib
 import json
+import re
+import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import faiss
 import numpy as np
 from filelock import FileLock
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from . import bundled
-from .embedding import LampEmbedder
+from . import BUNDLED, bundled
+from .embedding import Embedder, windows_of
 from .motion.files import write_atomically
 
 
-FORMAT, VERSION = "lamp_hf.MotionIndex", 1
+FORMAT, VERSION = "lamp_hf.MotionIndex", 2
 QUANTISED_FROM = 100_000  # vectors
 CANDIDATES = 10_000  # that a scan leaves to be scored exactly, at least
-WINDOW = 4.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Hit:
         score (`float`): cosine of query and motion.
         start, end (`float`): seconds; the part of the motion that was found.
         source (`str`, *optional*): the file that it came from.
+        video_start, video_end (`float`, *optional*): seconds; the part of the video that was searched for.
     """
 
     id: str
@@ -47,23 +51,27 @@ class Hit:
     start: float
     end: float
     source: str | None = None
+    video_start: float | None = None
+    video_end: float | None = None
 
 
 class MotionIndex:
     """A searchable gallery.
 
-        index = lamp_hf.MotionIndex(lamp_hf.bundled())
+        index = lamp_hf.MotionIndex()
         index.add([motion, "walk.bvh"], ids=["a", "b"])
         index.search(text="someone waves", k=10)  # [Hit(id, score, ...), ...]
         index.save("gallery/")
 
     Args:
-        model (`str` or `Path`): folder or Hub id of a model whose encoders make the vectors.
+        model (`str` or `Path`): folder or Hub id of a model whose encoders make the vectors, or a bundled one,
+            `"bundled:text-to-motion"` (LaMP) or `"bundled:video"` (LAVIMO, which reads films too, and words a little
+            less well).
     """
 
-    def __init__(self, model: str | Path):
-        self._model = str(model)
-        self._embedder: LampEmbedder | None = None
+    def __init__(self, model: str | Path = "bundled:text-to-motion"):
+        self._model = _locate(str(model))
+        self._embedder: Embedder | None = None
         self._origin: str | None = None  # of the model that made the vectors
         self._rows: _Rows | None = None
         self._ids: list[str] = []  # of the items that rows point to
@@ -72,14 +80,14 @@ class MotionIndex:
         self._quantised: faiss.Index | None = None
 
     @property
-    def embedder(self) -> LampEmbedder:
+    def embedder(self) -> Embedder:
         """The model, loaded when it is first needed.
 
         Raises:
             ValueError: when it is not the one that made the vectors.
         """
         if self._embedder is None:
-            embedder = LampEmbedder(self._model)
+            embedder = Embedder(self._model)
             if self._origin not in (None, embedder.origin):
                 raise ValueError(f"the index was made with {self._origin}; {self._model} is {embedder.origin}")
             self._embedder, self._origin = embedder, embedder.origin
@@ -122,7 +130,7 @@ class MotionIndex:
             raise ValueError(f"{len(motions)} motions, {len(ids)} ids, {len(sources)} sources")
         self._check_new(ids)
         clips = [embedder.read(motion, name) for motion, name in zip(motions, ids)]
-        windows = [windows_of(len(clip), embedder) for clip in clips]
+        windows = [windows_of(len(clip), embedder.longest, embedder.fps) for clip in clips]
         parts = [clip[start:end] for clip, some in zip(clips, windows) for start, end in some]
         vectors = embedder.embed_motions(parts) if parts else self._rows.vectors[:0]
         spans = np.array([span for some in windows for span in some], np.float32).reshape(-1, 2) / embedder.fps
@@ -157,20 +165,25 @@ class MotionIndex:
         self._rows = _Rows(rows.vectors, (np.cumsum(kept) - 1)[rows.items], rows.spans)
         self._quantised = None
 
-    def search(self, text: str | None = None, motion=None, k: int = 10, moments: bool = False) -> list[Hit]:
-        """The motions most like a text, a motion, or both; the best first.
+    def search(
+        self, text: str | None = None, motion=None, k: int = 10, moments: bool = False, *, video=None
+    ) -> list[Hit]:
+        """The motions most like a text, a motion, a video, or several of these; the best first.
+
+        Of a video that is longer than the model looks at once, every window is searched for, and hits tell which.
 
         Args:
             text (`str`, *optional*): a sentence.
             motion (`Motion`, `str`, `Path` or `np.ndarray`, *optional*): an example.
             k (`int`): how many; all there are, when there are fewer.
             moments (`bool`): tell every part of a long motion that fits, not only its best one.
+            video ([`Video`] or what it takes, *optional*): a film of an example, for a model with a video tower.
 
         Raises:
             ValueError: when there is nothing to search for, or it cannot be read.
         """
-        if text is None and motion is None:
-            raise ValueError("nothing to search for: give a text, a motion or both")
+        if text is None and motion is None and video is None:
+            raise ValueError("nothing to search for: give a text, a motion or a video")
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         vectors = []
@@ -178,19 +191,37 @@ class MotionIndex:
             vectors.append(self.embedder.embed_texts([text])[0])
         if motion is not None:
             vectors.append(self.embedder.embed_motions([self.embedder.read(motion)])[0])
-        return self.search_vector(np.mean(vectors, 0), k, moments)
+        if video is None:
+            return self.search_vector(np.mean(vectors, 0), k, moments)
+        films, spans = self.embedder.embed_video(video)
+        found = self._search(np.stack([np.mean([film, *vectors], 0) for film in films]), k, moments)
+        times = [tuple(map(float, span)) for span in spans]
+        return [
+            replace(self._hit(row, score), video_start=times[query][0], video_end=times[query][1])
+            for row, score, query in found
+        ]
 
     def search_vector(self, vector: np.ndarray, k: int = 10, moments: bool = False) -> list[Hit]:
         """As `search`, by a vector of the model."""
-        vector = np.asarray(vector, np.float32) / max(float(np.linalg.norm(vector)), 1e-12)
+        found = self._search(np.asarray(vector, np.float32)[None], k, moments)
+        return [self._hit(row, score) for row, score, _ in found]
+
+    def _search(self, vectors: np.ndarray, k: int, moments: bool) -> list[tuple[int, float, int]]:
+        """Rows that are most like any of some vectors `(num_queries, dimension)`, their cosines, and like which."""
         if self._rows is None:
             return []
+        vectors = (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
         count = 4 * k
         while True:
-            rows, scores = self._nearest(vector, min(count, len(self._rows)))
+            best: dict[int, tuple[float, int]] = {}
+            for query, vector in enumerate(vectors):
+                for row, score in zip(*self._nearest(vector, min(count, len(self._rows)))):
+                    if row not in best or score > best[row][0]:
+                        best[row] = float(score), query
+            rows = sorted(best, key=lambda row: -best[row][0])
             chosen = self._choose(rows, k, moments)
             if len(chosen) == k or count >= len(self._rows):
-                return [self._hit(rows[place], scores[place]) for place in chosen]
+                return [(row, *best[row]) for row in chosen]
             count *= 4  # windows of few motions took all places
 
     def save(self, folder: str | Path) -> None:
@@ -207,7 +238,7 @@ class MotionIndex:
             about = {
                 "format": FORMAT,
                 "version": VERSION,
-                "model": None if self._model == bundled() else self._model,  # the bundled one moves with the package
+                "model": _portable(self._model),
                 "origin": self.origin,
                 "motions": len(self),
                 "vectors": len(self._rows),
@@ -221,22 +252,37 @@ class MotionIndex:
                 if old.name != name:
                     old.unlink()
 
+    def push_to_hub(self, name: str, **options) -> str:
+        """Uploads the index as a data set of the Hub, with a note on what it is; returns its address.
+
+        Args:
+            name (`str`): `user/name`; made if it is not there.
+            options (*optional*): of [`huggingface_hub.HfApi.create_repo`], `private=True` for instance.
+        """
+        api = HfApi()
+        address = api.create_repo(name, repo_type="dataset", exist_ok=True, **options)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            (Path(folder) / "README.md").write_text(_ABOUT.format(name=name, motions=len(self)), encoding="utf-8")
+            api.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, delete_patterns="*.safetensors")
+        return str(address)
+
     @classmethod
     def load(cls, folder: str | Path, model: str | Path | None = None) -> "MotionIndex":
         """Reads an index; vectors stay on disk and are read as they are needed.
 
         Args:
-            folder (`str` or `Path`): what `save` wrote.
+            folder (`str` or `Path`): what `save` wrote, or the name of what `push_to_hub` uploaded.
             model (`str` or `Path`, *optional*): where the model lies now; where it lay then if not given.
 
         Raises:
             FileNotFoundError: when there is no index.
             ValueError: when it is damaged, of another version, or was made with another model.
         """
-        folder = Path(folder)
+        folder = _fetch(folder)
         for _ in range(100):
             about = _read_about(folder)
-            index = cls(model or about["model"] or bundled())
+            index = cls(model or about["model"])
             index._origin = about["origin"]
             try:
                 index._read(folder / about["file"], about["sha256"])
@@ -305,17 +351,17 @@ class MotionIndex:
         best = np.argsort(-scores, kind="stable")[:count]
         return rows[best], scores[best]
 
-    def _choose(self, rows: np.ndarray, k: int, moments: bool) -> list[int]:
-        """Places of at most k rows: of each motion the best, or those that do not overlap a better one."""
+    def _choose(self, rows: list[int], k: int, moments: bool) -> list[int]:
+        """At most k of the rows: of each motion the best, or those that do not overlap a better one."""
         taken: dict[int, list[np.ndarray]] = {}
         chosen = []
-        for place, row in enumerate(rows):
+        for row in rows:
             spans = taken.setdefault(int(self._rows.items[row]), [])
             start, end = self._rows.spans[row]
             if spans and (not moments or any(start < other[1] and other[0] < end for other in spans)):
                 continue
             spans.append(self._rows.spans[row])
-            chosen.append(place)
+            chosen.append(row)
             if len(chosen) == k:
                 break
         return chosen
@@ -345,21 +391,6 @@ class MotionIndex:
         self._known = set(self._ids)
         if "quantised" in values:
             self._quantised = faiss.deserialize_index(values["quantised"])
-
-
-def windows_of(num_frames: int, embedder) -> list[tuple[int, int]]:
-    """Parts of a clip that get a vector of their own, as first frame and frame behind the last.
-
-    A clip that the model reads at once is one part. A longer one is cut into windows of 4 seconds, and of all that the
-    model reads, each a quarter and a half of its length behind the last.
-    """
-    if num_frames <= embedder.longest:
-        return [(0, num_frames)]
-    parts = []
-    for size, step in ((round(WINDOW * embedder.fps), 4), (embedder.longest, 2)):
-        starts = [*range(0, num_frames - size, size // step), num_frames - size]
-        parts += [(start, start + size) for start in starts]
-    return parts
 
 
 @dataclass
@@ -400,6 +431,42 @@ def _quantise(vectors: np.ndarray) -> faiss.Index:
     for first in range(0, len(vectors), QUANTISED_FROM):
         index.add(np.ascontiguousarray(vectors[first : first + QUANTISED_FROM]))
     return index
+
+
+def _fetch(name: str | Path) -> Path:
+    """A folder, or, where there is none of the name, what the Hub or the cache has of it."""
+    folder = Path(name)
+    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+        return folder
+    try:
+        return Path(snapshot_download(str(name), repo_type="dataset"))
+    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError):
+        raise FileNotFoundError(f"no motion index {name}, neither a folder nor on the Hub") from None
+
+
+_ABOUT = """---
+tags: [motion, retrieval]
+---
+# {name}
+
+A gallery of {motions} motions for [lamp-hf](https://pypi.org/project/lamp-hf/): vectors, not the motions themselves.
+
+```python
+import lamp_hf
+
+lamp_hf.MotionIndex.load("{name}").search(text="someone waves")
+```
+"""
+
+
+def _portable(model: str) -> str:
+    """A bundled model moves with the package, so its name is written, not its folder."""
+    return next((f"bundled:{task}" for task in BUNDLED if model == bundled(task)), model)
+
+
+def _locate(model: str) -> str:
+    """What `_portable` named."""
+    return bundled(model.removeprefix("bundled:")) if model.startswith("bundled:") else model
 
 
 def _read_about(folder: Path) -> dict:

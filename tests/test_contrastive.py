@@ -67,6 +67,12 @@ def test_soft_wants_alike_captions_in_proportion_as_lavimo(captions):
     torch.testing.assert_close(half, (targets + torch.eye(6)) / 2)
 
 
+def test_soft_leaves_out_another_caption_of_the_same_clip_that_reads_unlike(captions):
+    clips = [torch.tensor([0, 1, 2, 3, 4, 0])]  # the first and the last caption, of cosine 0.28
+    targets, left_out = contrastive_targets(captions, clips, captions, "soft")
+    assert left_out.nonzero().tolist() == [[0, 5], [5, 0]] and not targets[left_out].any()
+
+
 def test_soft_of_unlike_captions_is_infonce_and_of_equal_ones_finite():
     logits = (5 * unit(4, 8) @ unit(4, 8).T).requires_grad_()
     targets, left_out = contrastive_targets(logits, None, torch.eye(4), "soft", 0.6)

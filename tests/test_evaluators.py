@@ -13,7 +13,7 @@ from torch import nn
 
 import lamp_hf
 from lamp_hf.convert.guo import convert_guo_evaluator
-from lamp_hf.embedding import LampEmbedder
+from lamp_hf.embedding import Embedder
 from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel, MotionTextEvaluator
 from lamp_hf.metrics.generation import (
     diversity,
@@ -188,7 +188,7 @@ def test_the_evaluator_embeds_alone_as_in_a_batch_and_loads_whole_or_not_at_all(
 
 
 def test_lamp_embeds_alone_as_in_a_batch(model_folder):
-    evaluator = LampEmbedder(model_folder)
+    evaluator = Embedder(model_folder)
     motions = [lamp_hf.joints_to_features(make_motion(30 + 12 * i, seed=i)) for i in range(3)]
     together = evaluator.embed_motions(motions)
     np.testing.assert_allclose(together[1:2], evaluator.embed_motions(motions[1:2]), atol=1e-5)

@@ -85,9 +85,8 @@ def test_any_modalities_embed_and_train(inputs, names, fusion):
     output.loss.backward()
     trained = {name.partition(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert not trained & {"text_encoder", "vision_encoder"}  # frozen
-    assert {f"{name}_tower" for name in names if pairs or name == "motion" or fusion != "none"} - {
-        f"{name}_tower" for name in names if not pairs and name != "motion"
-    } <= trained
+    # Every modality that is given is in a pair with another, or is fused to reconstruct the motion.
+    assert {name for name in trained if name.endswith("_tower")} == {f"{name}_tower" for name in names}
 
 
 @pytest.mark.parametrize("fusion", ["pooled", "tokens"])
@@ -101,19 +100,21 @@ def test_an_embedding_does_not_change_when_others_are_given(inputs, fusion):
             torch.testing.assert_close(alone[name].norm(dim=-1), torch.ones(4))
 
 
-def test_padding_changes_nothing(inputs):
-    model = new_model(summary_size=8)
+@pytest.mark.parametrize("patch", [1, 4])
+def test_padding_changes_nothing(inputs, patch):
+    model = new_model(summary_size=8, motion_patch=patch)
     text, video, motion = inputs["text"], inputs["video"], inputs["motion"]
     shorter = model.get_text_features(text["input_ids"][1:2, :4])
     torch.testing.assert_close(model.get_text_features(**text)[1:2], shorter, atol=1e-5, rtol=1e-5)
     shorter = model.get_video_features(video["pixel_values"][1:2, :2])
     torch.testing.assert_close(model.get_video_features(**video)[1:2], shorter, atol=1e-5, rtol=1e-5)
-    shorter = model.get_motion_features(motion["motion_values"][1:2, :8])
-    torch.testing.assert_close(model.get_motion_features(**motion)[1:2], shorter, atol=1e-5, rtol=1e-5)
+    for row, frames in ((1, 8), (3, 5)):
+        shorter = model.get_motion_features(motion["motion_values"][row : row + 1, :frames])
+        torch.testing.assert_close(model.get_motion_features(**motion)[row : row + 1], shorter, atol=1e-5, rtol=1e-5)
 
 
 def test_soft_targets_of_unlike_captions_are_symmetric_infonce(inputs):
-    model = new_model(target="soft", fusion="none")
+    model = new_model(target="soft", video_target="soft", fusion="none")
     unlike = torch.eye(4)
     output = model(**given(inputs, MODALITIES), sentence_embeds=unlike, return_loss=True)
     embeds = {"t": output.text_embeds, "v": output.video_embeds, "m": output.motion_embeds}
@@ -122,6 +123,20 @@ def test_soft_targets_of_unlike_captions_are_symmetric_infonce(inputs):
         expected = sum(nn.functional.cross_entropy(rows, torch.arange(4)) for rows in (logits, logits.T))
         torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(output.loss, sum(output.alignment_losses.values()))
+
+
+def test_a_film_shows_one_motion_whatever_its_caption(inputs):
+    """Clips of one caption are no negatives of a text, and are negatives of each other's films; unless told else."""
+    same, different = torch.zeros(4, dtype=torch.long), torch.arange(4)
+    for video_target, changes in (("identity", {"tm", "tv"}), ("filter", {"tm", "tv", "vm"})):
+        model = new_model(target="filter", video_target=video_target, fusion="none")
+        losses = [
+            model(
+                **given(inputs, MODALITIES), caption_ids=ids, sentence_embeds=torch.eye(4), return_loss=True
+            ).alignment_losses
+            for ids in (same, different)
+        ]
+        assert {pair for pair in losses[0] if losses[0][pair] != losses[1][pair]} == changes
 
 
 def test_a_missing_sample_counts_in_no_pair_and_leaks_nowhere(inputs):
@@ -177,6 +192,32 @@ def test_cached_frame_features_are_what_the_vision_encoder_gives(inputs):
     assert features.shape == (4, 3, 16)
     again = model.get_video_features(frame_features=features, video_mask=video["video_mask"])
     torch.testing.assert_close(again, model.get_video_features(**video))
+
+
+def test_cached_words_are_what_the_text_encoder_gives(inputs):
+    model, text = new_model(), inputs["text"]
+    words = model.encode_words(**text)
+    assert words.shape == (4, 7, 16)
+    again = model(word_features=words, attention_mask=text["attention_mask"]).text_embeds
+    torch.testing.assert_close(again, model.get_text_features(**text))
+
+
+def test_any_vision_encoder_with_one_vector_a_picture_will_do(inputs):
+    resnet = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1]}
+    model = new_model(vision_config=resnet | {"layer_type": "basic"})
+    assert model.encode_frames(inputs["video"]["pixel_values"]).shape == (4, 3, 12)
+    assert model.get_video_features(**inputs["video"]).shape == (4, 8)
+
+
+def test_what_only_training_uses_can_stay_behind(inputs, tmp_path):
+    model = new_model(fusion="tokens")
+    model.save_pretrained(tmp_path)
+    bare = AutoModel.from_pretrained(tmp_path, fusion="none")
+    assert not any("fusion" in name or "decoder" in name for name, _ in bare.named_parameters())
+    for name, values in model(**given(inputs, MODALITIES)).items():
+        torch.testing.assert_close(bare(**given(inputs, MODALITIES))[name], values)
+    blind = AutoModel.from_pretrained(tmp_path, use_video=False)
+    torch.testing.assert_close(blind.get_text_features(**inputs["text"]), model.get_text_features(**inputs["text"]))
 
 
 def test_without_a_video_tower_it_is_a_text_motion_model(inputs):

@@ -17,8 +17,7 @@ from conftest import CAPTIONS, free_port, make_motion, tiny_lamp_config
 
 import lamp_hf
 from lamp_hf import search
-from lamp_hf.embedding import LampEmbedder
-from lamp_hf.search import windows_of
+from lamp_hf.embedding import Embedder, windows_of
 
 
 def motion(seconds: float = 3.0, seed: int = 0) -> lamp_hf.Motion:
@@ -37,7 +36,7 @@ def model_folder(processor, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedder(model_folder):
-    return LampEmbedder(model_folder)
+    return Embedder(model_folder)
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ class TestSearch:
 
     @pytest.mark.parametrize("frames", [4, 196, 197, 400, 1001])
     def test_windows_cover_a_clip_to_its_last_frame(self, embedder, frames):
-        parts = windows_of(frames, embedder)
+        parts = windows_of(frames, embedder.longest, embedder.fps)
         assert set().union(*(range(*part) for part in parts)) == set(range(frames))
         assert len(set(parts)) == len(parts) and (frames > 196 or parts == [(0, frames)])
 
@@ -235,7 +234,7 @@ class TestFiles:
         damaged("is missing")
         data.write_bytes(whole)
         for changes, message in (
-            ({"version": 2}, "version 2; this package reads 1"),
+            ({"version": 1}, "version 1; this package reads 2"),
             ({"format": "other"}, "describes no motion index"),
             ({"file": "../../etc/passwd"}, "is missing"),
         ):

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from PIL import Image
 
 from lamp_hf.models.video_frames import PADDING, Video
@@ -153,13 +154,49 @@ def test_a_truncated_file_gives_what_it_has_or_a_clear_error(tmp_path):
         Video(write(tmp_path / "clip.mp4", counting(60)).read_bytes()[:200]).sample(4, 32)
 
 
+def test_what_the_header_promises_does_not_count_where_the_file_ends(tmp_path):
+    """An mkv cut to a third still says how long it was."""
+    whole = write(tmp_path / "clip.mkv", counting(60)).read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole[: len(whole) // 2])
+    video = Video(cut)
+    promised = video.duration
+    frames = video.sample(8, 32)
+    assert video.duration < promised - 0.5 and frames.times[frames.mask][-1] < video.duration
+    assert frames.mask.sum() == 8 and (np.diff(numbers(frames.pixels)) > 0).all()
+
+
+def test_the_cover_of_a_song_is_no_film(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=16000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame(32, 32, "yuvj420p")))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 16000
+        for stream, frames in ((sound, [samples, None]), (cover, [None])):
+            for frame in frames:
+                container.mux(stream.encode(frame))
+    with pytest.raises(ValueError, match="it has no pictures"):
+        Video(path)
+
+
+def test_one_picture_is_a_film_of_one_picture_and_an_array_of_it_is_refused():
+    picture = counting(1)[0]
+    assert Video(Image.fromarray(picture)).sample(4, 16).mask.tolist() == [True, False, False, False]
+    with pytest.raises(ValueError, match="one picture"):
+        Video(picture)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         (lambda folder: audio_only(folder / "sound.mp4"), "it has no pictures, only: audio"),
         (lambda folder: b"", "not a video"),
         (lambda folder: b"this is a text", "not a video"),
-        (lambda folder: folder, "it holds no picture"),
+        (lambda folder: folder, "it has none"),
         (lambda folder: np.zeros((0, 8, 8, 3), np.uint8), "it holds no picture"),
         (lambda folder: [], "it holds no picture"),
         (lambda folder: np.zeros((8, 8), np.uint8), "an array of shape"),

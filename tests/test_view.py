@@ -77,7 +77,7 @@ def test_a_body_that_goes_to_its_left_goes_to_the_right_of_a_camera_that_stands(
 def test_joints_are_seen_where_they_are_told_to_be(seed):
     """Of a hand that alone is painted, for any view without a floor, whatever the body's proportions."""
     joints = make_motion(12, seed=seed)
-    view = painted(dataclasses.replace(random_view("clip", seed), floor=None, backdrop=None, grain=None, exposure=0))
+    view = painted(dataclasses.replace(random_view("clip", seed), floor=None, backdrop=None, grain=0, exposure=0))
     view = dataclasses.replace(view, colours={"": (0, 0, 0), "right_hand": (255,) * 3, "right_forearm": (255,) * 3})
     told = seen_joints(joints, HUMANML3D, view, [0, 11])[:, [RIGHT_HAND, HUMANML3D.joint_names.index("right_elbow")]]
     for number, ends in zip((0, 11), told):
@@ -93,27 +93,45 @@ def test_joints_are_seen_where_they_are_told_to_be(seed):
 
 def test_a_clip_and_a_seed_say_all_of_a_view():
     joints = make_motion(6)
-    pictures = [
-        render(joints, HUMANML3D, 64, random_view(*key, 64)) for key in (("a", 0), ("a", 0), ("a", 1), ("b", 0))
-    ]
+    pictures = [render(joints, HUMANML3D, 64, random_view(*key)) for key in (("a", 0), ("a", 0), ("a", 1), ("b", 0))]
     assert pictures[0].tobytes() == pictures[1].tobytes()
     assert all((other != pictures[0]).any() for other in pictures[2:])
 
 
 def test_random_views_show_the_body_and_differ_in_all_that_may_differ():
-    views = [random_view("clip", seed, 64) for seed in range(60)]
+    views = [random_view("clip", seed) for seed in range(60)]
     assert {view.camera for view in views} == {"fixed", "follow"}
     for name in ("yaw", "pitch", "distance", "light", "ambient", "girth", "proportions", "colours"):
         assert len({str(getattr(view, name)) for view in views}) > 30, name
-    for kind in ("floor", "backdrop", "grain"):
+    for kind in ("floor", "backdrop"):
         assert len({getattr(view, kind) is None for view in views}) == 2, kind
-    assert len({view.exposure > 0 for view in views}) == 2
+    for kind in ("grain", "exposure"):
+        assert len({getattr(view, kind) > 0 for view in views}) == 2, kind
     joints = make_motion(8)
     for view in views:
-        empty = dataclasses.replace(view, grain=None)
+        empty = dataclasses.replace(view, grain=0)
         pictures = render(joints, HUMANML3D, 64, empty).astype(int)
         ground = render(joints + [0, 100, 0], HUMANML3D, 64, dataclasses.replace(empty, camera="fixed"))
         assert pictures.shape == (8, 64, 64, 3) and pictures.std() > 0 and ground.shape == pictures.shape
+
+
+def test_a_view_is_the_same_at_any_size():
+    """So is the place behind; only grain is finer."""
+    joints = make_motion(4)
+    for seed in range(12):
+        view = dataclasses.replace(random_view("clip", seed), grain=0)
+        small, large = (render(joints, HUMANML3D, size, view).astype(float) for size in (64, 192))
+        smaller = large.reshape(4, 64, 3, 64, 3, 3).mean((2, 4))
+        assert np.abs(small - smaller).mean() < 8
+        assert render(joints, HUMANML3D, 64, random_view("clip", seed)).shape == (4, 64, 64, 3)
+
+
+def test_what_has_no_colour_of_its_own_keeps_its_usual_one(standing):
+    picture = render(standing, HUMANML3D, 224, dataclasses.replace(FRONT, colours={"hair": (0, 255, 0)}))[0].astype(
+        int
+    )
+    assert (picture[..., 1] - picture[..., [0, 2]].max(-1) > 100).any()  # the hair
+    assert (picture[..., 0] - picture[..., 2] > 100).any()  # the left limbs
 
 
 def test_a_blurred_picture_lies_between_this_and_the_next(standing):

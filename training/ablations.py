@@ -6,6 +6,8 @@ python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/mo
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
 python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \
     --steps 600 --split test
+python -m training.ablations lavimo --data mocap.parquet --vision runs/vision/model --cache runs/films \
+    --output runs/lavimo_ablations --steps 400 --split test
 python -m training.ablations pretraining --data mocap.parquet --tokenizer runs/tokenizer/model \
     --output runs/pretraining_ablations --steps 150 --split test
 """
@@ -45,6 +47,15 @@ class Study:
 
 def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], float]:
     return lambda numbers: by_mean(numbers)[protocol][direction][name]
+
+
+def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callable[[dict], float | None]:
+    """None for a model without the pair."""
+
+    def read(numbers: dict) -> float | None:
+        return numbers["pairs"][pair][protocol][direction][name] if pair in numbers["pairs"] else None
+
+    return read
 
 
 def by_mean(numbers: dict) -> dict:
@@ -121,6 +132,30 @@ STUDIES = {
         RETRIEVAL,
         {NO_LAMP: ["--plain-text"]},
     ),
+    "lavimo": Study(
+        "lavimo",
+        ("vision", "cache"),
+        ["data.paraphrases=0"],
+        {
+            "text, video and motion; tokens, filter": [],
+            "text and motion alone": ["model.use_video=false"],
+            "no fusion, no reconstruction": ["model.fusion=none"],
+            "pooled fusion": ["model.fusion=pooled"],
+            "alike captions as negatives (identity)": ["model.target=identity"],
+            "alike captions wanted (soft)": ["model.target=soft"],
+            "soft for video and motion too, as in the paper": ["model.target=soft", "model.video_target=soft"],
+        },
+        {
+            "T2M R@1": lavimo_column("text / motion", "all", "forth", "R@1"),
+            "R@10": lavimo_column("text / motion", "all", "forth", "R@10"),
+            "R@1, batches": lavimo_column("text / motion", "small_batches", "forth", "R@1"),
+            "V2M R@1, fixed view, batches": lavimo_column("fixed view / motion", "small_batches", "forth", "R@1"),
+            "V2M R@1, unseen views, batches": lavimo_column("unseen views / motion", "small_batches", "forth", "R@1"),
+            "M2V, the same": lavimo_column("unseen views / motion", "small_batches", "back", "R@1"),
+            "action": lambda numbers: numbers["pairs"]["text / motion"]["first_hit_action"],
+            "action and style": lambda numbers: numbers["pairs"]["text / motion"]["first_hit_action_and_style"],
+        },
+    ),
     "pretraining": Study(
         "lamp",
         ("tokenizer",),
@@ -146,7 +181,7 @@ STUDIES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=STUDIES)
-    for name in ("data", "output", "tokenizer", "lamp", "language-model", "evaluator"):
+    for name in ("data", "output", "tokenizer", "lamp", "language-model", "evaluator", "vision", "cache"):
         parser.add_argument(f"--{name}", required=name in ("data", "output"), type=Path)
     parser.add_argument("--steps", default=400, type=int)
     parser.add_argument("--split", default="val", choices=["val", "test"])
@@ -173,9 +208,13 @@ def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str
             "--set", f"optimization.max_steps={arguments.steps}", *study.changes, *changes)  # fmt: skip
     result = folder / f"{arguments.split}.json"
     if not result.is_file():
-        evaluator = ["--evaluator", arguments.evaluator] if arguments.evaluator else []
+        more = [
+            part
+            for name in ("evaluator", "cache")
+            for part in ([f"--{name}", getattr(arguments, name)] if getattr(arguments, name) else [])
+        ]
         run("evaluate", study.task or arguments.task, "--data", arguments.data, "--split", arguments.split,
-            "--model", folder / "model", "--output", result, *evaluator, *study.options.get(variant, []))  # fmt: skip
+            "--model", folder / "model", "--output", result, *more, *study.options.get(variant, []))  # fmt: skip
     return json.loads(result.read_text())
 
 

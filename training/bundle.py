@@ -2,8 +2,9 @@
 
 python -m training.bundle --model runs/text_to_motion/model --output lamp_hf/checkpoints/lamp_small
 python -m training.bundle --model runs/captioner/model --output lamp_hf/checkpoints/lamp_small_captioning
+python -m training.bundle --model runs/lavimo/model --output lamp_hf/checkpoints/lavimo_small
 
-An adapter is merged into what it was trained on.
+An adapter is merged into what it was trained on; what only LAVIMO's training uses stays behind.
 """
 
 import argparse
@@ -11,15 +12,16 @@ import json
 from pathlib import Path
 
 from peft import PeftModel
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 
-import lamp_hf
+import lamp_hf  # noqa: F401  makes AutoModel know our classes
 
 
 def load(folder: Path) -> PreTrainedModel:
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
-        return AutoModel.from_pretrained(folder)
+        alone = {"fusion": "none"} if AutoConfig.from_pretrained(folder).model_type == "lavimo" else {}
+        return AutoModel.from_pretrained(folder, **alone)
     AutoModel.from_pretrained(folder)  # refuses an adapter that lacks a weight, which PEFT takes
     base = AutoModel.from_pretrained(json.loads(adapter.read_text())["base_model_name_or_path"])
     return PeftModel.from_pretrained(base, folder).merge_and_unload()
@@ -44,7 +46,7 @@ def main() -> None:
     for old in arguments.output.glob("*.safetensors*"):
         old.unlink()
     model.save_pretrained(arguments.output, max_shard_size="15MB")
-    lamp_hf.LampProcessor.from_pretrained(arguments.model).save_pretrained(arguments.output)
+    AutoProcessor.from_pretrained(arguments.model).save_pretrained(arguments.output)
     for shard in arguments.output.glob("*.safetensors"):
         shard.chmod(0o644)
     for code in arguments.output.glob("*.py"):

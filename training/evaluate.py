@@ -7,6 +7,8 @@ python -m training.evaluate generation ... --repeats 20 --cache runs/generated
 python -m training.evaluate captioning --model lamp_hf/checkpoints/lamp_small_captioning ...
 python -m training.evaluate lamp-bertscore --model lamp_hf/checkpoints/lamp_small ...
 python -m training.evaluate retrieval --model lamp_hf/checkpoints/lamp_small --rerank 16 ...
+python -m training.evaluate lavimo --model lamp_hf/checkpoints/lavimo_small ...
+python -m training.evaluate moments --model lamp_hf/checkpoints/lamp_small ...
 """
 
 import argparse
@@ -30,6 +32,8 @@ from .caption_facts import told_styles
 from .data import Clips, load_clips, normalised
 from .evaluate_captioning import evaluate_captioning, evaluate_lamp_bertscore
 from .evaluate_generation import evaluate_generation
+from .evaluate_lavimo import evaluate_lavimo
+from .evaluate_moments import evaluate_moments
 from .evaluate_retrieval import evaluate_retrieval
 from .train_evaluator import accuracy, judge
 from .train_tokenizer import reconstruction_errors
@@ -151,6 +155,8 @@ TASKS = {
     "lamp-bertscore": evaluate_lamp_bertscore,
     "generation": evaluate_generation,
     "retrieval": evaluate_retrieval,
+    "lavimo": evaluate_lavimo,
+    "moments": evaluate_moments,
 }
 
 
@@ -172,12 +178,13 @@ def main() -> None:
     parser.add_argument("--lamp", default=lamp_hf.bundled(), type=Path, help="LaMP, as evaluator")
     parser.add_argument("--captioner", default=lamp_hf.bundled("captioning"), type=Path, help="of lamp-bertscore")
     parser.add_argument("--repeats", default=20, type=int, help="of generation")
-    parser.add_argument("--cache", type=Path, help="folder where generated motions stay, of generation")
+    parser.add_argument("--cache", type=Path, help="folder where generated motions, or what is seen in films, stay")
     parser.add_argument("--guo", type=Path, help="folder of Guo et al.'s evaluator, see lamp_hf.convert.guo")
     encoder = "sentence-transformers/all-MiniLM-L6-v2"
     parser.add_argument("--sentence-encoder", default=encoder, help="of retrieval: tells which captions are alike")
     parser.add_argument("--rerank", type=int, help="of retrieval: pairs of each text and motion to look at again")
     parser.add_argument("--plain-text", action="store_true", help="of retrieval: the baseline without LaMP")
+    parser.add_argument("--films", type=Path, help="of lavimo: folder of films that `render_mitsuba` made")
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
     numbers = {"task": arguments.task, "data": arguments.data.name, "split": arguments.split, "seed": arguments.seed}

@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import pipeline
 
 import lamp_hf
-from lamp_hf.embedding import LampEmbedder
+from lamp_hf.embedding import Embedder
 from lamp_hf.metrics.bertscore import BertScorer
 from lamp_hf.metrics.captions import CONVENTIONS, caption_metrics
 from lamp_hf.metrics.generation import matching_distance, r_precision
@@ -56,7 +56,7 @@ class CaptionJudge:
         sentences = [(text, action) for texts, action in zip(training.captions, training.actions) for text in texts]
         actions = [SAME_ACTIONS.get(action, action) for _, action in sentences]
         self.classifier = CaptionClassifier([text for text, _ in sentences], actions)
-        self.lamp = LampEmbedder(arguments.lamp)
+        self.lamp = Embedder(arguments.lamp)
         self.motions = self.lamp.embed_motions(clips.motions)
         self.order = np.random.default_rng(arguments.seed).permutation(len(clips))
 

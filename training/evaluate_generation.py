@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 from transformers import pipeline
 
-from lamp_hf.embedding import LampEmbedder
+from lamp_hf.embedding import Embedder
 from lamp_hf.metrics.evaluators import Evaluator
 from lamp_hf.metrics.generation import (
     diversity,
@@ -37,7 +37,7 @@ def evaluate_generation(arguments: argparse.Namespace) -> dict:
     captions = [texts[rng.integers(len(texts))] for texts in clips.captions]
     seeds = range(arguments.seed, arguments.seed + arguments.repeats)
     made = generate_cached(arguments.model, captions, clips.lengths, seeds, arguments.cache)
-    evaluators: list[Evaluator] = [LampEmbedder(arguments.lamp)]
+    evaluators: list[Evaluator] = [Embedder(arguments.lamp)]
     if arguments.evaluator:
         evaluators.append(load_evaluator(arguments.evaluator))
     if arguments.guo:

@@ -83,12 +83,12 @@ def plain_motion_features(model: LampModel, processor: LampProcessor, motions: l
     return torch.cat(vectors)
 
 
-def labelled(scores: np.ndarray, clips: Clips, seed: int) -> dict:
-    """Multi-positive metrics by action and style, and percent of texts whose first hit has the action, and both."""
+def labelled(scores: np.ndarray, clips: Clips, seed: int, **options) -> dict:
+    """Multi-positive metrics by action and style, and percent of queries whose first hit has the action, and both."""
     if not all(clips.actions):
         return {}
     kinds = list(zip(clips.actions, clips.styles))
-    by_kind = retrieval_metrics(scores, kinds, seed=seed)["all_multi_positive"]
+    by_kind = retrieval_metrics(scores, kinds, seed=seed, **options)["all_multi_positive"]
     same_action = np.array(clips.actions)[:, None] == np.array(clips.actions)
     same_kind = same_action & (np.array(clips.styles)[:, None] == np.array(clips.styles))
     return {

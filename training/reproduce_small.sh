@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes lamp-small from the motion capture parquet. Some four hours on two CPU cores; each stage goes on where it stopped.
+# Makes the bundled models from the motion capture parquet. Some six hours on two CPU cores; each stage goes on where it stopped.
 #   training/reproduce_small.sh mocap.parquet captions.json runs
 # captions.json: sentences whose words stay in the vocabulary (KIT-ML's annotations).
 set -euo pipefail
@@ -42,5 +42,19 @@ python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 
 python -m training.ablations retrieval --data "$data" --lamp "$bundle" --output "$runs/retrieval_ablations" --steps 600 \
     --split test
 cp "$runs/retrieval_ablations/ablations.json" "$bundle/retrieval_ablations.json"
+python -m training.evaluate moments --data "$data" --model "$bundle" --output "$bundle/moments.json"
+
+lavimo=lamp_hf/checkpoints/lavimo_small
+python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" --output "$runs/vision"
+python -m training.train_lavimo --recipe "$recipes/lavimo.yaml" --data "$data" --vision "$runs/vision/model" \
+    --cache "$runs/films" --output "$runs/lavimo"
+python -m training.bundle --model "$runs/lavimo/model" --output "$lavimo"
+python -m training.render_mitsuba --data "$data" --output "$runs/mitsuba" # pip install mitsuba
+python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$runs/films" --films "$runs/mitsuba" \
+    --output "$lavimo/evaluation.json"
+python -m training.ablations lavimo --data "$data" --vision "$runs/vision/model" --cache "$runs/films" \
+    --output "$runs/lavimo_ablations" --steps 400 --split test
+cp "$runs/lavimo_ablations/ablations.json" "$lavimo/ablations.json"
 python -m training.card --model "$bundle"
 python -m training.card --model "$captioning"
+python -m training.card --model "$lavimo"

@@ -12,11 +12,13 @@ class LavimoConfig(PreTrainedConfig):
 
     Args:
         text_config (`PreTrainedConfig`): of any encoder of the BERT kind.
-        vision_config ([`CLIPVisionConfig`]): of what looks at each frame.
+        vision_config (`PreTrainedConfig`): of what looks at each frame: CLIP's vision model, or another encoder
+            whose `pooler_output` is one vector of `vision_size` numbers, a ResNet say.
         use_video (`bool`): have a video tower; without, the model is a text-motion one and costs what such a one does.
         feature_size (`int`): numbers a motion frame has.
         hidden_size, num_attention_heads, intermediate_size, dropout: of the towers' transformers.
         motion_layers (`int`): 6 in the paper.
+        motion_patch (`int`): frames that a token of the motion tower is made of; 1 in the paper.
         text_layers (`int`): trained layers over the text encoder (interpretation; 2 in the authors' next paper).
         video_layers (`int`): over the frames; 6 in the paper.
         projection_dim (`int`): size of the shared space (interpretation: 512).
@@ -31,8 +33,11 @@ class LavimoConfig(PreTrainedConfig):
         decoder_layers (`int`): of the reconstruction (interpretation: 4).
         reconstruction_weight (`float`): 0.1 in the authors' next paper.
         alignment_pairs (`list[str]`): pairs of initials of text, video and motion that are aligned.
-        target (`str`): what alignment makes of pairs whose captions are alike: `"identity"`, negatives; `"filter"`,
-            left out (TMR); `"soft"`, wanted in the proportion of their cosine, as in the paper.
+        target (`str`): what alignment makes of pairs whose captions are alike (equal ones are never negatives):
+            `"identity"`, negatives; `"filter"`, left out (TMR); `"soft"`, wanted in the proportion of their cosine, as
+            in the paper.
+        video_target (`str`): the same for video and motion; a video shows one motion, whatever its caption, so
+            captions do not count (`"identity"`) unless it is told to be as `target`, as in the paper (interpretation).
         target_threshold (`float`): the cosine from which captions are alike (interpretation: 0.6).
         soft_weight (`float`): share of `"soft"` in the target, 1 in the paper.
     """
@@ -49,6 +54,7 @@ class LavimoConfig(PreTrainedConfig):
     intermediate_size: int = 1024
     dropout: float | int = 0.1
     motion_layers: int = 6
+    motion_patch: int = 1
     text_layers: int = 2
     video_layers: int = 6
     projection_dim: int = 512
@@ -62,6 +68,7 @@ class LavimoConfig(PreTrainedConfig):
     reconstruction_weight: float | int = 0.1
     alignment_pairs: list[str] | None = None
     target: str = "filter"
+    video_target: str = "identity"
     target_threshold: float | int = 0.6
     soft_weight: float | int = 1.0
 
@@ -75,6 +82,12 @@ class LavimoConfig(PreTrainedConfig):
         if self.alignment_pairs is None:
             self.alignment_pairs = ["tm", "vm", "tv"] if self.use_video else ["tm"]
         super().__post_init__(**kwargs)
+
+    @property
+    def vision_size(self) -> int:
+        """Numbers that the vision encoder makes of a frame."""
+        sizes = getattr(self.vision_config, "hidden_sizes", None)
+        return sizes[-1] if sizes else self.vision_config.hidden_size
 
 
 __all__ = ["LavimoConfig"]

@@ -72,9 +72,9 @@ def contrastive_targets(
     if false_negatives == "filter":
         return own, (left_out | (cosine > threshold)) & (own == 0)
     alike = torch.where(cosine >= threshold, cosine, 0.0).maximum(own)
-    left_out = torch.zeros_like(left_out)
     if present is not None:
-        alike, left_out = alike.masked_fill(absent, 0), absent
+        alike = alike.masked_fill(absent, 0)
+    left_out = left_out & (alike == 0)  # another caption of the same clip, which reads unlike this one
     return (1 - soft_weight) * own + soft_weight * alike / alike.sum(1, keepdim=True), left_out
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, CLIPVisionModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_lavimo import LavimoConfig
@@ -118,13 +118,14 @@ class LavimoDecoder(nn.Module):
         super().__init__()
         layer = nn.TransformerDecoderLayer(**layer_options(config))
         self.layers = nn.TransformerDecoder(layer, config.decoder_layers, nn.LayerNorm(config.hidden_size))
-        self.head = nn.Linear(config.hidden_size, config.feature_size)
+        self.head = nn.Linear(config.hidden_size, config.motion_patch * config.feature_size)
+        self.feature_size = config.feature_size
 
     def forward(self, fused: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(B, H)` and the frames' mask `(B, T)` to normalised features `(B, T, feature_size)`."""
+        """`(B, H)` and the motion tokens' mask `(B, L)` to normalised features `(B, L motion_patch, feature_size)`."""
         times = sinusoidal_positions(mask.shape[1], fused.shape[1]).to(fused)
         hidden = self.layers(times.expand(len(fused), -1, -1), fused[:, None], tgt_key_padding_mask=~mask.bool())
-        return self.head(hidden)
+        return self.head(hidden).unflatten(2, (-1, self.feature_size)).flatten(1, 2)
 
 
 class LavimoModel(StrictLoadingMixin, PreTrainedModel):
@@ -138,24 +139,35 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "lavimo"
     main_input_name = "motion_values"
     input_modalities = ("text", "video", "time")
+    # What only training uses, and the eyes, when a model is loaded without them.
+    _keys_to_ignore_on_load_unexpected = [
+        r"^fusion",
+        r"^decoder",
+        r"^vision_encoder",
+        r"^frame_norm",
+        r"^video_tower",
+        r"^heads\.video",
+    ]
 
     def __init__(self, config: LavimoConfig):
         super().__init__(config)
         if config.fusion not in ("none", "pooled", "tokens"):
             raise ValueError(f"unknown fusion {config.fusion!r}; known: none, pooled, tokens")
-        if config.target not in TARGETS:
-            raise ValueError(f"unknown target {config.target!r}; known: {', '.join(TARGETS)}")
+        for target in (config.target, config.video_target):
+            if target not in TARGETS:
+                raise ValueError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
         self.text_encoder = AutoModel.from_config(config.text_config)
         self.text_tower = LavimoTower(config, config.text_config.hidden_size, config.text_layers)
-        self.motion_tower = LavimoTower(config, config.feature_size, config.motion_layers)
+        self.motion_tower = LavimoTower(config, config.motion_patch * config.feature_size, config.motion_layers)
         self.motion_summary = None
         if config.summary_size:
             sizes = config.feature_size, config.summary_size, config.projection_dim
             self.motion_summary = MotionSummary(*sizes, config.dropout, strides=(2, 2, 1))
         names = ["text", "motion"]
         if config.use_video:
-            self.vision_encoder = CLIPVisionModel(config.vision_config)
-            self.video_tower = LavimoTower(config, config.vision_config.hidden_size, config.video_layers)
+            self.vision_encoder = AutoModel.from_config(config.vision_config)
+            self.frame_norm = nn.LayerNorm(config.vision_size)  # encoders differ in scale; position codes do not
+            self.video_tower = LavimoTower(config, config.vision_size, config.video_layers)
             names.append("video")
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden_size, config.projection_dim) for name in names})
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -174,23 +186,30 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
             self.vision_encoder.eval()
         return self
 
-    def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> Encoded:
-        mask = full_mask(input_ids, attention_mask)
+    def encode_words(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None):
+        """What the text encoder makes of words, `(batch_size, text_length, text_hidden_size)`."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_text):
-            hidden = self.text_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
-        return self.text_tower(hidden, mask)
+            mask = full_mask(input_ids, attention_mask).long()
+            return self.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+
+    def encode_text(self, input_ids=None, attention_mask=None, word_features=None) -> Encoded:
+        hidden = self.encode_words(input_ids, attention_mask) if word_features is None else word_features
+        return self.text_tower(hidden, full_mask(hidden, attention_mask))
 
     def encode_motion(self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None):
-        mask = full_mask(motion_values, motion_attention_mask)
+        mask, patch = full_mask(motion_values, motion_attention_mask), self.config.motion_patch
         if motion_values.shape[1] > self.config.max_frames:
             raise ValueError(f"a motion of {motion_values.shape[1]} frames; the model reads {self.config.max_frames}")
-        return self.motion_tower(motion_values, mask)
+        missing = -mask.shape[1] % patch
+        values = nn.functional.pad(motion_values * mask[..., None], (0, 0, 0, missing)).unflatten(1, (-1, patch))
+        mask = nn.functional.pad(mask.bool(), (0, missing), value=False).unflatten(1, (-1, patch)).any(-1)
+        return self.motion_tower(values.flatten(2), mask)
 
     def encode_frames(self, pixel_values: torch.FloatTensor) -> torch.FloatTensor:
-        """What the vision encoder makes of normalised pictures `(B, F, 3, size, size)`, `(B, F, vision_size)`."""
+        """Pictures `(batch_size, num_video_frames, 3, size, size)` to `(..., num_video_frames, vision_size)`."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_vision):
             pooled = self.vision_encoder(pixel_values=pixel_values.flatten(0, 1)).pooler_output
-        return pooled.unflatten(0, pixel_values.shape[:2])
+        return pooled.flatten(1).unflatten(0, pixel_values.shape[:2])
 
     def encode_video(
         self,
@@ -200,8 +219,10 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     ) -> Encoded:
         if not self.config.use_video:
             raise ValueError("this model has no video tower (use_video=False)")
+        if pixel_values is None and frame_features is None:
+            raise ValueError("nothing to look at: give pixel_values or frame_features")
         features = self.encode_frames(pixel_values) if frame_features is None else frame_features
-        return self.video_tower(features, full_mask(features, video_mask))
+        return self.video_tower(self.frame_norm(features), full_mask(features, video_mask))
 
     def get_text_features(self, input_ids, attention_mask=None, **kwargs) -> torch.FloatTensor:
         """
@@ -223,7 +244,8 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(batch_size, projection_dim)`, unit length.
         """
-        return self._embed_motion(self.encode_motion(motion_values, motion_attention_mask), motion_values)
+        encoded = self.encode_motion(motion_values, motion_attention_mask)
+        return self._embed_motion(encoded, motion_values, full_mask(motion_values, motion_attention_mask))
 
     def get_video_features(
         self, pixel_values=None, video_mask=None, frame_features=None, **kwargs
@@ -243,10 +265,10 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     def _embed(self, name: str, encoded: Encoded) -> torch.Tensor:
         return nn.functional.normalize(self.heads[name](encoded.pooled).float(), dim=-1)
 
-    def _embed_motion(self, encoded: Encoded, motion_values: torch.Tensor) -> torch.Tensor:
+    def _embed_motion(self, encoded: Encoded, motion_values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         features = self.heads["motion"](encoded.pooled)
         if self.motion_summary is not None:
-            features = features + self.motion_summary(motion_values, encoded.mask)
+            features = features + self.motion_summary(motion_values, mask)
         return nn.functional.normalize(features.float(), dim=-1)
 
     def forward(
@@ -258,8 +280,10 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         pixel_values: torch.FloatTensor | None = None,
         video_mask: torch.Tensor | None = None,
         frame_features: torch.FloatTensor | None = None,
+        word_features: torch.FloatTensor | None = None,
         present: dict[str, torch.Tensor] | None = None,
-        ids: list[torch.Tensor] | None = None,
+        clip_ids: torch.LongTensor | None = None,
+        caption_ids: torch.LongTensor | None = None,
         sentence_embeds: torch.FloatTensor | None = None,
         return_loss: bool = False,
         **kwargs,
@@ -269,25 +293,32 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         Args:
             input_ids, attention_mask, motion_values, motion_attention_mask, pixel_values, video_mask, frame_features
                 (*optional*): as in the `get_*_features`.
+            word_features (`torch.FloatTensor` of shape `(batch_size, text_length, text_hidden_size)`, *optional*):
+                what `encode_words` made of words, instead of them.
             present (`dict[str, torch.BoolTensor]` of shape `(batch_size,)`, *optional*): of `"text"`, `"video"` and
                 `"motion"`, false for samples whose row is a filler; all are there if not given.
-            ids (`list[torch.LongTensor]` of shape `(batch_size,)`, *optional*): rows that share a number, a clip or a
-                caption, are no negatives.
+            clip_ids, caption_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): equal numbers for the same
+                clip and for the same caption; such pairs are no negatives. Of video and motion, captions do not count.
             sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): unit vectors of the
                 captions by a frozen sentence encoder, unless `target` is `"identity"`.
             return_loss (`bool`): compute the losses.
         """
         encoded: dict[str, Encoded] = {}
         if motion_values is not None:
-            encoded["motion"] = self.encode_motion(motion_values, motion_attention_mask)
-        if input_ids is not None:
-            encoded["text"] = self.encode_text(input_ids, attention_mask)
+            motion_mask = full_mask(motion_values, motion_attention_mask)
+            encoded["motion"] = self.encode_motion(motion_values, motion_mask)
+        if input_ids is not None or word_features is not None:
+            encoded["text"] = self.encode_text(input_ids, attention_mask, word_features)
         if pixel_values is not None or frame_features is not None:
             encoded["video"] = self.encode_video(pixel_values, video_mask, frame_features)
         embeds = {
-            name: self._embed_motion(values, motion_values) if name == "motion" else self._embed(name, values)
+            name: self._embed_motion(values, motion_values, motion_mask)
+            if name == "motion"
+            else self._embed(name, values)
             for name, values in encoded.items()
         }
+        if not embeds:
+            raise ValueError("nothing to embed: give text, video or motion")
         output = LavimoOutput(**{f"{name}_embeds": values for name, values in embeds.items()})
         if not return_loss:
             return output
@@ -297,35 +328,43 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
             else present[name].bool()
             for name, values in embeds.items()
         }
-        output.alignment_losses = {}
-        for pair in self.config.alignment_pairs:
-            first, second = (MODALITIES[initial] for initial in pair)
-            if first in embeds and second in embeds:
-                both = there[first] & there[second]
-                output.alignment_losses[pair] = self._align(embeds[first], embeds[second], both, ids, sentence_embeds)
+        output.alignment_losses = self._alignment_losses(embeds, there, clip_ids, caption_ids, sentence_embeds)
         losses = list(output.alignment_losses.values())
         if self.config.fusion != "none" and "motion" in encoded:
-            output.reconstruction_loss = self._reconstruct(encoded, there, motion_values)
+            output.reconstruction_loss = self._reconstruct(encoded, there, motion_values, motion_mask)
             losses.append(self.config.reconstruction_weight * output.reconstruction_loss)
         output.loss = sum(losses) if losses else None
         return output
 
-    def _align(self, first, second, present, ids, sentence_embeds) -> torch.Tensor:
+    def _alignment_losses(self, embeds, present, clip_ids, caption_ids, sentence_embeds) -> dict[str, torch.Tensor]:
+        """Of each pair of modalities that are given; between video and motion captions count only if told so."""
+        config, losses = self.config, {}
+        for pair in config.alignment_pairs:
+            first, second = (MODALITIES[initial] for initial in pair)
+            if first in embeds and second in embeds:
+                target = config.target if "t" in pair else config.video_target
+                captions_count = "t" in pair or target != "identity"
+                ids = [values for values in (clip_ids, caption_ids if captions_count else None) if values is not None]
+                both = present[first] & present[second]
+                losses[pair] = self._align(embeds[first], embeds[second], both, ids, sentence_embeds, target)
+        return losses
+
+    def _align(self, first, second, present, ids, sentence_embeds, target: str) -> torch.Tensor:
         """Both directions' cross-entropies, added as in the paper."""
         config = self.config
         scale = self.logit_scale.exp().clamp(max=100)
         targets = contrastive_targets(
-            first, ids, sentence_embeds, TARGETS[config.target], config.target_threshold, config.soft_weight, present
+            first, ids, sentence_embeds, TARGETS[target], config.target_threshold, config.soft_weight, present
         )
         forward = scale * first @ gather_with_gradient(second).T
         backward = scale * second @ gather_with_gradient(first).T
         return sum(contrastive_loss(logits, *targets, present=present) for logits in (forward, backward))
 
-    def _reconstruct(self, encoded, present, motion_values) -> torch.Tensor:
+    def _reconstruct(self, encoded, present, motion_values, motion_mask) -> torch.Tensor:
         fused = self.fusion(encoded["motion"].pooled, encoded, present)
-        made = self.decoder(fused, encoded["motion"].mask)
+        made = self.decoder(fused, encoded["motion"].mask)[:, : motion_mask.shape[1]]
         error = (made.float() - motion_values.float()).square().mean(-1)
-        return masked_mean(error, encoded["motion"].mask & present["motion"][:, None])
+        return masked_mean(error, motion_mask & present["motion"][:, None])
 
 
 __all__ = ["LavimoModel", "LavimoOutput"]

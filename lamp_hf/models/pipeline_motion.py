@@ -1,7 +1,10 @@
 """What pipelines of motion models share."""
 
+from pathlib import Path
+
 import numpy as np
 from transformers import Pipeline
+from transformers.dynamic_module_utils import custom_object_save
 
 from .motion_representation import get_skeleton
 
@@ -28,6 +31,16 @@ class MotionPipeline(Pipeline):
         lamp = getattr(config, "lamp_config", config)
         self.frames_per_token = lamp.motion_config.downsampling_factor
         self.max_frames = lamp.num_query_tokens * self.frames_per_token  # that LaMP reads at once
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
+        """Model, processor and the pipeline's code: a folder that works where the package is not installed.
+
+        That of a pipeline which was itself loaded with `trust_remote_code`, too.
+        """
+        super().save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+        if not hasattr(self, "_registered_impl"):  # transformers copies the code of registered pipelines alone
+            custom_object_save(self, save_directory)
 
     def read(self, motion, name: str = "motion") -> np.ndarray:
         """Features `(num_frames, num_features)` of a motion that is long enough for a token; errors call it `name`."""

@@ -7,10 +7,12 @@ small: a minute of 4K takes no more memory than a second.
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 
@@ -50,14 +52,17 @@ class Video:
         if not 0 < fps < np.inf:
             raise ValueError(f"fps must be a positive number, got {fps}")
         self.name = str(source) if isinstance(source, (str, Path)) else "video"
-        self._open: Callable[[], Iterator[tuple[float, Image.Image]]]
+        # Times, and how to get the pictures: most of a video is never looked at.
+        self._open: Callable[[], Iterator[tuple[float, Callable[[], Image.Image]]]]
         if isinstance(source, (str, Path)):
             path = Path(source)
             if not path.exists():
                 raise FileNotFoundError(f"no such file: {path}")
             if path.is_dir():
                 files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-                self._open = lambda: ((i / fps, _load_picture(file)) for i, file in enumerate(files))
+                if not files:
+                    raise ValueError(f"{path}: a folder must hold pictures ({', '.join(PICTURES)}); it has none")
+                self._open = lambda: ((i / fps, partial(_load_picture, file)) for i, file in enumerate(files))
                 self.duration = len(files) / fps
             else:
                 self._open = lambda: self._decode(str(path))
@@ -67,8 +72,8 @@ class Video:
             self._open = lambda: self._decode(io.BytesIO(content))
             self.duration = self._probe(io.BytesIO(content))
         else:
-            pictures = source if isinstance(source, (list, tuple)) else _channels_last(source, self.name)
-            self._open = lambda: ((i / fps, _as_picture(picture, self.name)) for i, picture in enumerate(pictures))
+            pictures = _pictures(source, self.name)
+            self._open = lambda: ((i / fps, partial(_as_picture, row, self.name)) for i, row in enumerate(pictures))
             self.duration = len(pictures) / fps
         if self.duration <= 0:
             raise ValueError(f"{self.name}: it holds no picture")
@@ -93,24 +98,28 @@ class Video:
             raise ValueError(f"{self.name}: nothing from {start:g} to {end:g} s; it lasts {self.duration:g} s")
         wanted = start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
         chosen: list[tuple[float, np.ndarray]] = []
-        last: tuple[int, float, Image.Image] | None = None
+        last: tuple[int, float, Callable[[], Image.Image]] | None = None
 
         def keep() -> None:
-            number, time, picture = last
+            number, time, load = last
             if not chosen or chosen[-1][0] != time:
-                chosen.append((time, _square(_crop(picture, boxes, number), size)))
+                chosen.append((time, _square(_crop(load(), boxes, number), size)))
 
         place = 0
-        for number, (time, picture) in enumerate(self._open()):
+        for number, (time, load) in enumerate(self._open()):
             while last is not None and place < num_frames and wanted[place] < time:
                 keep()  # what was on the screen then
                 place += 1
-            last = number, time, picture
+            last = number, time, load
             if place == num_frames:
                 break
         if last is None:
             raise ValueError(f"{self.name}: it holds no picture")
         if place < num_frames:
+            shown = last[1] + max(last[1] / max(last[0], 1), 0.05)  # the last picture as long as the others
+            if shown + 0.5 < end:  # the header promised more, or the file was cut off
+                self.duration = shown
+                return self.sample(num_frames, size, start, None, boxes)
             keep()
         times, pixels = zip(*chosen)
         missing = num_frames - len(chosen)
@@ -123,7 +132,7 @@ class Video:
     def _probe(self, file) -> float:
         """Seconds: what the container says, or, where it says nothing, what there is to decode."""
         with self._container(file) as container:
-            stream = container.streams.video[0]
+            stream = _film(container)
             if stream.duration and stream.time_base:
                 return float(stream.duration * stream.time_base)
             if container.duration:
@@ -140,26 +149,39 @@ class Video:
             container = av.open(file)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise ValueError(f"{self.name}: not a video that can be read: {error}") from None
-        if not container.streams.video:
+        if _film(container) is None:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
             container.close()
             raise ValueError(f"{self.name}: it has no pictures, only: {kinds}")
         return container
 
-    def _decode(self, file) -> Iterator[tuple[float, Image.Image]]:
-        """Pictures with their times from the first one on, turned as the phone was; what is damaged ends it."""
+    def _decode(self, file) -> Iterator[tuple[float, Callable[[], Image.Image]]]:
+        """Pictures with their times from the first one on; what is damaged ends it."""
         first = None
         with self._container(file) as container:
-            container.streams.video[0].thread_type = "AUTO"
+            stream = _film(container)
+            stream.thread_type = "AUTO"
             try:
-                for i, frame in enumerate(container.decode(video=0)):
+                for i, frame in enumerate(container.decode(stream)):
                     time = i / 20 if frame.time is None else frame.time
                     first = time if first is None else first
-                    picture = frame.to_image()
-                    yield time - first, picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+                    yield time - first, partial(_upright, frame)
             except av.error.FFmpegError as error:
                 if first is None:
                     raise ValueError(f"{self.name}: damaged: {error}") from None
+
+
+def _film(container):
+    """The stream of pictures that move, not the cover of a song; None if there is none."""
+    return next(
+        (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic), None
+    )
+
+
+def _upright(frame: av.VideoFrame) -> Image.Image:
+    """Turned as the phone was."""
+    picture = frame.to_image()
+    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
 def _load_picture(path: Path) -> Image.Image:
@@ -169,10 +191,23 @@ def _load_picture(path: Path) -> Image.Image:
         raise ValueError(f"{path}: not a picture that can be read: {error}") from None
 
 
+def _pictures(source, name: str):
+    """A sequence of pictures, of one picture too."""
+    if isinstance(source, Image.Image):
+        return [source]
+    if not isinstance(source, (list, tuple)):
+        return _channels_last(source, name)
+    if any(isinstance(row, (str, Path, bytes)) for row in source):
+        raise ValueError(f"{name}: a list of files is several videos; give one, or a folder of pictures")
+    return source
+
+
 def _channels_last(values, name: str) -> np.ndarray:
     """Of torch, channels come second."""
     torch_like = hasattr(values, "detach")
     values = np.asarray(values.detach().cpu() if torch_like else values)
+    if values.ndim == 3 and values.shape[-1] in (3, 4):
+        raise ValueError(f"{name}: an array of shape {list(values.shape)} is one picture; give [picture]")
     if values.ndim == 3:
         values = values[..., None]
     if values.ndim != 4:

@@ -1,4 +1,4 @@
-"""How the body looks in every picture: the thickness and colour of its bones, and the flesh on them."""
+"""How the body looks: in GLB and HTML a capsule on each bone, in films limbs that taper, a trunk and a head."""
 
 from dataclasses import dataclass
 from itertools import pairwise

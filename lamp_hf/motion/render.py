@@ -28,7 +28,7 @@ def draw_frames(
     caption: str | None = None,
     numbers: Sequence[int] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Draws a motion frame by frame, from the front, a little to the body's left and above.
+    """Draws a motion frame by frame, from the front, a little to the body's right and above.
 
     Left limbs are orange, right limbs blue.
 
@@ -56,6 +56,7 @@ def draw_frames(
     floor = min(0.0, joints[..., 1].min())
     targets, distance = _camera_path(joints, view, floor)
     banner = _banner(caption, size, view)[: size // 2] if caption else None
+    grain = np.random.default_rng(0).normal(0, view.grain, (size, size, 3)).astype(np.int16) if view.grain else None
     place = None
     for number in range(len(joints)) if numbers is None else numbers:
         yaw = view.yaw + (360 * number / len(joints) if view.camera == "orbit" else 0)
@@ -70,15 +71,15 @@ def draw_frames(
             frame = _blurred(frame, points, number, view, flesh, lens, target)
         else:
             _draw_body(frame, points[number], flesh, lens, target, view)
-        if view.grain is not None:
-            frame = np.clip(frame + view.grain[:size, :size], 0, 255).astype(np.uint8)
+        if view.grain:
+            frame = np.clip(frame + grain, 0, 255).astype(np.uint8)
         if banner is not None:
             frame[: len(banner)] = banner
         yield frame
 
 
 def seen_joints(joints: np.ndarray, skeleton: Skeleton, view: View, numbers: Sequence[int]) -> np.ndarray:
-    """Where a film shows the joints in some of its frames, `(len(numbers), num_joints, 3)`.
+    """Where a film shows the joints in some of its frames, `(len(numbers), num_joints, 3)`, unless its camera orbits.
 
     Columns to the right and rows up from the picture's middle, in half pictures, and metres behind the root joint.
     """
@@ -108,12 +109,10 @@ def _flesh(figure: Figure, view: View) -> list[tuple]:
     for part in figure.parts:
         kind = part.name.removeprefix("left_").removeprefix("right_")
         girth = view.girth.get(kind, 1.0)
-        if view.colours:
-            colour = view.colours.get(part.name) or view.colours.get(kind) or view.colours[""]
-        else:
-            colour = (224, 186, 160) if kind == "face" else bone_colour(part.name)
-        colour = np.array(colour, np.float32)
-        result.append((part.start, part.end, girth * part.start_radius, girth * part.end_radius, colour))
+        usual = (224, 186, 160) if kind == "face" else bone_colour(part.name)
+        colour = next((view.colours[name] for name in (part.name, kind, "") if name in view.colours), usual)
+        radii = girth * part.start_radius, girth * part.end_radius
+        result.append((part.start, part.end, *radii, np.array(colour, np.float32)))
     return result
 
 
@@ -217,7 +216,9 @@ class _Backdrop:
 
     def __init__(self, view: View, lens: _Lens, origin: np.ndarray):
         self.lens, self.origin = lens, origin
-        self.picture = np.zeros((lens.size, lens.size, 3), np.uint8) if view.backdrop is None else view.backdrop
+        backdrop = np.zeros((1, 1, 3), np.uint8) if view.backdrop is None else view.backdrop
+        side = lens.size * 3 // 2
+        self.picture = np.asarray(Image.fromarray(backdrop).resize((side, side), Image.Resampling.BILINEAR))
 
     def draw(self, target: np.ndarray, body: np.ndarray) -> np.ndarray:
         size = self.lens.size

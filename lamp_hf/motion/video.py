@@ -4,21 +4,27 @@ import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 from PIL import Image
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    """Writes uint8 frames `(height, width, 3)` with even sides as H.264, one by one as they come."""
-    with av.open(str(path), "w") as container:
+def write_video(file: str | Path | BinaryIO, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:
+    """Writes uint8 frames `(height, width, 3)` with even sides as H.264 in mp4, one by one as they come.
+
+    Args:
+        crf (`int`): how much is lost, from 0, nothing, to 51.
+    """
+    with av.open(str(file) if isinstance(file, Path) else file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.options = {"crf": "20", "preset": "veryfast"}
+        stream.options = {"crf": str(crf), "preset": "veryfast"}
         for i, frame in enumerate(frames):
             if i == 0:
                 stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
 
 

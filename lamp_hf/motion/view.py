@@ -12,7 +12,7 @@ CAMERAS = ("follow", "fixed", "orbit")
 Colour = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """
     Args:
@@ -27,13 +27,13 @@ class View:
         ambient (`float`): brightness in the shade, up to 1.
         girth (`Mapping[str, float]`): factors of radii, by a part's name without its side (`"thigh"`, ...).
         proportions (`Mapping[str, float]`): factors of bone lengths, see [`Figure.proportioned`].
-        colours (`Mapping[str, Colour]`, *optional*): by a part's name, with or without its side; orange and blue limbs
-            if not given.
+        colours (`Mapping[str, Colour]`): by a part's name, with or without its side, and of all others by
+            `""`; what has none keeps its usual one: left limbs orange, right limbs blue.
         floor (`tuple[Colour, Colour, Colour]`, *optional*): sky, dark and light tiles; no floor if None.
-        backdrop (`np.ndarray` of shape `(height, width, 3)`, *optional*): uint8, what is behind if there is no
-            floor, larger than the picture.
+        backdrop (`np.ndarray` of shape `(side, side, 3)`, *optional*): uint8, what is behind if there is no floor; two
+            thirds of it are seen at a time.
         exposure (`float`): share of the time from frame to frame in which the film blurs.
-        grain (`np.ndarray` of shape `(height, width, 3)`, *optional*): int16, added to each picture.
+        grain (`float`): standard deviation of the noise in each picture, of 255.
     """
 
     camera: str = "follow"
@@ -47,24 +47,23 @@ class View:
     ambient: float = 0.45
     girth: Mapping[str, float] = field(default_factory=dict)
     proportions: Mapping[str, float] = field(default_factory=dict)
-    colours: Mapping[str, Colour] | None = None
+    colours: Mapping[str, Colour] = field(default_factory=dict)
     floor: tuple[Colour, Colour, Colour] | None = ((235, 238, 243), (196, 202, 210), (222, 226, 232))
     backdrop: np.ndarray | None = None
     exposure: float = 0.0
-    grain: np.ndarray | None = None
+    grain: float = 0.0
 
     def __post_init__(self):
         if self.camera not in CAMERAS:
             raise ValueError(f"unknown camera {self.camera!r}; known: {', '.join(CAMERAS)}")
 
 
-def random_view(name: str, seed: int, size: int = 224) -> View:
+def random_view(name: str, seed: int) -> View:
     """Any body, filmed by anybody anywhere; the same for the same clip and seed.
 
     Args:
         name (`str`): of the clip.
         seed (`int`): another one, another view.
-        size (`int`): side of the pictures, for the backdrop and the grain.
     """
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     focal, fill = rng.uniform(1.6, 4.5), rng.uniform(0.4, 0.85)
@@ -73,7 +72,7 @@ def random_view(name: str, seed: int, size: int = 224) -> View:
         sky, tile = _colour(rng), _colour(rng)
         floor = sky, tile, tuple(int(value) for value in np.clip(np.array(tile) + rng.normal(0, 40, 3), 0, 255))
     else:
-        backdrop = _random_backdrop(rng, size)
+        backdrop = _random_backdrop(rng)
     parts = ("trunk", "neck", "thigh", "shin", "foot", "upper_arm", "forearm", "hand", "hair", "face")
     girth, legs, arms = rng.uniform(0.8, 1.3), rng.uniform(0.92, 1.08), rng.uniform(0.92, 1.08)
     return View(
@@ -92,7 +91,7 @@ def random_view(name: str, seed: int, size: int = 224) -> View:
         floor=floor,
         backdrop=backdrop,
         exposure=rng.uniform(0.2, 0.7) if rng.random() < 0.25 else 0.0,
-        grain=rng.normal(0, rng.uniform(2, 10), (size, size, 3)).astype(np.int16) if rng.random() < 0.4 else None,
+        grain=rng.uniform(2, 10) if rng.random() < 0.4 else 0.0,
     )
 
 
@@ -121,9 +120,9 @@ def _random_clothes(rng: np.random.Generator) -> dict[str, Colour]:
     }
 
 
-def _random_backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A plain wall, a gradient, or a room with things in it; half as large again as the picture."""
-    side, kind = size * 3 // 2, rng.random()
+def _random_backdrop(rng: np.random.Generator, side: int = 336) -> np.ndarray:
+    """A plain wall, a gradient, or a room with things in it."""
+    kind = rng.random()
     if kind < 0.25:
         return np.full((side, side, 3), _colour(rng), np.uint8)
     cells = 2 if kind < 0.45 else rng.integers(3, 24)

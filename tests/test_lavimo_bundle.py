@@ -1,0 +1,88 @@
+"""lavimo-small, as it ships: a film of a motion finds it, by a camera, a body and a place that it never saw."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoProcessor, pipeline
+
+import lamp_hf
+
+
+TEXTS = [
+    "a person waves with the left hand",
+    "a person waves with the right hand",
+    "a person walks forward",
+    "a person runs forward",
+    "a person turns around to the left",
+    "a person bows",
+]
+
+
+@pytest.fixture(scope="module")
+def motions() -> list[lamp_hf.Motion]:
+    made = pipeline("text-to-motion", model=lamp_hf.bundled())(TEXTS, duration=4.0, seed=0)
+    return [lamp_hf.Motion(motion["joints"], text=text) for motion, text in zip(made, TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def index(motions) -> lamp_hf.MotionIndex:
+    index = lamp_hf.MotionIndex(lamp_hf.bundled("video"))
+    index.add(motions, ids=TEXTS)
+    return index
+
+
+def test_it_fits_the_package():
+    folder = Path(lamp_hf.bundled("video"))
+    assert sum(file.stat().st_size for file in folder.glob("*.safetensors")) < 30e6
+    assert type(AutoModel.from_pretrained(folder)) is lamp_hf.LavimoModel
+    assert type(AutoProcessor.from_pretrained(folder)) is lamp_hf.LavimoProcessor
+
+
+def test_words_find_motions(index):
+    right = [index.search(text=text, k=1)[0].id == text for text in TEXTS]
+    assert sum(right) >= 5
+
+
+def test_films_by_strangers_find_motions(index, motions, tmp_path):
+    ranks = []
+    for seed, motion in enumerate(motions):
+        pictures = motion.render(160, camera=lamp_hf.random_view(motion.text, 5000 + seed))
+        ids = [hit.id for hit in index.search(video=pictures)]
+        ranks.append(ids.index(motion.text))
+    assert np.mean(np.array(ranks) == 0) >= 0.5 and np.mean(ranks) < 1.5  # by chance 1 of 6, and 2.5
+
+
+def test_a_file_and_its_pictures_are_the_same_film(index, motions, tmp_path):
+    silent = lamp_hf.Motion(motions[2].joints)  # without a caption in the picture
+    hits = index.search(video=silent.save(tmp_path / "film.mp4", size=160))
+    assert hits[0].id == TEXTS[2] and hits[0].video_end == pytest.approx(4, abs=0.1)
+    again = {hit.id: hit.score for hit in index.search(video=silent.render(160))}
+    assert all(hit.score == pytest.approx(again[hit.id], abs=0.1) for hit in hits)
+
+
+def test_the_cards_five_lines_work(motions, tmp_path):
+    card = (Path(lamp_hf.bundled("video")) / "README.md").read_text(encoding="utf-8")
+    code = card.partition("```python\n")[2].partition("```")[0]
+    for name, motion in (("walk.bvh", motions[2]), ("wave.bvh", motions[0]), ("phone.mp4", motions[0])):
+        motion.save(tmp_path / name)
+        code = code.replace(f'"{name}"', repr(str(tmp_path / name)))
+    names: dict = {}
+    exec(code + "\nfound = index.search(video=" + repr(str(tmp_path / "phone.mp4")) + ")", names)
+    assert {hit.id for hit in names["found"]} == {str(tmp_path / "walk.bvh"), str(tmp_path / "wave.bvh")}
+
+
+def test_each_modality_alone_from_the_processor(motions):
+    model = lamp_hf.LavimoModel.from_pretrained(lamp_hf.bundled("video"))
+    processor = lamp_hf.LavimoProcessor.from_pretrained(lamp_hf.bundled("video"))
+    pictures = motions[0].render(64)
+    inputs = processor(
+        text=TEXTS[:2], motion=[motion.joints for motion in motions[:2]], video=[pictures, pictures[:3]]
+    )
+    assert inputs["pixel_values"].shape == (2, 16, 3, 112, 112) and inputs["video_mask"].sum(1).tolist() == [16, 3]
+    with torch.no_grad():
+        output = model(**inputs)
+        alone = model.get_video_features(**processor(video=pictures[:3]))
+    assert output.text_embeds.shape == output.motion_embeds.shape == output.video_embeds.shape == (2, 256)
+    torch.testing.assert_close(output.video_embeds[1:], alone, atol=1e-4, rtol=1e-4)
