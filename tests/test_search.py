@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -246,7 +245,11 @@ class TestFiles:
     def test_an_interrupted_save_loses_nothing(self, index, tmp_path, monkeypatch):
         index.save(tmp_path)
         index.add([motion(seed=8)], ids=["f"])
-        monkeypatch.setattr(search.hashlib, "file_digest", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(search.hashlib, "file_digest", interrupt)
         with pytest.raises(KeyboardInterrupt):
             index.save(tmp_path)
         monkeypatch.undo()

@@ -140,12 +140,13 @@ def beside_lamp(lavimo: dict) -> str:
 
 
 def foreign(films: dict) -> str:
-    names = ["R@1", "R@3", "R@10", "MedR"]
-    rows = [["films", *names, "R@1 in batches of 32"], ["---"] * (len(names) + 2)]
-    for kind, numbers in films.items():
-        if isinstance(numbers, dict):
-            cells = [recall(numbers, name) for name in names]
-            rows.append([kind, *cells, percent(numbers["R@1, small batches"])])
+    names = ["R@1", "R@3", "R@10", "MedR", "R@1 in batches of 32"]
+    rows = [["films", *names], ["---"] * (len(names) + 1)]
+    rows += [
+        [kind, *(percent(numbers.get(name)) for name in names)]
+        for kind, numbers in films.items()
+        if isinstance(numbers, dict)
+    ]
     return FOREIGN.format(**films, table=lines(rows)) if films else ""
 
 

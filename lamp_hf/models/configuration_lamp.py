@@ -4,10 +4,11 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .configuration_motion_vqvae import MotionVQVAEConfig
+from .shipped_pipelines import ShippedPipelinesMixin
 
 
 @strict
-class LampConfig(PreTrainedConfig):
+class LampConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampModel`] and [`LampForPreTraining`]; the defaults are the paper's sizes (BERT-base).
 
     Args:

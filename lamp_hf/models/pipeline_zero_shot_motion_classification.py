@@ -21,7 +21,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
 
     @property
     def lamp(self) -> LampModel:
-        return self.model if isinstance(self.model, LampModel) else self.model.lamp
+        return getattr(self.model, "lamp", self.model)
 
     def __call__(
         self,

@@ -1,0 +1,144 @@
+"""The processes of `test_hub.py`: `python hub_round_trip.py ROLE FOLDER`.
+
+`push` uploads what lies in folders and writes down what it answers; `pull` has the package and trusts nobody;
+`stranger` has no package and trusts the repositories' code; `again` saves what a stranger has loaded, and loads that.
+"""
+
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+from loopback_hub import USER
+
+
+MODELS = ("tokenizer", "lamp", "lavimo")
+PIPELINES = ("text-to-motion", "motion-to-text", "zero-shot-motion-classification")
+OURS = ("scheduler", "index", "lamp_bertscore")  # nothing without the package
+
+
+def forget_the_package() -> None:
+    """As if it had never been installed."""
+
+    class Missing:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in ("lamp_hf", "training"):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, Missing())
+
+
+def features() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(40, 263)).astype(np.float32)
+
+
+def numbers(values) -> list[float]:
+    return np.asarray(values, np.float64).ravel()[:64].tolist()
+
+
+@torch.no_grad()
+def model_answer(kind: str, name: str, **options) -> list[float]:
+    from transformers import AutoModel, AutoProcessor
+
+    model = AutoModel.from_pretrained(name, **options).eval()
+    if kind == "tokenizer":
+        return numbers(model.encode(torch.from_numpy(features())[None], torch.ones(1, 40))[0])
+    processor = AutoProcessor.from_pretrained(name, **options)
+    text = model.get_text_features(**processor(text=["a person walks forward"]))
+    return numbers(torch.cat([text, model.get_motion_features(**processor(motion=features()))]))
+
+
+def pipeline_answer(kind: str, pipe) -> list:
+    if kind == "text-to-motion":
+        return numbers(pipe("a person walks forward", duration=1.0, seed=0)["joints"])
+    if kind == "motion-to-text":
+        return [pipe(features())[0]["generated_text"]]
+    return [row["score"] for row in pipe(features(), candidate_labels=["a person walks forward", "she bows"])]
+
+
+def answer(kind: str, name: str, **options) -> list:
+    """What the thing in a folder or a repository says to an input that is always the same."""
+    if kind in MODELS:
+        return model_answer(kind, name, **options)
+    if kind in PIPELINES:
+        from transformers import pipeline
+
+        return pipeline_answer(kind, pipeline(kind, model=name, **options))
+    import lamp_hf
+
+    if kind == "scheduler":
+        return numbers(lamp_hf.MaskedMotionScheduler.from_pretrained(name).config.mask_token_id)
+    if kind == "index":
+        return [hit.score for hit in lamp_hf.MotionIndex.load(name).search(text="she bows")]
+    import evaluate
+
+    first, *_ = evaluate.load(name).features  # it takes one reference or several
+    return sorted(first)
+
+
+def push(kind: str, folder: str) -> list:
+    """Uploads a folder's content in the way of its kind, and answers from the folder."""
+    from transformers import AutoModel, AutoProcessor, pipeline
+
+    import lamp_hf
+
+    name = f"{USER}/{kind}"
+    if kind in MODELS:
+        AutoModel.from_pretrained(folder).push_to_hub(name)
+        if kind != "tokenizer":
+            AutoProcessor.from_pretrained(folder).push_to_hub(name)
+    elif kind in PIPELINES:
+        pipeline(kind, model=folder).push_to_hub(name)
+    elif kind == "scheduler":
+        lamp_hf.MaskedMotionScheduler.from_pretrained(folder).push_to_hub(name)
+    elif kind == "index":
+        index = lamp_hf.MotionIndex(f"{USER}/lamp")
+        index.add([features(), features()[::-1].copy()], ids=["there", "back"])
+        index.push_to_hub(name)
+        index.save(folder)
+    else:
+        from huggingface_hub import HfApi
+
+        HfApi().create_repo(name, repo_type="space", space_sdk="gradio")
+        HfApi().upload_folder(repo_id=name, repo_type="space", folder_path=folder)
+    return answer(kind, folder)
+
+
+def again(kind: str, folder: Path) -> list:
+    """A pipeline of a stranger, saved and loaded once more."""
+    from transformers import pipeline
+
+    pipeline(kind, model=f"{USER}/{kind}", trust_remote_code=True).save_pretrained(folder / kind)
+    return pipeline_answer(kind, pipeline(kind, model=str(folder / kind), trust_remote_code=True))
+
+
+def main() -> None:
+    role, folder = sys.argv[1], Path(sys.argv[2])
+    if role in ("stranger", "again"):
+        forget_the_package()
+    else:
+        import lamp_hf  # noqa: F401
+    folders = json.loads((folder / "folders.json").read_text())
+    kinds = {"again": PIPELINES, "stranger": MODELS + PIPELINES}.get(role, tuple(folders))
+    result = {}
+    for kind in kinds:
+        started = time.perf_counter()
+        try:
+            if role == "push":
+                said = push(kind, folders[kind])
+            elif role == "again":
+                said = again(kind, folder / "again")
+            else:
+                said = answer(kind, f"{USER}/{kind}", **({"trust_remote_code": True} if role == "stranger" else {}))
+            result[kind] = {"answer": said}
+        except Exception:
+            result[kind] = {"error": traceback.format_exc()}
+        result[kind]["seconds"] = time.perf_counter() - started
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
