@@ -6,7 +6,7 @@ import numpy as np
 
 from lamp_hf.embedding import Embedder, windows_of
 
-from .data import Clips, load_clips
+from .data import load_clips
 
 
 CLIPS = 6  # in a recording
@@ -29,7 +29,8 @@ def evaluate_moments(arguments: argparse.Namespace) -> dict:
         lengths.append(len(motion) / embedder.fps)
         windows = np.array(windows_of(len(motion), embedder.longest, embedder.fps))
         vectors = embedder.embed_motions([motion[start:end] for start, end in windows])
-        asked = [i for i, row in enumerate(rows) if kinds(clips, rows).count(kinds(clips, [row])[0]) == 1]
+        kinds = [(clips.actions[row], clips.styles[row]) for row in rows]
+        asked = [i for i, kind in enumerate(kinds) if kinds.count(kind) == 1]
         if not asked:
             continue
         scores = embedder.embed_texts([clips.captions[rows[i]][0] for i in asked]) @ vectors.T
@@ -45,10 +46,6 @@ def evaluate_moments(arguments: argparse.Namespace) -> dict:
         "found": dict(zip(names, (100 * np.mean(best, 0)).tolist())),
         "chance": dict(zip(names, (100 * np.mean(chance, 0)).tolist())),
     }
-
-
-def kinds(clips: Clips, rows) -> list[tuple[str, str]]:
-    return [(clips.actions[row], clips.styles[row]) for row in rows]
 
 
 def judge(windows: np.ndarray, start: int, end: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 #   training/reproduce_small.sh mocap.parquet captions.json runs
 # captions.json: sentences whose words stay in the vocabulary (KIT-ML's annotations).
 set -euo pipefail
+python -c "import mitsuba" || { echo "films of another style need: pip install mitsuba"; exit 1; }
 data=$1 captions=$2 runs=$3
 recipes=$(dirname "$0")/recipes/small
 bundle=lamp_hf/checkpoints/lamp_small
@@ -39,7 +40,7 @@ python -m training.ablations captioning --data "$data" --lamp "$bundle" --langua
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$captioning/ablations.json"
 python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 16 --output "$bundle/retrieval.json"
-python -m training.ablations retrieval --data "$data" --lamp "$bundle" --output "$runs/retrieval_ablations" --steps 600 \
+python -m training.ablations retrieval --data "$data" --lamp "$runs/lamp/model" --output "$runs/retrieval_ablations" --steps 600 \
     --split test
 cp "$runs/retrieval_ablations/ablations.json" "$bundle/retrieval_ablations.json"
 python -m training.evaluate moments --data "$data" --model "$bundle" --output "$bundle/moments.json"
@@ -49,7 +50,7 @@ python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" -
 python -m training.train_lavimo --recipe "$recipes/lavimo.yaml" --data "$data" --vision "$runs/vision/model" \
     --cache "$runs/films" --output "$runs/lavimo"
 python -m training.bundle --model "$runs/lavimo/model" --output "$lavimo"
-python -m training.render_mitsuba --data "$data" --output "$runs/mitsuba" # pip install mitsuba
+python -m training.render_mitsuba --data "$data" --output "$runs/mitsuba"
 python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$runs/films" --films "$runs/mitsuba" \
     --output "$lavimo/evaluation.json"
 python -m training.ablations lavimo --data "$data" --vision "$runs/vision/model" --cache "$runs/films" \

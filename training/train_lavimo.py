@@ -206,9 +206,8 @@ def main() -> None:
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
     else:
-        torch.backends.cuda.enable_flash_sdp(
-            False
-        )  # on a CPU its way back takes a third of a step, of short sequences
+        # On a CPU its way back takes a third of a step, of sequences as short as these.
+        torch.backends.cuda.enable_flash_sdp(False)
     source, validation = (
         TripleSource(clips, model, processor, data, [FIXED, *seeds], paraphrase, arguments.cache)
         for clips, seeds, paraphrase in (

@@ -298,7 +298,8 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
             present (`dict[str, torch.BoolTensor]` of shape `(batch_size,)`, *optional*): of `"text"`, `"video"` and
                 `"motion"`, false for samples whose row is a filler; all are there if not given.
             clip_ids, caption_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*): equal numbers for the same
-                clip and for the same caption; such pairs are no negatives. Of video and motion, captions do not count.
+                clip and for the same caption; such pairs are no negatives. Of video and motion captions do not
+                count if `video_target` is `"identity"`.
             sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): unit vectors of the
                 captions by a frozen sentence encoder, unless `target` is `"identity"`.
             return_loss (`bool`): compute the losses.

@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from ..models.motion_representation import (
     joints_to_features,
 )
 from .files import write_atomically
+
+
+if TYPE_CHECKING:
+    from .view import View
 
 
 class Motion:
@@ -108,13 +113,13 @@ class Motion:
 
         return f'<iframe srcdoc="{escape(page([self]))}" width="480" height="420" style="border:0"></iframe>'
 
-    def render(self, size: int = 224, camera: str = "follow", caption: str | None = None) -> np.ndarray:
+    def render(self, size: int = 224, camera: "str | View" = "follow", caption: str | None = None) -> np.ndarray:
         """Pictures of the body, uint8 `(num_frames, size, size, 3)`; see [`lamp_hf.motion.render.render`]."""
         from .render import render
 
         return render(self.joints, self._skeleton, size, camera, caption)
 
-    def save(self, path: str | Path, size: int = 480, camera: str = "follow") -> Path:
+    def save(self, path: str | Path, size: int = 480, camera: "str | View" = "follow") -> Path:
         """Writes the motion; the suffix says how.
 
         `.npy`: joints. `.npz`: joints, and what AMASS has, see `_write_npz`. `.bvh`, `.glb`: rotations. `.mp4`,
@@ -123,7 +128,7 @@ class Motion:
         Args:
             path (`str` or `Path`): where to.
             size (`int`): side of a picture in pixels.
-            camera (`str`): of pictures: `"follow"`, `"fixed"` or `"orbit"`.
+            camera (`str` or [`View`]): of pictures: `"follow"`, `"fixed"` or `"orbit"`, or all of how it is filmed.
 
         Raises:
             ValueError: on another suffix.
@@ -213,19 +218,19 @@ def _write_glb(motion: Motion, path: Path) -> None:
     write_glb(path, motion.joints, motion.fps, motion._skeleton, motion.text)
 
 
-def _write_mp4(motion: Motion, path: Path, size: int, camera: str) -> None:
+def _write_mp4(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
     from .video import write_video
 
     write_video(path, _pictures(motion, size, camera), motion.fps)
 
 
-def _write_gif(motion: Motion, path: Path, size: int, camera: str) -> None:
+def _write_gif(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
     from .video import write_gif
 
     write_gif(path, _pictures(motion, size, camera), motion.fps)
 
 
-def _pictures(motion: Motion, size: int, camera: str) -> Iterator[np.ndarray]:
+def _pictures(motion: Motion, size: int, camera: "str | View") -> Iterator[np.ndarray]:
     from .render import draw_frames
 
     return draw_frames(motion.joints, motion._skeleton, size, camera, motion.text)
