@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 import lamp_hf
 from lamp_hf.models.modeling_lamp import similarity
 from lamp_hf.models.modeling_lamp_pretraining import draw_negatives
-from lamp_hf.models.modeling_lamp_text_to_motion import MaskedMotionTransformer, attention_bias
+from lamp_hf.models.motion_transformers import MaskedMotionTransformer, attention_bias
 
 
 @pytest.fixture
@@ -198,11 +198,11 @@ class TestTextToMotion:
     def test_guidance_of_one_is_the_conditional_model(self, text_to_motion_model):
         codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
         mask = torch.ones(1, 8, dtype=torch.bool)
-        plain = text_to_motion_model._guided_logits(codes, mask, condition, 1)
+        plain = text_to_motion_model._guided(text_to_motion_model.transformer, 1, codes, mask, condition)
         conditional = text_to_motion_model.transformer(codes, mask, condition)
         unconditional = text_to_motion_model.transformer(codes, mask, torch.zeros_like(condition))
         torch.testing.assert_close(plain, conditional)
-        guided = text_to_motion_model._guided_logits(codes, mask, condition, 3)
+        guided = text_to_motion_model._guided(text_to_motion_model.transformer, 3, codes, mask, condition)
         torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional), atol=1e-5, rtol=1e-5)
 
     def test_a_sample_depends_on_its_seed_alone(self, text_to_motion_model, processor):
@@ -212,6 +212,79 @@ class TestTextToMotion:
         length = int(alone.token_mask.sum())
         assert torch.equal(together.codes[1, :length], alone.codes[0])
         assert (together.codes[together.token_mask] < 32).all()  # no mask is left
+
+    def test_known_tokens_stay_and_change_the_others(self, processor):
+        model = residual_text_to_motion(processor)
+        condition, mask = torch.randn(1, 1, 32), torch.ones(1, 12, dtype=torch.bool)
+        known = torch.full((1, 12, 3), -1)
+        known[:, :5] = torch.randint(32, (1, 5, 3))
+        made, free = (
+            model.generate_codes(condition, mask, [torch.Generator().manual_seed(0)], codes) for codes in (known, None)
+        )
+        assert torch.equal(made[:, :5], known[:, :5])
+        assert (made[:, 5:] >= 0).all()
+        assert (made[:, 5:] < 32).all()
+        assert not torch.equal(made[:, 5:], free[:, 5:])
+
+
+class TestResidualCodes:
+    """MoMask's option: further codebooks, and a transformer that fills them."""
+
+    def test_each_codebook_brings_the_motion_closer(self):
+        torch.manual_seed(0)
+        model = lamp_hf.MotionVQVAEModel(residual_config())
+        latents, mask = torch.randn(16, 20, 8), torch.ones(16, 20, dtype=torch.bool)
+        for _ in range(30):
+            quantised, codes, _ = model.quantise(latents, mask)
+        assert codes.shape[-1] in (1, 2, 3)  # training stops after a random number of books
+        model.eval()
+        _, codes, _ = model.quantise(latents, mask)
+        assert codes.shape == (16, 20, 3)
+        books = [model.quantizer, *model.refinements]
+        sums = [sum(book.codebook[codes[..., i]] for i, book in enumerate(books[:n])) for n in (1, 2, 3)]
+        errors = [(latents - total).square().mean() for total in sums]
+        assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
+        motion = torch.randn(2, 24, 263)
+        codes, mask = model.encode(motion)
+        assert codes.shape == (2, 6, 3)
+        assert not torch.equal(model.decode(codes, mask), model.decode(codes[..., 0], mask))
+        torch.testing.assert_close(model.decode(codes[..., :1], mask), model.decode(codes[..., 0], mask))
+
+    def test_the_generator_fills_all_codebooks_and_comes_back_from_a_folder(self, processor, tmp_path):
+        model = residual_text_to_motion(processor)
+        inputs = processor(text=CAPTIONS[:2])
+        made = model.generate(**inputs, num_tokens=[5, 9], seeds=[0, 1])
+        assert made.codes.shape == (2, 9, 3)
+        alone = model.generate(**processor(text=CAPTIONS[0]), num_tokens=[5], seeds=[0])
+        assert torch.equal(alone.codes[0], made.codes[0, :5])
+        model.save_pretrained(tmp_path)
+        reloaded = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path)
+        assert torch.equal(reloaded.generate(**inputs, num_tokens=[5, 9], seeds=[0, 1]).codes, made.codes)
+        encoders = reloaded.vqvae.encoder.conv_in.weight, reloaded.lamp.motion_encoder.conv_in.weight
+        assert not torch.equal(*encoders)  # a tokenizer of its own is not tied to LaMP's
+
+    def test_each_level_is_trained_from_those_before_it(self, processor):
+        model = residual_text_to_motion(processor)
+        codes, condition = torch.randint(32, (2, 7, 3)), torch.randn(2, 1, 32)
+        mask, levels = torch.ones(2, 7, dtype=torch.bool), torch.tensor([1, 2])
+        before = model.residual_transformer(codes, mask, condition, levels)
+        later = codes.clone()
+        later[0, :, 1:] = (later[0, :, 1:] + 1) % 32
+        later[1, :, 2:] = (later[1, :, 2:] + 1) % 32
+        torch.testing.assert_close(model.residual_transformer(later, mask, condition, levels), before)
+        output = model(codes[..., 0], mask, codes[..., 0], condition=condition, all_codes=codes, levels=levels)
+        torch.testing.assert_close(output.loss, output.token_loss + 0.1 * output.length_loss + output.residual_loss)
+
+
+def residual_config() -> lamp_hf.MotionVQVAEConfig:
+    return lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=32, num_quantizers=3)
+
+
+def residual_text_to_motion(processor):
+    model = tiny_text_to_motion(processor, tokenizer_config=residual_config(), num_residual_layers=2)
+    for book in model.vqvae.refinements:
+        book.codebook.normal_()
+    return model
 
     @pytest.mark.parametrize("mode", ["query_mean", "queries", "text_mean"])
     def test_condition_modes(self, processor, mode):

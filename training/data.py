@@ -11,6 +11,8 @@ from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
+from .composition import Composer
+
 
 class Clips:
     """A split of a data set, in memory.
@@ -33,6 +35,19 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.motions)
+
+    def compose(self, count: int, seed: int, max_frames: int = 196) -> None:
+        """Adds `count` clips composed in space and as many in time; rare actions take part more often."""
+        if not count:
+            return
+        composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
+        for clip in composer(count, seed):
+            self.motions.append(clip.motion)
+            self.captions.append(clip.captions)
+            self.names.append("+".join(self.names[part] for part in clip.parts))
+            self.actions.append(clip.kind)
+            self.styles.append("")
+        self.lengths = np.array([len(motion) for motion in self.motions])
 
     def rarity_weights(self, exponent: float) -> np.ndarray:
         """Draws a clip of an action with n clips n^-exponent times as often as the clip of an action with one."""
@@ -65,7 +80,7 @@ def tokenise(motions: list[torch.Tensor], tokenizer: MotionVQVAEModel, max_frame
     """Codes of each normalised clip, for each frame of the first token that it may start at.
 
     Returns:
-        For each clip a list over starts 0, 1, ... of `(num_tokens,)` indices.
+        For each clip a list over starts 0, 1, ... of `(num_tokens, num_quantizers)` indices.
     """
     tokenizer.eval()
     factor = tokenizer.config.downsampling_factor
@@ -79,6 +94,7 @@ def tokenise(motions: list[torch.Tensor], tokenizer: MotionVQVAEModel, max_frame
             rows = order[first : first + 64]
             values, mask = pad_motions([motions[i][start : start + max_frames] for i in rows], factor)
             batch, token_mask = tokenizer.encode(values.to(tokenizer.device), mask.to(tokenizer.device))
+            batch = batch.unflatten(-1, (-1, 1)) if batch.ndim == 2 else batch
             for i, row, count in zip(rows, batch.cpu(), token_mask.sum(1).tolist()):
                 codes[i].append(row[:count])
     return codes

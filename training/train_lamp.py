@@ -44,7 +44,7 @@ class PairSource:
     def item(self, index: int, rng: np.random.Generator) -> dict:
         start = rng.integers(len(self.codes[index]))
         caption = self.captions[index][rng.integers(len(self.captions[index]))]
-        codes = self.codes[index][start]
+        codes = self.codes[index][start][:, 0]  # of the first book
         motion = self.motions[index][start : start + self.max_frames]
         words = caption if self.paraphrase is None else self.paraphrase(caption, rng)
         return {"index": index, "caption": caption, "words": words, "codes": codes, "motion": motion}

@@ -53,9 +53,11 @@ class CodeSource:
     def item(self, index: int, rng: np.random.Generator) -> dict:
         codes = self.codes[index][rng.integers(len(self.codes[index]))]
         caption = self.captions[index][rng.integers(len(self.captions[index]))]
-        corrupted, labels = self.scheduler.add_noise(codes, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        corrupted, labels = self.scheduler.add_noise(codes[:, 0], generator)
         drop = rng.random() < self.model.config.condition_dropout
-        return {"caption": caption, "codes": corrupted, "labels": labels, "drop": drop}
+        level = int(rng.integers(1, max(codes.shape[1], 2)))
+        return {"caption": caption, "all": codes, "codes": corrupted, "labels": labels, "drop": drop, "level": level}
 
     def collate(self, items: list[dict]) -> dict:
         codes = nn.utils.rnn.pad_sequence([item["codes"] for item in items], batch_first=True)
@@ -67,6 +69,9 @@ class CodeSource:
             "token_mask": torch.arange(codes.shape[1]) < lengths[:, None],
             "drop_condition": torch.tensor([item["drop"] for item in items]),
         }
+        if self.model.residual_transformer is not None:
+            batch["all_codes"] = nn.utils.rnn.pad_sequence([item["all"] for item in items], batch_first=True)
+            batch["levels"] = torch.tensor([item["level"] for item in items])
         rows = [item["caption"] for item in items]
         if self.conditions is None:
             return batch | dict(self.processor(text=[self.texts[row] for row in rows]))
@@ -94,7 +99,8 @@ class TextToMotionObjective(nn.Module):
 
     def forward(self, **batch):
         output = self.model(**batch)
-        return output.loss, {"tokens": output.token_loss.detach(), "length": output.length_loss.detach()}
+        losses = {"tokens": output.token_loss, "length": output.length_loss, "residual": output.residual_loss}
+        return output.loss, {name: loss.detach() for name, loss in losses.items() if loss is not None}
 
 
 @torch.no_grad()
@@ -106,9 +112,9 @@ def validate(model: LampForTextToMotion, source: CodeSource) -> dict[str, float]
     for first in range(0, len(order), 64):
         batch = source.collate([source.item(i, rng) | {"drop": False} for i in order[first : first + 64]])
         output = model(**{name: value.to(model.device) for name, value in batch.items()})
-        losses.append(torch.stack([output.token_loss, output.length_loss]))
-    tokens, length = torch.stack(losses).mean(0).tolist()
-    return {"token_loss": tokens, "length_loss": length}
+        losses.append([output.token_loss, output.length_loss, output.residual_loss or 0])
+    tokens, length, residual = torch.tensor(losses).mean(0).tolist()
+    return {"token_loss": tokens, "length_loss": length} | ({"residual_loss": residual} if residual else {})
 
 
 def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tuple[LampForTextToMotion, LampProcessor]:
@@ -117,7 +123,12 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
     pretrained = LampForPreTraining.from_pretrained(lamp_folder).lamp
     processor = LampProcessor.from_pretrained(lamp_folder)
     torch.manual_seed(recipe["seed"])
-    config = LampTextToMotionConfig(lamp_config=pretrained.config.to_dict(), **recipe["model"])
+    same = torch.equal(vqvae.encoder.conv_in.weight, pretrained.motion_encoder.conv_in.weight)
+    config = LampTextToMotionConfig(
+        lamp_config=pretrained.config.to_dict(),
+        tokenizer_config=None if same else vqvae.config.to_dict(),
+        **recipe["model"],
+    )
     model = LampForTextToMotion(config)
     model.lamp.load_state_dict(pretrained.state_dict())
     model.vqvae.load_state_dict(vqvae.state_dict())
@@ -140,7 +151,9 @@ def main() -> None:
     recipe, arguments = parse_arguments(__doc__, "tokenizer", "lamp")
     data = recipe["data"]
     model, processor = build(recipe, arguments.tokenizer, arguments.lamp)
-    source = CodeSource(Clips(arguments.data, "train", data), model, processor, data, load_paraphraser(data))
+    clips = Clips(arguments.data, "train", data)
+    clips.compose(data["composed"], recipe["seed"], data["max_frames"])
+    source = CodeSource(clips, model, processor, data, load_paraphraser(data))
     validation = CodeSource(Clips(arguments.data, "val", data), model, processor, data)
 
     def save(objective: TextToMotionObjective, folder: Path) -> None:

@@ -90,7 +90,7 @@ class TokenizerObjective(nn.Module):
 def reconstruction_errors(
     model: MotionVQVAEModel, extractor: MotionFeatureExtractor, motions: list[torch.Tensor]
 ) -> dict[str, float]:
-    """Mean error of root-relative joints in mm, as they are and with the facing aligned; share of codes in use.
+    """Mean error of root-relative joints in mm, as they are and with the facing aligned; share of the first book's codes in use.
 
     Args:
         motions (`list[torch.FloatTensor]` of shape `(num_frames, feature_size)`): whole clips, normalised.
@@ -113,7 +113,7 @@ def reconstruction_errors(
         relative = [position - height * up for position, height in zip(positions, heights)]
         # The root itself has no error; it counts among the joints, as usual.
         local_errors.append((relative[0] - relative[1]).norm(dim=-1)[frames].sum(-1) / skeleton.num_joints)
-        used |= set(codes[token_mask].tolist())
+        used |= set((codes if codes.ndim == 2 else codes[..., 0])[token_mask].tolist())
     scale = 1000 * skeleton.metres
     return {
         "joint_error_mm": scale * torch.cat(errors).mean().item(),
@@ -127,6 +127,7 @@ def main() -> None:
     data = recipe["data"]
     clips = Clips(arguments.data, "train", data)
     extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])
+    clips.compose(data["composed"], recipe["seed"])
     validation = normalised(Clips(arguments.data, "val", data), extractor)
     torch.manual_seed(recipe["seed"])
     model = MotionVQVAEModel(

@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .configuration_lamp import LampConfig
+from .configuration_motion_vqvae import MotionVQVAEConfig
 from .shipped_pipelines import ShippedPipelinesMixin
 
 
@@ -12,9 +13,12 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForTextToMotion`]; the defaults are the paper's sizes (LaMP section 4).
 
     Args:
-        lamp_config ([`LampConfig`]): the Q-Former that reads the text; its `motion_config` is the tokenizer's.
+        lamp_config ([`LampConfig`]): the Q-Former that reads the text.
+        tokenizer_config ([`MotionVQVAEConfig`], *optional*): a tokenizer of the generator's own. None for the one whose
+            encoder LaMP was pretrained on, as in the paper.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, dropout (`int` or `float`): of the
             masked transformer.
+        num_residual_layers (`int`): of the transformer over residual codes, where the tokenizer has several codebooks.
         condition_mode (`str`): what the transformer is told of the text. `"query_mean"`: the mean over LaMP's queries
             after they attended to it, as one token in front. `"queries"`: all of them in front. `"text_mean"`: the
             mean of the text's hidden states, without queries; the paper-era code adds the mean query to it, a constant
@@ -42,11 +46,13 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """
 
     model_type = "lamp_text_to_motion"
-    sub_configs = {"lamp_config": LampConfig}
+    sub_configs = {"lamp_config": LampConfig, "tokenizer_config": MotionVQVAEConfig}
 
     lamp_config: dict | PreTrainedConfig | None = None
+    tokenizer_config: dict | PreTrainedConfig | None = None
     hidden_size: int = 512
     num_hidden_layers: int = 8
+    num_residual_layers: int = 8
     num_attention_heads: int = 8
     intermediate_size: int = 1024
     dropout: float | int = 0.2
@@ -72,7 +78,14 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
             self.lamp_config = LampConfig()
         elif isinstance(self.lamp_config, dict):
             self.lamp_config = LampConfig(**self.lamp_config)
+        if isinstance(self.tokenizer_config, dict):
+            self.tokenizer_config = MotionVQVAEConfig(**self.tokenizer_config)
         super().__post_init__(**kwargs)
+
+    @property
+    def motion_config(self) -> MotionVQVAEConfig:
+        """Of the tokenizer, whichever it is."""
+        return self.tokenizer_config or self.lamp_config.motion_config
 
 
 __all__ = ["LampTextToMotionConfig"]

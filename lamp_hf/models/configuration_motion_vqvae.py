@@ -18,6 +18,8 @@ class MotionVQVAEConfig(PreTrainedConfig):
         dilation_growth (`int`): the blocks' dilations are its powers, largest first.
         dropout (`float`): inside residual blocks. The released code uses 0.2 without a word in the paper.
         codebook_size, codebook_dim (`int`): number and length of the codes.
+        num_quantizers (`int`): codebooks; each after the first refines what those before it leave. The paper has one.
+        quantizer_dropout (`float`): share of training batches that stop after a random number of codebooks.
         ema_decay (`float`): decay of the codes' moving averages.
         reset_threshold (`float`): a code used less than this many times a batch, on average, is drawn anew.
         position_loss_weight (`float`): extra weight of the local joint positions (the released code calls it
@@ -36,6 +38,8 @@ class MotionVQVAEConfig(PreTrainedConfig):
     dropout: float | int = 0.0
     codebook_size: int = 512
     codebook_dim: int = 512
+    num_quantizers: int = 1
+    quantizer_dropout: float | int = 0.2
     ema_decay: float = 0.99
     reset_threshold: float | int = 1.0
     position_loss_weight: float | int = 0.5

@@ -1,4 +1,7 @@
-"""Motion tokenizer: a convolutional VQ-VAE with one codebook kept by moving averages (LaMP section 3, T2M-GPT)."""
+"""Motion tokenizer: a convolutional VQ-VAE whose codes are kept by moving averages (LaMP section 3, T2M-GPT).
+
+The paper has one codebook; further ones, as options, refine what the first leaves (residual quantisation, MoMask).
+"""
 
 from dataclasses import dataclass
 
@@ -19,10 +22,11 @@ class MotionVQVAEOutput(ModelOutput):
     Args:
         loss (`torch.FloatTensor` of shape `()`): reconstruction + positions + commitment.
         reconstruction (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
-        codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices; those of padding mean nothing.
+        codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices; those of padding mean nothing. With
+            several codebooks `(batch_size, num_tokens, num_quantizers)`.
         token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
         reconstruction_loss, commitment_loss (`torch.FloatTensor` of shape `()`): parts of the loss.
-        perplexity (`torch.FloatTensor` of shape `()`): exponential of the entropy of the codes in the batch.
+        perplexity (`torch.FloatTensor` of shape `()`): exponential of the entropy of the batch's codes, the first book's.
     """
 
     loss: torch.FloatTensor | None = None
@@ -170,14 +174,13 @@ class MotionQuantizer(nn.Module):
         return (codebook.square().sum(-1) - 2 * latents @ codebook.T).argmin(-1)
 
     def forward(self, latents: torch.Tensor, mask: torch.Tensor):
-        """`(B, L, C)` latents and `(B, L)` mask to quantised latents (straight through), indices, commitment loss."""
+        """`(B, L, C)` latents and `(B, L)` mask to quantised latents (constants), indices, commitment loss."""
         latents = latents.float()
         if self.training:
             self._update(gather_processes(latents.detach()), gather_processes(mask.byte()).bool())
         codes = self.nearest(latents)
         quantised = nn.functional.embedding(codes, self.codebook.float())
-        commitment = masked_mean((latents - quantised.detach()).square(), mask)
-        return latents + (quantised - latents).detach(), codes, commitment
+        return quantised, codes, masked_mean((latents - quantised).square(), mask)
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
@@ -226,6 +229,7 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         super().__init__(config)
         self.encoder = MotionEncoder(config)
         self.quantizer = MotionQuantizer(config)
+        self.refinements = nn.ModuleList(MotionQuantizer(config) for _ in range(config.num_quantizers - 1))
         self.decoder = MotionDecoder(config)
         self.post_init()
 
@@ -238,23 +242,55 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
 
         Returns:
-            Indices and their mask, both of shape `(batch_size, num_frames // downsampling_factor)`.
+            Indices `(batch_size, num_frames // downsampling_factor)`, with a last dimension of `num_quantizers` where
+            that is more than one, and their mask.
         """
         latents, token_mask = self.encoder(motion_values, full_mask(motion_values, motion_attention_mask))
-        return self.quantizer.nearest(latents), token_mask
+        residual, codes = latents.float(), []
+        for quantizer in (self.quantizer, *self.refinements):
+            codes.append(quantizer.nearest(residual))
+            residual = residual - nn.functional.embedding(codes[-1], quantizer.codebook.float())
+        return torch.stack(codes, -1) if self.refinements else codes[0], token_mask
 
     def decode(self, codes: torch.LongTensor, token_mask: torch.Tensor | None = None) -> torch.FloatTensor:
         """
         Args:
-            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices; any value at padding.
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)` or `(batch_size, num_tokens, n)`): indices
+                of the first book, or of the first n; any value at padding.
             token_mask (`torch.Tensor` of shape `(batch_size, num_tokens)`, *optional*): 0 at padding.
 
         Returns:
             Normalised features of shape `(batch_size, num_tokens * downsampling_factor, feature_size)`.
         """
         token_mask = full_mask(codes, token_mask)
-        latents = nn.functional.embedding(codes.masked_fill(~token_mask, 0), self.quantizer.codebook)
+        codes = codes[..., None] if codes.ndim == 2 else codes
+        codes = codes.masked_fill(~token_mask[..., None], 0)
+        latents = sum(
+            nn.functional.embedding(level, quantizer.codebook)
+            for level, quantizer in zip(codes.unbind(-1), (self.quantizer, *self.refinements))
+        )
         return self.decoder(latents.to(self.dtype), token_mask)
+
+    def quantise(self, latents: torch.Tensor, token_mask: torch.Tensor):
+        """`(B, L, C)` latents to quantised ones (straight through), indices and commitment loss.
+
+        In training a share of the batches stops after a random number of books, so that the first ones tell most.
+        """
+        quantizers = [self.quantizer, *self.refinements]
+        used = len(quantizers)
+        if self.training and self.refinements:
+            generator = torch.Generator().manual_seed(int(self.quantizer.num_updates))  # the same in every process
+            if torch.rand((), generator=generator) < self.config.quantizer_dropout:
+                used = int(torch.randint(1, used + 1, (), generator=generator))
+        residual, quantised, codes, commitments = latents.float(), 0, [], []
+        for quantizer in quantizers[:used]:
+            refinement, indices, commitment = quantizer(residual, token_mask)
+            residual = residual - refinement
+            quantised = quantised + refinement
+            codes.append(indices)
+            commitments.append(commitment)
+        codes = torch.stack(codes, -1) if self.refinements else codes[0]
+        return latents + (quantised - latents).detach(), codes, sum(commitments)
 
     def forward(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None, **kwargs
@@ -266,7 +302,7 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         """
         mask = full_mask(motion_values, motion_attention_mask)
         latents, token_mask = self.encoder(motion_values, mask)
-        quantised, codes, commitment = self.quantizer(latents, token_mask)
+        quantised, codes, commitment = self.quantise(latents, token_mask)
         reconstruction = self.decoder(quantised, token_mask)
 
         frames = reconstruction.shape[1]
@@ -280,7 +316,8 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
             + self.config.position_loss_weight * position_loss
             + self.config.commitment_loss_weight * commitment
         )
-        usage = torch.bincount(codes[token_mask], minlength=self.config.codebook_size).float()
+        first = codes if codes.ndim == 2 else codes[..., 0]
+        usage = torch.bincount(first[token_mask], minlength=self.config.codebook_size).float()
         usage = usage / usage.sum().clamp(min=1)
         return MotionVQVAEOutput(
             loss=loss,

@@ -99,8 +99,10 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         if order_noise > 0:
             certainty = certainty + order_noise * (1 - progress) * _gumbel_noise(certainty, token_mask, generators)
         certainty = certainty[..., 0].masked_fill(~masked | ~token_mask, torch.inf)
-        lengths = token_mask.sum(1, keepdim=True)
-        count = (self.mask_ratio(progress) * lengths).round().long()
+        # A share of what is masked now, so that tokens which were known from the start cost no steps.
+        before = self.mask_ratio(torch.tensor(timestep / self.num_inference_steps))
+        masked = masked & token_mask
+        count = (self.mask_ratio(progress) / before * masked.sum(1, keepdim=True)).round().long()
         again = certainty.argsort(dim=1, stable=True).argsort(dim=1) < count
         again &= masked & (timestep + 1 < self.num_inference_steps)
         return MaskedMotionSchedulerOutput(drawn.masked_fill(again, self.config.mask_token_id), drawn)

@@ -1,0 +1,137 @@
+"""Transformers over motion tokens: the masked one of LaMP's generator, and MoMask's over residual codes."""
+
+import torch
+from torch import nn
+
+from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .sinusoidal_positions import sinusoidal_positions
+
+
+def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torch.Tensor | None:
+    """What is added to attention logits, `(num_prefix + length, num_prefix + length)`; the prefix is seen by all."""
+    total = num_prefix + length
+    past = torch.ones(total, total, dtype=torch.bool, device=device).tril()
+    past[:, :num_prefix] = True
+    if mode == "causal":
+        return torch.zeros(total, total, device=device).masked_fill(~past, -torch.inf)
+    if mode == "soft_tril":
+        return past.float()
+    if mode == "bidirectional":
+        return None
+    raise ValueError(f"unknown attention_mask_mode {mode!r}; known: causal, soft_tril, bidirectional")
+
+
+class MotionTransformer(nn.Module):
+    """Lets motion tokens attend to each other and to the condition in front of them."""
+
+    def __init__(self, config: LampTextToMotionConfig, num_layers: int):
+        super().__init__()
+        size = config.hidden_size
+        self.config = config
+        self.condition_projection = nn.Linear(config.lamp_config.hidden_size, size)
+        self.token_convolution = None
+        if config.token_convolution:
+            self.token_convolution = nn.Conv1d(size, size, config.token_convolution)
+        layer = nn.TransformerEncoderLayer(
+            size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.dropout,
+            "gelu",
+            batch_first=True,
+            norm_first=config.pre_norm,
+        )
+        norm = nn.LayerNorm(size) if config.pre_norm else None
+        self.layers = nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
+        if config.attention_mask_mode == "soft_tril":
+            for layer in self.layers.layers:
+                layer.activation_relu_or_gelu = 0  # PyTorch's fast path, not taken then, reads every mask as boolean
+        self.dropout = nn.Dropout(config.dropout)
+
+    def contextualise(self, tokens: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            tokens (`torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`): embeddings.
+            token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
+            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): zero for none.
+
+        Returns:
+            Hidden states of the tokens, of their shape.
+        """
+        prefix = self.condition_projection(condition.to(self.condition_projection.weight.dtype))
+        length, num_prefix = tokens.shape[1], prefix.shape[1]
+        positions = sinusoidal_positions(num_prefix + length, prefix.shape[-1]).to(prefix)
+        # Scaled as by Vaswani et al.: else the position code drowns the tokens, and context is learned late.
+        tokens = tokens * prefix.shape[-1] ** 0.5
+        if self.token_convolution is not None:
+            tokens = tokens + self._convolve(tokens * token_mask[..., None].to(tokens.dtype))
+        hidden = torch.cat([prefix, tokens], 1) + positions
+        bias = attention_bias(self.config.attention_mask_mode, num_prefix, length, tokens.device)
+        padding = None
+        if self.config.mask_padding:
+            padding = nn.functional.pad(~token_mask, (num_prefix, 0), value=False)
+            padding = torch.zeros(padding.shape, device=tokens.device).masked_fill(padding, -torch.inf)
+        hidden = self.layers(self.dropout(hidden), mask=bias, src_key_padding_mask=padding)
+        return hidden[:, num_prefix:]
+
+    def _convolve(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Mixes `(B, L, H)` tokens with their neighbours, with earlier ones alone where attention is causal."""
+        width = self.config.token_convolution - 1
+        right = 0 if self.config.attention_mask_mode == "causal" else width // 2
+        tokens = nn.functional.pad(tokens.transpose(1, 2), (width - right, right))
+        return self.token_convolution(tokens).transpose(1, 2)
+
+
+class MaskedMotionTransformer(MotionTransformer):
+    """Predicts each motion token from the condition and the tokens that are not masked."""
+
+    def __init__(self, config: LampTextToMotionConfig):
+        super().__init__(config, config.num_hidden_layers)
+        size, num_codes = config.hidden_size, config.motion_config.codebook_size
+        self.mask_token_id = num_codes
+        self.token_embeddings = nn.Embedding(num_codes + 1, size)
+        self.head = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size), nn.Linear(size, num_codes))
+
+    def forward(self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): with `mask_token_id` where masked.
+            token_mask, condition: see `contextualise`.
+
+        Returns:
+            Logits of shape `(batch_size, num_tokens, codebook_size)`.
+        """
+        return self.head(self.contextualise(self.token_embeddings(codes), token_mask, condition))
+
+
+class ResidualMotionTransformer(MotionTransformer):
+    """Predicts the codes of a residual codebook from those of all codebooks before it (MoMask)."""
+
+    def __init__(self, config: LampTextToMotionConfig):
+        super().__init__(config, config.num_residual_layers)
+        motion, size = config.motion_config, config.hidden_size
+        levels = motion.num_quantizers - 1
+        self.code_embeddings = nn.ModuleList(nn.Embedding(motion.codebook_size, size) for _ in range(levels))
+        self.level_embeddings = nn.Embedding(levels, size)
+        self.heads = nn.ModuleList(nn.Linear(size, motion.codebook_size) for _ in range(levels))
+
+    def forward(
+        self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor, levels: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        Args:
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens, n)`): of all codebooks before each level.
+            token_mask, condition: see `contextualise`.
+            levels (`torch.LongTensor` of shape `(batch_size,)`): codebook to predict of each sample, from 1.
+
+        Returns:
+            Logits of shape `(batch_size, num_tokens, codebook_size)`.
+        """
+        tokens = sum(
+            embeddings(level) * (i < levels)[:, None, None]
+            for i, (embeddings, level) in enumerate(zip(self.code_embeddings, codes.unbind(-1)))
+        )
+        tokens = tokens * levels[:, None, None] ** -0.5 + self.level_embeddings(levels - 1)[:, None]
+        hidden = self.contextualise(tokens, token_mask, condition)
+        logits = torch.stack([head(hidden) for head in self.heads], 1)
+        return logits[torch.arange(len(levels), device=levels.device), levels - 1]

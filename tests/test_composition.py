@@ -1,0 +1,107 @@
+"""Clips composed of others: what they show, how smooth they are, what is said of them."""
+
+import numpy as np
+import pytest
+from test_metrics import standing, travelling
+
+from lamp_hf.metrics.geometry import measure
+from lamp_hf.models.motion_representation import HUMANML3D, features_to_joints, joints_to_features
+from training.composition import Composer, at_once, follow, gerund, graft, in_turn, plain, predicate, retime, seam
+
+
+@pytest.fixture(scope="module")
+def clips() -> dict[str, np.ndarray]:
+    """Joints of a walk and of someone who stands and lifts the left arm."""
+    walk, stand = (features_to_joints(joints_to_features(joints)) for joints in (travelling(1.2), standing(80)))
+    lift = stand.copy()
+    angle = np.radians(80) * np.sin(np.linspace(0, np.pi, len(lift))) ** 2
+    for joint in (18, 20):
+        length = np.linalg.norm(lift[0, joint] - lift[0, 16])
+        lift[:, joint] = lift[:, 16] + length * np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
+    return {"walk": walk, "lift": lift, "stand": stand}
+
+
+def bone_lengths(joints: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(joints[:, 1:] - joints[:, list(HUMANML3D.parents[1:])], axis=-1)
+
+
+def test_an_arm_is_lifted_on_a_body_that_walks(clips):
+    joints = graft(clips["walk"], clips["lift"], ["left"], start=0)
+    facts, walk = measure(joints), measure(clips["walk"])
+    assert facts.left_rise > 0.3 > facts.right_rise
+    assert facts.path == pytest.approx(walk.path, rel=0.01)
+    legs = [0, 1, 2, 4, 5, 7, 8, 10, 11]
+    assert np.array_equal(joints[:, legs], clips["walk"][:, legs])
+    rebuilt = features_to_joints(joints_to_features(joints))
+    assert np.allclose(bone_lengths(rebuilt), HUMANML3D.bone_lengths[1:], atol=1e-4)
+
+
+def test_arms_go_over_and_back_without_a_jump(clips):
+    joints = graft(clips["walk"], clips["lift"][20:45], ["left"], start=20)
+    assert np.array_equal(joints[:20], clips["walk"][:20])
+    assert np.array_equal(joints[45:], clips["walk"][45:])
+    assert np.abs(np.diff(joints[:, 20], axis=0)).max() < 0.25  # metres a frame
+
+
+def test_a_clip_follows_where_the_other_ended(clips):
+    before, after = (joints_to_features(clips[name]) for name in ("walk", "lift"))
+    end, start, distance = seam(before, after)
+    assert end >= len(before) * 0.6
+    assert start <= len(after) * 0.3
+    assert 0 < distance < 0.3
+    joints = follow(before, after, end, start)
+    assert len(joints) == end + len(after) - start
+    steps = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)
+    assert steps.max() < 1.2 * np.linalg.norm(np.diff(clips["walk"][:, 0], axis=0), axis=-1).max()
+    assert measure(joints).left_rise > 0.3
+    assert measure(joints).path > 0.6 * measure(clips["walk"]).path
+
+
+def test_composed_clips_are_the_same_for_the_same_seed(clips):
+    motions = [joints_to_features(joints) for joints in clips.values()]
+    captions = [["a man walks forward"], ["she raises the left hand."], ["someone waits for two seconds"]]
+    composer = Composer(motions, captions, np.ones(3), max_frames=196)
+    first, again = list(composer(3, seed=5)), list(composer(3, seed=5))
+    assert [clip.kind for clip in first] == ["composed in space"] * 3 + ["composed in time"] * 3
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(one.motion, other.motion)
+        assert one.captions == other.captions
+        assert np.isfinite(one.motion).all()
+        assert len(one.motion) <= 196
+        assert 2 not in one.parts  # its only caption holds a quantity
+    assert all(measure(features_to_joints(clip.motion)).left_rise > 0.3 for clip in first[:3])
+    assert any(word in caption for caption in first[0].captions for word in ("while", "at the same time", " and "))
+
+
+def test_slower_and_faster(clips):
+    assert len(retime(clips["walk"], 2.0)) == (len(clips["walk"]) - 1) // 2 + 1
+    assert np.allclose(retime(clips["walk"], 1.0), clips["walk"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "wanted"),
+    [
+        ("waves slowly", "waving slowly"),
+        ("puts a hand up", "putting a hand up"),
+        ("carries a box", "carrying a box"),
+        ("pushes", "pushing"),
+        ("goes left", "going left"),
+        ("is walking ahead", "walking ahead"),
+        ("bows", "bowing"),
+        ("raises and lowers a hand", None),
+    ],
+)
+def test_gerunds(phrase, wanted):
+    assert gerund(phrase) == wanted
+
+
+def test_captions():
+    assert plain("An old man walks for seven steps.") is None
+    assert plain("The left hand goes up.") is None
+    assert plain("The person walks.") == "the person walks"
+    assert predicate("an exhausted old man walks on") == "walks on"
+    rng = np.random.default_rng(0)
+    together = {at_once("a man walks", "she waves a hand", rng) for _ in range(50)}
+    assert "a man walks while waving a hand" in together
+    after = {in_turn("a man bows", "she walks away", rng) for _ in range(50)}
+    assert {"a man bows, then walks away", "after bowing, a man walks away"} <= after
