@@ -13,8 +13,12 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=find_packages(include=["lamp_hf", "lamp_hf.*"]),
-    package_data={"lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html", "metrics/lamp_bertscore/*"]},
+    packages=[*find_packages(include=["lamp_hf", "lamp_hf.*"]), "lamp_hf.hub_cards"],
+    package_dir={"lamp_hf.hub_cards": "hub_cards"},
+    package_data={
+        "lamp_hf.hub_cards": ["*.md", "demo_space/*"],
+        "lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html", "metrics/lamp_bertscore/*"],
+    },
     install_requires=[
         "torch>=2.8",
         "transformers>=5.23,<6",
@@ -37,6 +41,7 @@ setup(
         "typer>=0.15",
     ],
     extras_require={
+        "demo": ["gradio>=6.31,<7"],
         "train": ["tensorboard"],
         "eval": ["simplemma>=1.1"],
         "test": [

@@ -1,8 +1,12 @@
 """Where a model is from, so that what was made with one is not read with another."""
 
 import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
 from transformers.utils import cached_file
 
 
@@ -23,10 +27,30 @@ def content_digest(name: str | Path) -> str:
     if not folder.is_dir():
         folder = Path(cached_file(str(name), "config.json")).parent
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".bin") or path.name in _DECIDING:
-            digest.update(path.read_bytes())
+    for name, tensor in sorted(_tensors(folder), key=lambda entry: entry[0]):
+        digest.update(name.encode() + str(tuple(tensor.shape)).encode())
+        digest.update(tensor.numpy().tobytes())
+    for name in _DECIDING:
+        if (folder / name).is_file():
+            digest.update(json.dumps(_decisive(json.loads((folder / name).read_text())), sort_keys=True).encode())
     return digest.hexdigest()
 
 
 _DECIDING = ("config.json", "adapter_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+# Keys that change when a model is only saved or uploaded again.
+_VOLATILE = {"auto_map", "custom_pipelines", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+_VOLATILE |= {"_commit_hash", "name_or_path", "processor_class", "peft_version"}
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights in single precision, so that neither shards nor a precision that holds the same numbers matter."""
+    for path in folder.glob("*.safetensors"):
+        for name, tensor in load_file(path).items():
+            yield name, tensor.float()
+
+
+def _decisive(value):
+    """A configuration without what says nothing of a model's answers."""
+    if isinstance(value, dict):
+        return {key: _decisive(entry) for key, entry in value.items() if key not in _VOLATILE}
+    return [_decisive(entry) for entry in value] if isinstance(value, list) else value

@@ -235,7 +235,7 @@ class TestResidualCodes:
         model = lamp_hf.MotionVQVAEModel(residual_config())
         latents, mask = torch.randn(16, 20, 8), torch.ones(16, 20, dtype=torch.bool)
         for _ in range(30):
-            quantised, codes, _ = model.quantise(latents, mask)
+            _, codes, _ = model.quantise(latents, mask)
         assert codes.shape[-1] in (1, 2, 3)  # training stops after a random number of books
         model.eval()
         _, codes, _ = model.quantise(latents, mask)

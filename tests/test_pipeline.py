@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import make_motion
 from transformers import pipeline
 
 import lamp_hf
@@ -52,6 +53,105 @@ def test_bones_keep_their_length_unless_told_not_to(pipe):
     assert bone_length_variation(pipe("she bows", duration=4.0, seed=0, fit_bones=False)["joints"]) > 1e-3
 
 
+def test_texts_in_a_row_make_one_motion_that_starts_as_the_first_does(pipe):
+    made = pipe(["she bows", "a person walks"], mode="sequence", duration=[2.0, 1.5], seed=4)
+    assert made["joints"].shape == (70, 22, 3) and made["features"].shape == (70, 263)
+    assert made["text"] == "she bows, then a person walks"
+    np.testing.assert_allclose(lamp_hf.features_to_joints(made["features"]), made["joints"], atol=1e-4)
+    other = pipe(["she bows", "a man turns to the right"], mode="sequence", duration=[2.0, 1.5], seed=4)["joints"]
+    assert not np.allclose(other[-20:], made["joints"][-20:])
+    both = pipe(["she bows", "a man"], mode="sequence", duration=1.0, seed=4, num_return_sequences=2)
+    assert len(both) == 2 and not np.allclose(both[0]["joints"], both[1]["joints"])
+
+
+@pytest.mark.parametrize("duration", [0.4, 4.05, 9.8, 31.0, None])
+def test_a_stream_gives_what_the_call_gives(pipe, duration):
+    whole = pipe("she bows", duration=duration, seed=2)["joints"]
+    parts = list(pipe.stream("she bows", duration=duration, seed=2))
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-4)
+    if duration is not None:
+        assert len(whole) == round(duration * 20)
+    assert len(parts) >= len(whole) // 196
+
+
+def test_long_and_short_motions_may_be_asked_for_together(pipe):
+    made = pipe(["she bows", "a man", "a person walks"], duration=[1.0, 12.0, None], seed=1)
+    assert [len(motion["joints"]) for motion in made[:2]] == [20, 240]
+    np.testing.assert_allclose(made[1]["joints"], pipe("a man", duration=12.0, seed=1)["joints"], atol=1e-4)
+    streamed = pipe((text for text in ["she bows"]), duration=12.0, seed=1)
+    assert [len(motion["joints"]) for motion in streamed] == [240]
+
+
+def test_ten_minutes_stream_in_parts_of_like_size(pipe):
+    sizes = [len(joints) for joints in pipe.stream("she bows", duration=600.0, seed=0, num_inference_steps=1)]
+    assert sum(sizes) == 12_000 and max(sizes) <= 300
+
+
+class TestEditing:
+    """Frames that are given stay as they are; what is made fits to them."""
+
+    def test_a_prefix_and_a_suffix_stay_and_the_gap_is_made(self, pipe):
+        before, after = (make_motion(n, seed=n).astype(np.float32) for n in (45, 30))
+        made = pipe("she bows", duration=2.0, seed=0, prefix=before, suffix=after)
+        joints = made["joints"]
+        assert joints.shape == (45 + 40 + 30, 22, 3) and made["features"].shape == (115, 263)
+        np.testing.assert_allclose(joints[:45], before, atol=1e-5)
+        # The suffix is moved over the ground and turned, nothing else.
+        distances = [np.linalg.norm(clip[:, :, None] - clip[:, None], axis=-1) for clip in (joints[85:], after)]
+        np.testing.assert_allclose(*distances, atol=1e-4)
+        np.testing.assert_allclose(joints[85:, :, 1], after[:, :, 1], atol=1e-5)
+        bones = [np.linalg.norm(joints[:, 5] - joints[:, 2], axis=-1)[frames] for frames in (40, 60)]
+        assert bones[0] == pytest.approx(bones[1], abs=2e-3)  # the made body is the given one
+
+    @pytest.mark.parametrize("side", ["prefix", "suffix"])
+    def test_one_side_is_enough(self, pipe, side):
+        given = make_motion(30, facing=2.0).astype(np.float32)
+        joints = pipe("she bows", duration=1.5, seed=0, **{side: lamp_hf.Motion(given)})["joints"]
+        kept = joints[:30] if side == "prefix" else joints[30:]
+        assert len(joints) == 60
+        np.testing.assert_allclose(kept, given, atol=1e-5)
+        step = np.linalg.norm(joints[30, 0] - joints[29, 0])
+        assert step < 0.3
+
+    def test_kept_ranges_stay_where_they_are(self, pipe):
+        motion = make_motion(100, facing=1.0).astype(np.float32)
+        joints = pipe("she bows", seed=0, motion=motion, keep=[(0, 1.5), (2.55, 3.0), (4, 5)])["joints"]
+        kept = np.zeros(100, bool)
+        for start, end in ((0, 30), (51, 60), (80, 100)):
+            kept[start:end] = True
+        np.testing.assert_allclose(joints[kept], motion[kept], atol=1e-5)
+        assert np.abs(joints[~kept] - motion[~kept]).max() > 0.05
+        steps = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)
+        assert steps.max() < 0.5
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"keep": [(0, 1), (0.5, 2)]}, "overlap at 0.5 seconds"),
+            ({"keep": [(1, 1)]}, "starts before it ends"),
+            ({"keep": [(0, 9)]}, "lies inside"),
+            ({"keep": [(0, 3)]}, "everything is to be kept"),
+            ({"keep": []}, "nothing is to be kept"),
+            ({"keep": [(0, 1)], "duration": 2.0}, "say nothing"),
+            ({"motion": None, "keep": [(0, 1)]}, "belong together"),
+            ({"motion": None, "prefix": np.zeros((30, 21, 3)), "duration": 1.0}, "21"),
+            ({"motion": None, "prefix": np.full((30, 22, 3), np.nan), "duration": 1.0}, "NaN"),
+            ({"motion": None, "prefix": lamp_hf.Motion(make_motion(30), fps=30), "duration": 1.0}, "resample"),
+            ({"motion": None, "prefix": make_motion(30), "duration": 12.0}, "too long"),
+            ({"motion": None, "prefix": make_motion(30), "mode": "sequence"}, "one text"),
+        ],
+    )
+    def test_bad_edits_are_refused_in_a_line(self, pipe, arguments, message):
+        with pytest.raises(ValueError, match=message) as caught:
+            pipe("she bows", **({"motion": make_motion(60)} | arguments))
+        assert "\n" not in str(caught.value)
+
+    def test_another_skeleton_is_refused(self, pipe):
+        kit = lamp_hf.Motion(make_motion(30, skeleton="kit"), fps=12.5, skeleton="kit")
+        with pytest.raises(ValueError, match="skeleton 'kit'"):
+            pipe("she bows", duration=1.0, prefix=kit)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -59,10 +159,14 @@ def test_bones_keep_their_length_unless_told_not_to(pipe):
         ({"inputs": "   "}, "empty"),
         ({"inputs": "walk " * 2000}, "too long"),
         ({"inputs": "x" * 10000, "num_inference_steps": 0}, "num_inference_steps"),
-        ({"inputs": "walk", "duration": 0}, "0.2 to 9.8 seconds"),
-        ({"inputs": "walk", "duration": -1.0}, "0.2 to 9.8 seconds"),
-        ({"inputs": "walk", "duration": float("nan")}, "0.2 to 9.8 seconds"),
-        ({"inputs": "walk", "duration": 60}, "0.2 to 9.8 seconds"),
+        ({"inputs": "walk", "duration": 0}, "too short"),
+        ({"inputs": "walk", "duration": -1.0}, "too short"),
+        ({"inputs": "walk", "duration": float("nan")}, "too short"),
+        ({"inputs": "walk", "duration": 601}, "use pipe.stream"),
+        ({"inputs": [], "mode": "sequence"}, "no text"),
+        ({"inputs": ["walk", ""], "mode": "sequence"}, "empty"),
+        ({"inputs": ["walk", "run"], "mode": "sequence", "duration": [1.0]}, "2 texts but 1 durations"),
+        ({"inputs": "walk", "mode": "loop"}, "unknown mode 'loop'"),
         ({"inputs": "walk", "duration": "4"}, "number of seconds"),
         ({"inputs": ["walk", "run"], "duration": [1.0]}, "2 texts but 1 durations"),
         ({"inputs": "walk", "num_return_sequences": 0}, "num_return_sequences"),

@@ -3,6 +3,8 @@ r"""Measures models on the test split and writes the numbers as JSON.
 python -m training.evaluate tokenizer --data mocap.parquet --model runs/tokenizer/model --output numbers.json
 python -m training.evaluate text-to-motion --data mocap.parquet --model lamp_hf/checkpoints/lamp_small \
     --evaluator runs/evaluator/model
+python -m training.evaluate composition --model lamp_hf/checkpoints/lamp_small ...
+python -m training.evaluate seams --model lamp_hf/checkpoints/lamp_small ...
 python -m training.evaluate generation ... --repeats 20 --cache runs/generated
 python -m training.evaluate captioning --model lamp_hf/checkpoints/lamp_small_captioning ...
 python -m training.evaluate lamp-bertscore --model lamp_hf/checkpoints/lamp_small ...
@@ -31,10 +33,12 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from .caption_facts import told_styles
 from .data import Clips, load_clips, normalised
 from .evaluate_captioning import evaluate_captioning, evaluate_lamp_bertscore
+from .evaluate_composition import evaluate_composition
 from .evaluate_generation import evaluate_generation
 from .evaluate_lavimo import evaluate_lavimo
 from .evaluate_moments import evaluate_moments
 from .evaluate_retrieval import evaluate_retrieval
+from .evaluate_seams import evaluate_seams
 from .train_evaluator import accuracy, judge
 from .train_tokenizer import reconstruction_errors
 
@@ -153,6 +157,8 @@ TASKS = {
     "text-to-motion": evaluate_text_to_motion,
     "captioning": evaluate_captioning,
     "lamp-bertscore": evaluate_lamp_bertscore,
+    "composition": evaluate_composition,
+    "seams": evaluate_seams,
     "generation": evaluate_generation,
     "retrieval": evaluate_retrieval,
     "lavimo": evaluate_lavimo,

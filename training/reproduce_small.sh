@@ -56,6 +56,6 @@ python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$ru
 python -m training.ablations lavimo --data "$data" --vision "$runs/vision/model" --cache "$runs/films" \
     --output "$runs/lavimo_ablations" --steps 400 --split test
 cp "$runs/lavimo_ablations/ablations.json" "$lavimo/ablations.json"
-python -m training.card --model "$bundle"
-python -m training.card --model "$captioning"
-python -m training.card --model "$lavimo"
+lamp-hf card "$bundle"
+lamp-hf card "$captioning"
+lamp-hf card "$lavimo"

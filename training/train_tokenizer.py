@@ -90,7 +90,7 @@ class TokenizerObjective(nn.Module):
 def reconstruction_errors(
     model: MotionVQVAEModel, extractor: MotionFeatureExtractor, motions: list[torch.Tensor]
 ) -> dict[str, float]:
-    """Mean error of root-relative joints in mm, as they are and with the facing aligned; share of the first book's codes in use.
+    """Mean error of root-relative joints in mm, as they are and with the facing aligned; share of first codes in use.
 
     Args:
         motions (`list[torch.FloatTensor]` of shape `(num_frames, feature_size)`): whole clips, normalised.

@@ -44,7 +44,7 @@ class Measurements:
 def measure(joints: np.ndarray, fps: float = 20.0) -> Measurements:
     """Measures a clip of `(num_frames, 22, 3)` joints in metres, Y up, facing any way at the start."""
     joints = np.asarray(joints, np.float64)
-    heading = _heading(joints)
+    heading = facing_angles(joints)
     forward = np.array([np.sin(heading[0]), 0, np.cos(heading[0])])
     left = np.array([np.cos(heading[0]), 0, -np.sin(heading[0])])
     pelvis = joints[:, 0] - joints[0, 0]
@@ -70,7 +70,7 @@ def measure(joints: np.ndarray, fps: float = 20.0) -> Measurements:
     )
 
 
-def _heading(joints: np.ndarray) -> np.ndarray:
+def facing_angles(joints: np.ndarray) -> np.ndarray:
     """Facing in radians from Z+ towards X+, without jumps by a full turn."""
     across = joints[:, 1] - joints[:, 2] + joints[:, 16] - joints[:, 17]  # towards the body's left
     return np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))

@@ -14,8 +14,8 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
 
     Args:
         lamp_config ([`LampConfig`]): the Q-Former that reads the text.
-        tokenizer_config ([`MotionVQVAEConfig`], *optional*): a tokenizer of the generator's own. None for the one whose
-            encoder LaMP was pretrained on, as in the paper.
+        tokenizer_config ([`MotionVQVAEConfig`], *optional*): a tokenizer of the generator's own. None for the one
+            whose encoder LaMP was pretrained on, as in the paper.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, dropout (`int` or `float`): of the
             masked transformer.
         num_residual_layers (`int`): of the transformer over residual codes, where the tokenizer has several codebooks.
@@ -31,6 +31,11 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
             behind them.
         token_convolution (`int`): how many neighbouring tokens a convolution mixes before the first layer, 0 for none,
             as released. Without, small data teach attention hardly which tokens follow which, and motions stutter.
+        prefix_position (`bool`): count the condition among the positions. The released code gives it none, and numbers
+            tokens from 0.
+        padded_text_length (`int`): the released code pads texts to 49 word pieces and lets the queries read the
+            padding; 0 for texts as long as they are.
+        head_norm_eps (`float`): of the layer norm before the logits; 1e-12 in the released code.
         mask_padding (`bool`): keep tokens from attending to padding, which the released code allows.
         condition_dropout (`float`): share of training clips without text, for guidance.
         length_loss_weight (`float`): of the predictor of a clip's length.
@@ -61,6 +66,9 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     attention_mask_mode: str = "causal"
     pre_norm: bool = False
     token_convolution: int = 0
+    prefix_position: bool = True
+    padded_text_length: int = 0
+    head_norm_eps: float = 1e-5
     mask_padding: bool = True
     condition_dropout: float | int = 0.1
     length_loss_weight: float | int = 0.1

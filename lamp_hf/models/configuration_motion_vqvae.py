@@ -1,5 +1,7 @@
 """Configuration of the motion tokenizer."""
 
+import math
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -49,6 +51,13 @@ class MotionVQVAEConfig(PreTrainedConfig):
     def downsampling_factor(self) -> int:
         """Frames in a token."""
         return 2**self.num_downsamplings
+
+    @property
+    def decoder_reach(self) -> int:
+        """Tokens before and after a frame's own that its decoding depends on."""
+        blocks = sum(self.dilation_growth**i for i in range(self.num_residual_blocks))
+        reach = 1 + sum((blocks + 0.5) / 2**level for level in range(self.num_downsamplings))
+        return math.ceil(reach + 2 / self.downsampling_factor)
 
 
 __all__ = ["MotionVQVAEConfig"]

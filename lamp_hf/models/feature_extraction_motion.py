@@ -8,7 +8,7 @@ import torch
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from .motion_representation import Skeleton, check_motion, get_skeleton, joints_to_features
+from .motion_representation import Skeleton, check_motion, features_to_joints, get_skeleton, joints_to_features
 
 
 class MotionFeatureExtractor(SequenceFeatureExtractor):
@@ -94,6 +94,34 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
             seconds = (shortest + 1) / self.sampling_rate
             raise ValueError(f"{name} is too short: {len(features)} frames, it must last {seconds:g} seconds")
         return features
+
+    def read_joints(self, motion, name: str = "motion") -> np.ndarray:
+        """Joints of what a user calls a motion, as they are, float32 `(num_frames, num_joints, 3)` in metres.
+
+        Args:
+            motion, name: see `read`.
+
+        Raises:
+            ValueError: when it is broken, empty, or has another skeleton or frame rate.
+        """
+        if isinstance(motion, (str, Path)):
+            motion = _load_motion(motion)
+        tree = get_skeleton(self.skeleton)
+        if hasattr(motion, "skeleton"):
+            if motion.skeleton != tree.name:
+                raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model makes {tree.name!r}")
+            if abs(motion.fps - self.sampling_rate) > 1e-6:
+                raise ValueError(
+                    f"{name} has {motion.fps:g} frames a second, the model makes {self.sampling_rate:g}: give "
+                    f"motion.resample({self.sampling_rate:g})"
+                )
+            return motion.joints
+        values = np.asarray(motion, np.float32)
+        if values.ndim == 2:
+            check_motion(values, (tree.num_features,), name=name)
+            return features_to_joints(values, tree) * tree.metres
+        check_motion(values, (tree.num_joints, 3), name=name)
+        return values
 
     def __call__(
         self,

@@ -112,11 +112,17 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`."""
         mask = full_mask(input_ids, attention_mask)
+        read = mask
+        if missing := max(self.config.padded_text_length - input_ids.shape[1], 0):
+            padding = self.config.lamp_config.pad_token_id
+            input_ids = nn.functional.pad(input_ids, (0, missing), value=padding)
+            mask = nn.functional.pad(mask, (0, missing), value=False)
+            read = torch.ones_like(mask)
         if self.config.condition_mode == "text_mean":
             hidden, weights = self.lamp.encode_text(input_ids, mask), mask[..., None].to(self.lamp.dtype)
             return (hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
         if self.text_projection is not None:
-            queries, _ = self.lamp.attend(self.text_projection(self.lamp.encode_text(input_ids, mask)), mask)
+            queries, _ = self.lamp.attend(self.text_projection(self.lamp.encode_text(input_ids, mask)), read)
         else:
             queries = self.lamp.get_text_condition(input_ids, mask)
         return queries if self.config.condition_mode == "queries" else queries.mean(1, keepdim=True)
@@ -142,8 +148,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`, *optional*): what
                 `encode_text` gave, in place of the text.
             drop_condition (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): clips to train without text.
-            all_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): to train the
-                transformer over residual codes.
+            all_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): to train
+                the transformer over residual codes.
             levels (`torch.LongTensor` of shape `(batch_size,)`, *optional*): which of them each sample trains, from 1.
         """
         if condition is None:
@@ -216,8 +222,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): of `encode_text`.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
             generators (`list[torch.Generator]`): the random stream of each sample.
-            known_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): tokens that
-                stay, negative where one is to be made.
+            known_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): tokens
+                that stay, negative where one is to be made.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): the configuration's if not given.
 
         Returns:

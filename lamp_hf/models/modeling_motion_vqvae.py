@@ -26,7 +26,7 @@ class MotionVQVAEOutput(ModelOutput):
             several codebooks `(batch_size, num_tokens, num_quantizers)`.
         token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
         reconstruction_loss, commitment_loss (`torch.FloatTensor` of shape `()`): parts of the loss.
-        perplexity (`torch.FloatTensor` of shape `()`): exponential of the entropy of the batch's codes, the first book's.
+        perplexity (`torch.FloatTensor` of shape `()`): exponential of the entropy of the batch's first codes.
     """
 
     loss: torch.FloatTensor | None = None

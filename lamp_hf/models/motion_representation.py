@@ -238,11 +238,11 @@ def retarget(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> to
         `torch.FloatTensor` of the same shape, on the reference skeleton.
     """
     skeleton = get_skeleton(skeleton)
-    _, lengths = _bone_directions(joints[..., :1, :, :], skeleton)
+    _, lengths = bone_directions(joints[..., :1, :, :], skeleton)
     legs = list(skeleton.legs)
     reference = sum(skeleton.bone_lengths[leg] for leg in legs)
     scale = reference / lengths[..., legs].sum(-1).clamp(min=_EPSILON)  # [..., 1], of frame 0
-    return _set_bone_lengths(joints, joints[..., :1, :] * scale[..., None, None], skeleton)
+    return set_bone_lengths(joints, joints[..., :1, :] * scale[..., None, None], skeleton)
 
 
 def canonicalise(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
@@ -262,7 +262,7 @@ def canonicalise(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -
     origin = torch.stack([root[..., 0], floor, root[..., 2]], -1)
     joints = joints - origin[..., None, None, :]
     across = _across(joints[..., 0, :, :], skeleton.hips) + _across(joints[..., 0, :, :], skeleton.shoulders)
-    return _rotate_y(joints, -_heading(across)[..., None, None])
+    return rotate_y(joints, -_heading(across)[..., None, None])
 
 
 @numpy_or_torch
@@ -291,10 +291,10 @@ def joints_to_features(joints: torch.Tensor, skeleton: str | Skeleton = "humanml
     yaw_step = torch.atan2(yaw_step.sin(), yaw_step.cos())
 
     # The root's displacement is seen from the next frame's facing, the joints' from this frame's: as in the data sets.
-    root_velocity = _rotate_y(step[..., 0, :], yaw[..., 1:])[..., [0, 2]]
-    velocities = _rotate_y(step, yaw[..., :-1, None])
+    root_velocity = rotate_y(step[..., 0, :], yaw[..., 1:])[..., [0, 2]]
+    velocities = rotate_y(step, yaw[..., :-1, None])
     ground = joints.new_tensor([1.0, 0.0, 1.0])
-    positions = _rotate_y(joints - joints[..., :1, :] * ground, yaw[..., None])[..., :-1, 1:, :]
+    positions = rotate_y(joints - joints[..., :1, :] * ground, yaw[..., None])[..., :-1, 1:, :]
     feet = list(skeleton.left_foot + skeleton.right_foot)
     contacts = step[..., feet, :].square().sum(-1) < skeleton.contact_threshold
     return torch.cat(
@@ -330,7 +330,7 @@ def features_to_joints(features: torch.Tensor, skeleton: str | Skeleton = "human
     columns = skeleton.slices
     heading, path = integrate_root(features, skeleton)
     positions = features[..., columns["positions"]].unflatten(-1, (-1, 3))
-    positions = _rotate_y(positions, heading[..., None])
+    positions = rotate_y(positions, heading[..., None])
     positions = positions + nn.functional.pad(path, (0, 1))[..., None, [0, 2, 1]]
     height = features[..., columns["root_height"]]
     root = torch.cat([path[..., :1], height, path[..., 1:]], -1)
@@ -348,7 +348,7 @@ def fit_bone_lengths(features: torch.Tensor, skeleton: str | Skeleton = "humanml
     columns = skeleton.slices["positions"]
     positions = features[..., columns].unflatten(-1, (-1, 3))
     root = nn.functional.pad(features[..., skeleton.slices["root_height"]], (1, 1))[..., None, :]
-    fitted = _set_bone_lengths(torch.cat([root, positions], -2), root, skeleton)
+    fitted = set_bone_lengths(torch.cat([root, positions], -2), root, skeleton)
     features = features.clone()
     features[..., columns] = fitted[..., 1:, :].flatten(-2)
     return features
@@ -360,7 +360,7 @@ def integrate_root(features: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Te
     heading = nn.functional.pad(-yaw_step.cumsum(-1), (1, 0))
     velocity = features[..., :-1, skeleton.slices["root_velocity"]]
     velocity = nn.functional.pad(velocity, (0, 1))[..., [0, 2, 1]]
-    path = _rotate_y(velocity, heading[..., 1:]).cumsum(-2)[..., [0, 2]]
+    path = rotate_y(velocity, heading[..., 1:]).cumsum(-2)[..., [0, 2]]
     return heading, nn.functional.pad(path, (0, 0, 1, 0))
 
 
@@ -371,14 +371,20 @@ def mirror(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torc
     return joints[..., list(skeleton.mirrored_joints), :] * joints.new_tensor([-1.0, 1.0, 1.0])
 
 
-def _set_bone_lengths(joints: torch.Tensor, root: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """Joints rebuilt from `root` `(..., T, 1, 3)` outwards with the same bone directions and the reference lengths."""
-    directions, _ = _bone_directions(joints, skeleton)
-    bones = directions * joints.new_tensor(skeleton.bone_lengths)[:, None]
+def set_bone_lengths(
+    joints: torch.Tensor, root: torch.Tensor, skeleton: Skeleton, lengths: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Joints rebuilt from `root` `(..., T, 1, 3)` outwards with the same bone directions and other lengths.
+
+    Args:
+        lengths (`torch.FloatTensor` of shape `(num_joints,)`, *optional*): the reference skeleton's if not given.
+    """
+    directions, _ = bone_directions(joints, skeleton)
+    bones = directions * (joints.new_tensor(skeleton.bone_lengths) if lengths is None else lengths)[:, None]
     return root + skeleton._ancestors.to(joints) @ bones
 
 
-def _bone_directions(joints: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Tensor, torch.Tensor]:
+def bone_directions(joints: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit direction `(..., J, 3)` and length `(..., J)` of each bone; one without length points as at rest."""
     parents = [0, *skeleton.parents[1:]]
     bones = joints - joints[..., parents, :]
@@ -399,7 +405,7 @@ def _heading(across: torch.Tensor) -> torch.Tensor:
     return torch.atan2(across[..., 2], -across[..., 0])
 
 
-def _rotate_y(vectors: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+def rotate_y(vectors: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
     """Turns `(..., 3)` vectors about Y by angles that broadcast against their leading dimensions."""
     cos, sin = angle.cos(), angle.sin()
     x, y, z = vectors.unbind(-1)
@@ -432,7 +438,7 @@ def _local_rotations(joints: torch.Tensor, yaw: torch.Tensor, skeleton: Skeleton
 
     A joint's global rotation is the shortest one from its rest direction to its bone, so no joint waits for another.
     """
-    directions, _ = _bone_directions(joints, skeleton)
+    directions, _ = bone_directions(joints, skeleton)
     rest = joints.new_tensor(skeleton.directions)
     rotations = shortest_rotation(rest[1:], directions[..., 1:, :])  # [..., T, J-1, 3, 3]
     cos, sin, zero = yaw.cos(), yaw.sin(), torch.zeros_like(yaw)

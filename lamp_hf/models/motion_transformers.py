@@ -61,6 +61,8 @@ class MotionTransformer(nn.Module):
         prefix = self.condition_projection(condition.to(self.condition_projection.weight.dtype))
         length, num_prefix = tokens.shape[1], prefix.shape[1]
         positions = sinusoidal_positions(num_prefix + length, prefix.shape[-1]).to(prefix)
+        if not self.config.prefix_position:
+            positions = nn.functional.pad(positions[:length], (0, 0, num_prefix, 0))
         # Scaled as by Vaswani et al.: else the position code drowns the tokens, and context is learned late.
         tokens = tokens * prefix.shape[-1] ** 0.5
         if self.token_convolution is not None:
@@ -90,7 +92,8 @@ class MaskedMotionTransformer(MotionTransformer):
         size, num_codes = config.hidden_size, config.motion_config.codebook_size
         self.mask_token_id = num_codes
         self.token_embeddings = nn.Embedding(num_codes + 1, size)
-        self.head = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size), nn.Linear(size, num_codes))
+        norm = nn.LayerNorm(size, eps=config.head_norm_eps)
+        self.head = nn.Sequential(nn.Linear(size, size), nn.GELU(), norm, nn.Linear(size, num_codes))
 
     def forward(self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """

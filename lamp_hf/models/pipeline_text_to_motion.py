@@ -1,13 +1,18 @@
 """`pipeline("text-to-motion")`."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
-from .motion_representation import features_to_joints, fit_bone_lengths
+from .motion_editing import fill_gap, gaps_of
+from .motion_representation import features_to_joints, fit_bone_lengths, joints_to_features
+from .motion_windows import OVERLAP, JointsStream, decode_stream, generate_windows, window_stream
 from .pipeline_motion import MotionPipeline
+
+
+LONGEST = 600.0  # seconds that are returned whole; `stream` has no limit
 
 
 class TextToMotionPipeline(MotionPipeline):
@@ -15,15 +20,17 @@ class TextToMotionPipeline(MotionPipeline):
 
         pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
         motion = pipe("a person waves with the left hand", duration=4.0, seed=0)
+        both = pipe(["a person walks forward", "waves with the right hand"], mode="sequence", duration=[4.0, 3.0])
+        for joints in pipe.stream("a person walks in circles", duration=60.0): ...
 
-    A text with its seed and duration gives the same motion alone, in any batch and at any position in it.
+    A text with its seed and duration gives the same motion alone, in any batch, at any position in it, and streamed.
     """
 
     model_types = ("lamp_text_to_motion",)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.max_duration = self.model.max_num_tokens * self.frames_per_token / self.fps
+        self.max_duration = self.model.max_num_tokens * self.frames_per_token / self.fps  # made in one window
         self.min_duration = self.frames_per_token / self.fps
 
     def __call__(
@@ -32,15 +39,27 @@ class TextToMotionPipeline(MotionPipeline):
         duration: float | list[float | None] | None = None,
         seed: int | list[int] | None = None,
         num_return_sequences: int = 1,
+        mode: str | None = None,
+        prefix=None,
+        suffix=None,
+        motion=None,
+        keep: list[tuple[float, float]] | None = None,
         batch_size: int = 8,
         **kwargs,
     ):
         """
         Args:
             inputs (`str` or `list[str]`): sentences; any other iterable gives an iterator of results.
-            duration (`float` or a list with one for each text, *optional*): seconds; None lets the model choose.
+            duration (`float` or a list with one for each text, *optional*): seconds; None lets the model choose. Above
+                `max_duration` a motion is made window by window, each going on from the last 1.6 s before it.
             seed (`int` or a list with one for each text, *optional*): random if not given.
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
+            mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another.
+            prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames that come before or
+                after what is made and stay as they are; `duration` counts what is made. A suffix is moved to where the
+                made path ends. Joints are then where the prefix is.
+            motion, keep (likewise, and ranges of seconds, *optional*): a motion to make anew outside of these ranges,
+                which stay as and where they are. The first and last 4 made frames at a seam lead over to kept ones.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].
             fit_bones (`bool`): give decoded bodies bones of constant length, true if not given.
@@ -59,29 +78,144 @@ class TextToMotionPipeline(MotionPipeline):
             or num_return_sequences < 1
         ):
             raise ValueError(f"num_return_sequences must be a whole number from 1, got {num_return_sequences!r}")
+        if mode not in (None, "sequence"):
+            raise ValueError(f"unknown mode {mode!r}; known: 'sequence'")
+        if prefix is not None or suffix is not None or motion is not None or keep is not None:
+            if not isinstance(inputs, str) or mode or num_return_sequences != 1:
+                raise ValueError("an edit takes one text and makes one motion")
+            return self._edited(inputs, duration, seed, prefix, suffix, motion, keep, **kwargs)
+        if mode == "sequence":
+            seeds = [None if seed is None else seed + offset for offset in range(num_return_sequences)]
+            results = [self._whole(inputs, duration, first, **kwargs) for first in seeds]
+            return results if num_return_sequences > 1 else results[0]
         single = isinstance(inputs, str)
         if not single and not isinstance(inputs, (list, tuple)):
             if isinstance(duration, (list, tuple)) or isinstance(seed, (list, tuple)) or num_return_sequences != 1:
                 raise ValueError(
                     "with a stream of texts, give one duration and one seed for all, and one sequence each"
                 )
+            if self._is_long(duration):
+                return (self._whole(text, duration, seed, **kwargs) for text in inputs)
             requests = ({"text": text, "duration": duration, "seed": seed} for text in inputs)
             return super().__call__(requests, batch_size=batch_size, **kwargs)
         texts = [inputs] if single else list(inputs)
-        durations = _one_for_each(duration, texts, "durations")
-        seeds = _one_for_each(seed, texts, "seeds")
         requests = [
             {"text": text, "duration": seconds, "seed": None if first is None else first + offset}
-            for text, seconds, first in zip(texts, durations, seeds)
+            for text, seconds, first in zip(
+                texts, _one_for_each(duration, texts, "durations"), _one_for_each(seed, texts, "seeds")
+            )
             for offset in range(num_return_sequences)
         ]
-        for request in requests:  # all are checked before any work is done
-            self._num_frames(request["duration"])
-        results = super().__call__(requests, batch_size=batch_size, **kwargs) if requests else []
+        long = [self._is_long(request["duration"]) for request in requests]  # all are checked before any work is done
+        short = [request for request, is_long in zip(requests, long) if not is_long]
+        made = iter(super().__call__(short, batch_size=batch_size, **kwargs) if short else [])
+        results = [
+            self._whole(request["text"], request["duration"], request["seed"], **kwargs) if is_long else next(made)
+            for request, is_long in zip(requests, long)
+        ]
         if num_return_sequences > 1:
             starts = range(0, len(results), num_return_sequences)
             results = [results[start : start + num_return_sequences] for start in starts]
         return results[0] if single else results
+
+    def stream(
+        self,
+        inputs: str | list[str],
+        duration: float | list[float | None] | None = None,
+        seed: int | None = None,
+        **kwargs,
+    ) -> Iterator[np.ndarray]:
+        """Yields joints `(n, num_joints, 3)` of a motion of any length as they are ready; see `__call__`.
+
+        Several texts are done one after another. Memory does not grow with the duration.
+        """
+        texts, lengths, options = self._plan(inputs, duration, kwargs)
+        return (joints for joints, _ in self._parts(texts, lengths, seed, *options))
+
+    def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
+        """What `stream` gives, in one piece."""
+        texts, lengths, options = self._plan(inputs, duration, kwargs)
+        if sum(length or 0 for length in lengths) > LONGEST * self.fps:
+            raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
+        joints, features = (np.concatenate(part) for part in zip(*self._parts(texts, lengths, seed, *options)))
+        return {"joints": joints, "features": features, "fps": self.fps, "text": ", then ".join(texts)}
+
+    @torch.no_grad()
+    def _edited(self, text: str, duration, seed: int | None, prefix, suffix, motion, keep, **kwargs) -> dict:
+        """A motion of which frames are given."""
+        _, (num_frames,), (sampling, _) = self._plan(text, duration, kwargs)
+        if (motion is None) != (keep is None):
+            raise ValueError("motion and keep belong together: keep=[(0, 1.5)] keeps the first 1.5 seconds of motion")
+        if motion is not None and (prefix is not None or suffix is not None or duration is not None):
+            raise ValueError("with motion and keep, prefix, suffix and duration say nothing: leave them out")
+        generator = torch.Generator().manual_seed(torch.randint(2**31, ()).item() if seed is None else int(seed))
+        inputs = self.processor(text=text).to(self.device)
+        condition = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+
+        def fill(before, after, count: int, anchored: bool):
+            return fill_gap(
+                self.model, self.processor.feature_extractor, self.skeleton, condition, before, after, count, anchored,
+                generator, **sampling,
+            )  # fmt: skip
+
+        if motion is not None:
+            joints = self._read_joints(motion, "motion").clone()
+            gaps = gaps_of(keep, len(joints), self.fps)
+            ends = [first for first, _ in gaps[1:]] + [len(joints)]
+            for (first, last), end in zip(gaps, ends):
+                before, after = (part if len(part) else None for part in (joints[:first], joints[last:end]))
+                joints[first:last], _ = fill(before, after, last - first, anchored=True)
+        else:
+            before, after = (
+                None if part is None else self._read_joints(part, name)
+                for part, name in ((prefix, "prefix"), (suffix, "suffix"))
+            )
+            if num_frames is None:
+                tokens = int(self.model.choose_lengths(condition, [None], [generator])[0])
+                num_frames = min(tokens, self.model.max_num_tokens - 2 * OVERLAP) * self.frames_per_token
+            made, after = fill(before, after, num_frames, anchored=False)
+            joints = torch.cat([part for part in (before, made, after) if part is not None])
+        features = joints_to_features(torch.cat([joints, 2 * joints[-1:] - joints[-2:-1]]), self.skeleton)
+        joints = (joints * self.skeleton.metres).numpy().astype(np.float32)
+        return {"joints": joints, "features": features.numpy().astype(np.float32), "fps": self.fps, "text": text}
+
+    def _read_joints(self, motion, name: str) -> torch.Tensor:
+        joints = self.processor.feature_extractor.read_joints(motion, name)
+        if not len(joints):
+            raise ValueError(f"{name} is empty")
+        return torch.as_tensor(joints).float() / self.skeleton.metres
+
+    def _plan(self, inputs, duration, kwargs: dict) -> tuple[list[str], list[int | None], tuple[dict, bool]]:
+        """Texts, frames for each, and options of decoding, all of them checked."""
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        if not texts:
+            raise ValueError("no text: describe a motion in a sentence, or several in a row")
+        lengths = [self._num_frames(seconds) for seconds in _one_for_each(duration, texts, "durations")]
+        _, sampling, after = self._sanitize_parameters(**kwargs)
+        return texts, lengths, (sampling, after.get("fit_bones", True))
+
+    @torch.no_grad()
+    def _parts(
+        self, texts: list[str], lengths: list[int | None], seed: int | None, sampling: dict, fit_bones: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Joints and features of one text after another, in parts."""
+        seed = torch.randint(2**31, ()).item() if seed is None else int(seed)
+        streams = [window_stream(seed, -text) for text in range(len(texts))]  # before those of further windows
+        inputs = self.processor(text=texts).to(self.device)
+        conditions = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"]).split(1)
+        asked = [None if frames is None else -(-frames // self.frames_per_token) for frames in lengths]
+        drawn = self.model.choose_lengths(torch.cat(conditions), asked, streams).tolist()
+        # What is asked for ends where it was asked to; between texts a token is the finest step.
+        left = sum(drawn[:-1]) * self.frames_per_token + (lengths[-1] or drawn[-1] * self.frames_per_token)
+        to_joints = JointsStream(self.skeleton)
+        windows = generate_windows(self.model, conditions, drawn, seed, streams[0], **sampling)
+        for values in decode_stream(self.model.vqvae, windows):
+            if not left:
+                return
+            features = self._features(values[:left].float().cpu(), fit_bones)
+            left -= len(features)
+            joints = to_joints(features) * self.skeleton.metres
+            yield joints.numpy().astype(np.float32), features.numpy().astype(np.float32)
 
     def _sanitize_parameters(self, fit_bones: bool | None = None, **kwargs):
         known = {"num_inference_steps", "guidance_scale", "temperature", "top_k"}
@@ -115,10 +249,7 @@ class TextToMotionPipeline(MotionPipeline):
         return {"motion_values": output.motion_values, "lengths": lengths, "text": inputs["text"]}
 
     def postprocess(self, outputs: dict, fit_bones: bool = True) -> dict:
-        values = outputs["motion_values"][0, : int(outputs["lengths"][0])].float()
-        features = self.processor.feature_extractor.denormalise(values)
-        if fit_bones:
-            features = fit_bone_lengths(features, self.skeleton)
+        features = self._features(outputs["motion_values"][0, : int(outputs["lengths"][0])].float(), fit_bones)
         joints = features_to_joints(features, self.skeleton) * self.skeleton.metres
         text = outputs["text"]
         while not isinstance(text, str):  # the base class wraps it once more when it batches
@@ -130,14 +261,21 @@ class TextToMotionPipeline(MotionPipeline):
             "text": text,
         }
 
+    def _features(self, values: torch.Tensor, fit_bones: bool) -> torch.Tensor:
+        features = self.processor.feature_extractor.denormalise(values)
+        return fit_bone_lengths(features, self.skeleton) if fit_bones else features
+
+    def _is_long(self, duration: float | None) -> bool:
+        frames = self._num_frames(duration)
+        return frames is not None and frames > round(self.max_duration * self.fps)
+
     def _num_frames(self, duration: float | None) -> int | None:
         if duration is None:
             return None
-        possible = f"motions of {self.min_duration:.1f} to {self.max_duration:.1f} seconds"
         if isinstance(duration, bool) or not isinstance(duration, (int, float, np.number)):
             raise ValueError(f"duration must be a number of seconds, got {duration!r}")
-        if not self.min_duration <= duration <= self.max_duration + 1e-6:
-            raise ValueError(f"a duration of {duration:g} seconds is out of range: this model makes {possible}")
+        if not self.min_duration <= duration < math.inf:
+            raise ValueError(f"a duration of {duration:g} seconds is too short: from {self.min_duration:g} seconds on")
         return round(float(duration) * self.fps)
 
 

@@ -1,15 +1,19 @@
-r"""Fills the card of a bundled model with measured numbers.
+"""Cards of models: templates in `hub_cards/`, filled with measured numbers; one that is missing is no card."""
 
-python -m training.card --model lamp_hf/checkpoints/lamp_small
-"""
-
-import argparse
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import lamp_hf
 
+
+# Inside the package where it is installed, beside it in a checkout.
+TEMPLATES = next(
+    folder
+    for folder in (Path(__file__).parent / "hub_cards", Path(__file__).parents[1] / "hub_cards")
+    if folder.is_dir()
+)
 
 ABLATIONS = """## Why it is built so
 
@@ -69,11 +73,52 @@ among all {motions} clips, and in batches of 32 of the filmed ones; then the sam
 {table}"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=Path)
-    folder = parser.parse_args().model
-    values = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+class Measured(dict):
+    """Numbers of an evaluation that name themselves where one is missing."""
+
+    def __init__(self, values: dict, path: str):
+        super().__init__({key: wrapped(value, f"{path}[{key}]") for key, value in values.items()})
+        self.path = path
+
+    def __missing__(self, key):
+        raise ValueError(f"the card needs {self.path}[{key}], which was not measured")
+
+
+def wrapped(value, path: str):
+    """A value of a JSON file, refused if it is no number though it should be one."""
+    if isinstance(value, dict):
+        return Measured(value, path)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return Missing(path)
+    return value
+
+
+class Missing:
+    """A null or NaN in an evaluation: harmless until a card asks for it."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __format__(self, spec: str) -> str:
+        raise ValueError(f"the card needs {self.path}, which was not measured")
+
+
+def render(folder: Path, template: str | None = None) -> str:
+    """The card of a bundled model: its template in `hub_cards/`, filled with the numbers of the JSON files beside it.
+
+    Args:
+        folder (`Path`): weights and what `training/evaluate.py` wrote.
+        template (`str`, *optional*): name in `hub_cards/`; the folder's if not given.
+
+    Raises:
+        ValueError: when a number is missing, by its name.
+    """
+    path = TEMPLATES / f"{template or folder.name}.md"
+    if not path.is_file():
+        raise ValueError(f"no card template named {path.name}; known: {', '.join(sorted(known()))}")
+    values = {file.stem: wrapped(json.loads(file.read_text()), file.stem) for file in folder.glob("*.json")}
+    if "evaluation" not in values:
+        raise ValueError(f"{folder} has no evaluation.json: a card without measured numbers is not written")
     numbers = {
         "evaluation": values["evaluation"],
         "size": sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6,
@@ -81,9 +126,11 @@ def main() -> None:
     fill = {"captioning": captioning, "lavimo": lavimo}.get(values["evaluation"]["task"], text_to_motion)
     numbers["ablations"] = ABLATIONS.format(**values["ablations"]) if "ablations" in values else ""
     numbers |= fill(values)
-    template = Path(__file__).parents[1] / "hub_cards" / f"{folder.name}.md"
-    card = template.read_text(encoding="utf-8").format(**numbers)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    return path.read_text(encoding="utf-8").format(**numbers)
+
+
+def known() -> list[str]:
+    return [path.stem for path in TEMPLATES.glob("*.md")]
 
 
 def text_to_motion(values: dict) -> dict:
@@ -243,14 +290,10 @@ def captioning(values: dict) -> dict:
     }
 
 
-def percent(value: float | None) -> str:
-    return "none" if value is None else f"{value:.1f}"
+def percent(value: float | Missing | None) -> str:
+    return "none" if value is None or isinstance(value, Missing) else f"{value:.1f}"
 
 
 def lines(rows: Iterable[list[str]]) -> str:
     """Of a table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,4 @@
+from lamp_hf.demo import launch
+
+
+launch()

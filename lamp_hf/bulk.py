@@ -1,0 +1,119 @@
+"""Many motions from a file of sentences: on all processes, resumable, nothing twice."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .motion.clip import Motion, check_output
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Args:
+    name (`str`): of the file to write, without its ending.
+    text (`str`): a sentence.
+    duration (`float`, *optional*): seconds; None lets the model choose.
+    seed (`int`): of the motion.
+    """
+
+    name: str
+    text: str
+    duration: float | None
+    seed: int
+
+
+@dataclass
+class BulkResult:
+    """Args:
+    made (`int`): motions made now, by this process.
+    kept (`int`): motions that were there already.
+    failed (`dict[str, str]`): of names what is wrong with their prompts.
+    """
+
+    made: int
+    kept: int
+    failed: dict[str, str]
+
+
+def read_prompts(path: Path, seed: int) -> list[Prompt]:
+    """Sentences of a text file, one a line, or of a csv: `text` and, as one likes, `name`, `duration`, `seed`.
+
+    Names are line numbers and seeds follow on `seed` where none are given.
+
+    Raises:
+        ValueError: on a file without sentences, a name given twice, or a number that is none.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if path.suffix.lower() == ".csv":
+        rows = list(csv.DictReader(lines))
+        if rows and "text" not in rows[0]:
+            raise ValueError(f"{path} has no column named text")
+    else:
+        rows = [{"text": line} for line in lines]
+    prompts = []
+    for i, row in enumerate(rows):
+        if not (row["text"] or "").strip():
+            continue
+        try:
+            duration = float(row["duration"]) if row.get("duration") else None
+            own_seed = int(row["seed"]) if row.get("seed") else seed + i
+        except ValueError:
+            raise ValueError(f"{path}, row {i + 1}: duration and seed must be numbers") from None
+        prompts.append(Prompt(row.get("name") or f"{i + 1:06d}", row["text"].strip(), duration, own_seed))
+    if not prompts:
+        raise ValueError(f"{path} holds no sentence")
+    names = {prompt.name for prompt in prompts}
+    if len(names) < len(prompts) or any(Path(name).name != name for name in names):
+        raise ValueError(f"{path}: names must differ and be plain file names")
+    return prompts
+
+
+def generate_files(
+    pipe, prompts: list[Prompt], folder: Path, kind: str, batch_size: int = 16, **options
+) -> BulkResult:
+    """Writes a motion file for each prompt that has none yet; processes of one launch share them.
+
+    A motion depends on its own text, seed and duration alone, so a run that was cut short and any number of processes
+    give the same files.
+    """
+    from accelerate import PartialState
+
+    state = PartialState()
+    folder.mkdir(parents=True, exist_ok=True)
+    check_output(folder / f"motion.{kind}")
+    mine = prompts[state.process_index :: state.num_processes]
+    missing = [prompt for prompt in mine if not (folder / f"{prompt.name}.{kind}").exists()]
+    # Of like length together; those whose length the model chooses last.
+    missing.sort(key=lambda prompt: prompt.duration or float("inf"))
+    failed: dict[str, str] = {}
+    with tqdm(total=len(missing), unit=" motions", disable=None) as progress:
+        for first in range(0, len(missing), batch_size):
+            batch = missing[first : first + batch_size]
+            for prompt, made in zip(batch, _make(pipe, batch, failed, **options)):
+                if made is not None:
+                    motion = Motion(made["joints"], made["fps"], pipe.skeleton.name, text=prompt.text)
+                    motion.save(folder / f"{prompt.name}.{kind}")
+            progress.update(len(batch))
+    if failed:
+        (folder / f"failed_{state.process_index}.json").write_text(json.dumps(failed, indent=1))
+    return BulkResult(len(missing) - len(failed), len(mine) - len(missing), failed)
+
+
+def _make(pipe, batch: list[Prompt], failed: dict[str, str], **options) -> list[dict | None]:
+    """A batch's motions; where a prompt is at fault, one by one, so that it fails alone."""
+    try:
+        return pipe(
+            [prompt.text for prompt in batch],
+            duration=[prompt.duration for prompt in batch],
+            seed=[prompt.seed for prompt in batch],
+            batch_size=len(batch),
+            **options,
+        )
+    except ValueError as error:
+        if len(batch) == 1:
+            failed[batch[0].name] = " ".join(str(error).split())
+            return [None]
+        return [motion for prompt in batch for motion in _make(pipe, [prompt], failed, **options)]

@@ -1,0 +1,23 @@
+"""The `lamp-hf` command."""
+
+import logging
+import os
+import sys
+import warnings
+
+from . import demo, galleries, hub, models, motion_files  # noqa: F401 - their verbs
+from .common import app
+
+
+def main() -> None:
+    """Runs the command; what goes wrong on the user's side ends in one line and exit code 1."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger().setLevel(logging.ERROR)
+    warnings.showwarning = lambda message, *_: print(f"lamp-hf: {message}", file=sys.stderr)
+    try:
+        app()
+    except (OSError, ValueError) as error:
+        message = " ".join(str(error).split())
+        print(f"lamp-hf: {message}", file=sys.stderr)
+        sys.exit(1)

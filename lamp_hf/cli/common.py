@@ -1,0 +1,54 @@
+"""What the verbs of `lamp-hf` share."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lamp_hf
+
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+KINDS = ".bvh, .glb, .mp4, .gif, .html, .npz or .npy"
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+Model = Annotated[str, typer.Option(help="Folder or Hub id of a model; the bundled one if not given.")]
+Rig = Annotated[Path | None, typer.Option(help="Bone map in YAML, for a BVH whose bones are not known.")]
+Unit = Annotated[float | None, typer.Option(help="Metres in one unit of a BVH; found out if not given.")]
+Up = Annotated[str | None, typer.Option(help="Axis of a BVH that is up, x, y or z; found out if not given.")]
+CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Hold standing feet in place.")]
+_BUNDLED = {"text-to-motion": "text-to-motion", "motion-to-text": "captioning"}
+
+
+@app.callback()
+def describe() -> None:
+    """Motion-language models: text to motion, and the tools around it."""
+
+
+def load_pipeline(task: str, model: str):
+    from transformers import pipeline
+
+    return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]))
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    from lamp_hf.motion.files import write_atomically
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, write)
+
+
+def report_motion(output: Path, motion: lamp_hf.Motion, as_json: bool) -> None:
+    result = {"output": str(output), "seconds": motion.duration, "frames": motion.num_frames, "fps": motion.fps}
+    report(result, f"{output}: {motion.duration:.1f} seconds, {motion.num_frames} frames", as_json)
+
+
+def report(result: dict, text: str, as_json: bool) -> None:
+    print(json.dumps(result) if as_json else text)

@@ -1,0 +1,105 @@
+"""Verbs on galleries: index, search."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lamp_hf
+
+from .common import Json, Rig, Unit, Up, app, report
+
+
+@app.command()
+def index(
+    source: Annotated[Path, typer.Argument(help="Folder of motion files, searched with those below it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the gallery.")],
+    update: Annotated[bool, typer.Option("--update", help="Add what is new to a gallery, drop what is gone.")] = False,
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
+    model: Annotated[
+        str,
+        typer.Option(help="Folder or Hub id of a model, or bundled:video, LAVIMO, whose gallery films search too."),
+    ] = "bundled:text-to-motion",
+    as_json: Json = False,
+) -> None:
+    """Make a gallery of motion files, which `lamp-hf search` searches.
+
+    Under `accelerate launch -m lamp_hf index ...` the processes share the files.
+
+    Example: lamp-hf index recordings/ -o gallery/
+    """
+    from lamp_hf.indexing import index_folder
+
+    done = index_folder(source, output, model, update, rig=rig, unit=unit, up=up)
+    if done is None:
+        return  # not the main process
+    for name, problem in done.broken.items():
+        print(f"left out: {name}: {problem}", file=sys.stderr)
+    result = {
+        "output": str(output),
+        "motions": done.motions,
+        "added": done.added,
+        "removed": done.removed,
+        "broken": done.broken,
+        "seconds": round(done.seconds, 2),
+    }
+    text = f"{output}: {done.motions} motions, {done.added} of them new, {done.removed} dropped, {done.seconds:.1f} s"
+    report(result, text, as_json)
+
+
+@app.command()
+def search(
+    gallery: Annotated[Path, typer.Argument(help="What `lamp-hf index` wrote.")],
+    text: Annotated[str | None, typer.Argument(help="What the person does, in a sentence.")] = None,
+    motion: Annotated[Path | None, typer.Option(help="A motion file to find the like of.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A film of somebody to find the like of.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
+    moments: Annotated[bool, typer.Option("--moments", help="Tell every part of a long motion that fits.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="An .html page that plays what is found.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Where the gallery's model lies now, if it was moved.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Find motions by a sentence, by an example, by a film, or by several of these.
+
+    Example: lamp-hf search gallery/ "someone waves" -o hits.html
+    """
+    from lamp_hf.motion.files import write_atomically
+
+    if output is not None and (output.suffix.lower() != ".html" or not output.parent.is_dir()):
+        raise ValueError(f"cannot write {output}: give an .html file in a folder that exists")
+    found = lamp_hf.MotionIndex.load(gallery, model or None)
+    hits = found.search(text, motion, k, moments, video=video)
+    if output is not None:
+        html = _hits_page(hits)
+        write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
+    rows = [
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(hit).items()}
+        for hit in hits
+    ]
+    lines = [f"{hit.score:.3f}  {hit.id}  {hit.start:.4g}-{hit.end:.4g} s{_of_video(hit)}" for hit in hits]
+    report({"hits": rows}, "\n".join(lines or [f"{gallery} is empty"]), as_json)
+
+
+def _of_video(hit) -> str:
+    return "" if hit.video_start is None else f"  for {hit.video_start:.4g}-{hit.video_end:.4g} s of the video"
+
+
+def _hits_page(hits: list) -> str:
+    """A page that plays hits whose files are still there."""
+    from lamp_hf.motion.clip import page
+
+    motions = []
+    for rank, hit in enumerate(hits, 1):
+        if hit.source and Path(hit.source).is_file():
+            motion = lamp_hf.Motion.load(hit.source).trim(hit.start, hit.end)
+            motion.text = f"{rank}. {hit.id} ({hit.score:.2f}, {hit.start:g}-{hit.end:g} s)"
+            motions.append(motion)
+    if not motions:
+        raise ValueError("nothing to show: no file of a hit is where it was when it was indexed")
+    return page(motions)

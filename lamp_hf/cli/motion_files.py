@@ -1,0 +1,139 @@
+"""Verbs on motion files: convert, view, info, prepare."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+import lamp_hf
+
+from .common import KINDS, CleanFeet, Json, Rig, Unit, Up, app, report, report_motion
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A .bvh, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
+    output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
+    fps: Annotated[float | None, typer.Option(help="Frames a second; the source's if not given.")] = None,
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
+    text: Annotated[str | None, typer.Option(help="A caption to go with it.")] = None,
+    clean_feet: CleanFeet = False,
+    smooth: Annotated[float, typer.Option(help="Smooth over so many seconds.", min=0, max=2)] = 0.0,
+    size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = 480,
+    camera: Annotated[str, typer.Option(help="Of pictures: follow, fixed or orbit.")] = "follow",
+    as_json: Json = False,
+) -> None:
+    """Turn a motion file into another kind.
+
+    Example: lamp-hf convert walk.bvh walk.glb
+    """
+    from lamp_hf.motion.clip import check_output
+
+    check_output(output)
+    motion = lamp_hf.Motion.load(source, rig, unit, up)
+    motion = motion if fps is None else motion.resample(fps)
+    motion.text = text or motion.text
+    motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
+    report_motion(motion.save(output, size, camera), motion, as_json)
+
+
+@app.command()
+def view(
+    sources: Annotated[list[Path], typer.Argument(help="Motion files, shown side by side.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the page here, open nothing.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Play motions in the browser, on one page that needs no network.
+
+    Example: lamp-hf view walk.bvh wave.npz
+    """
+    import tempfile
+    import webbrowser
+
+    from lamp_hf.motion.clip import page
+    from lamp_hf.motion.files import write_atomically
+
+    if output is not None and output.suffix.lower() != ".html":
+        raise ValueError(f"cannot write {output}: the page is an .html file")
+    motions = [lamp_hf.Motion.load(source) for source in sources]
+    for motion, source in zip(motions, sources):
+        motion.text = motion.text or source.name
+    place = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
+    write_atomically(place, lambda path: path.write_text(page(motions), encoding="utf-8"))
+    if output is None:
+        webbrowser.open(place.as_uri())
+    report({"output": str(place), "motions": len(motions)}, str(place), as_json)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="A motion file or a model folder.")], as_json: Json = False
+) -> None:
+    """Tell what a motion file or a model folder holds.
+
+    Example: lamp-hf info walk.bvh
+    """
+    if path.is_dir():
+        result = _describe_model(path)
+    else:
+        motion = lamp_hf.Motion.load(path)
+        steps = np.diff(motion.joints[:, 0, [0, 2]], axis=0)
+        result = {
+            "frames": motion.num_frames,
+            "fps": round(motion.fps, 3),
+            "seconds": round(motion.duration, 3),
+            "skeleton": motion.skeleton,
+            "text": motion.text,
+            "path_metres": round(float(np.linalg.norm(steps, axis=-1).sum()), 3),
+        }
+    report(result, "\n".join(f"{name}: {value}" for name, value in result.items() if value is not None), as_json)
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder of motion files, and of captions.csv, .json or .txt files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder, in HumanML3D's layout.")],
+    captions: Annotated[Path | None, typer.Option(help="csv (name, caption) or json file of captions.")] = None,
+    mirror: Annotated[bool, typer.Option(help="Add each clip's mirror image.")] = False,
+    parquet: Annotated[bool, typer.Option(help="Write motions.parquet as well.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.", min=1)] = None,
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
+    as_json: Json = False,
+) -> None:
+    """Make a data set in HumanML3D's layout from motion files and captions.
+
+    Example: lamp-hf prepare recordings/ -o dataset/ --mirror
+    """
+    from lamp_hf.data.preparation import prepare as run
+
+    done = run(source, output, captions, mirror, parquet, workers, rig=rig, unit=unit, up=up)
+    speed = (done.clips - done.kept) / max(done.seconds, 1e-9)
+    result = {
+        "output": str(output),
+        "clips": done.clips,
+        "kept": done.kept,
+        "broken": done.broken,
+        "seconds": round(done.seconds, 2),
+        "clips_per_second": round(speed, 1),
+    }
+    lines = [f"{output}: {done.clips} clips, {done.kept} of them from before, {speed:.0f} a second"]
+    lines += [f"left out: {name}: {reason}" for name, reason in list(done.broken.items())[:10]]
+    lines += [f"{len(done.broken) - 10} more are in broken.csv"] * (len(done.broken) > 10)
+    report(result, "\n".join(lines), as_json)
+
+
+def _describe_model(folder: Path) -> dict:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"{folder} is not a model folder: it has no config.json")
+    values = json.loads(config.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{config} is no model's configuration")
+    weights = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    return {"model_type": values.get("model_type"), "weight_megabytes": round(sum(weights) / 1e6, 1)}

@@ -1,0 +1,106 @@
+"""LaMP's generator (`t2m.tar`): the masked transformer, and the Q-Former that reads the text for it.
+
+The file has no motion encoder, heads or tokenizer; they come from the Q-Former's file and, if there is one, the
+tokenizer's. Nor has it a predictor of lengths (the released demo borrows MoMask's, which reads CLIP's features): ours
+says the longest. The embedding of padding is left out: padding is not attended to, and so every motion comes out as
+the released code makes it when it is generated without others beside it.
+"""
+
+import math
+
+import torch
+
+from ..models.configuration_lamp_text_to_motion import LampTextToMotionConfig
+from ..models.modeling_lamp_pretraining import LampForPreTraining
+from ..models.modeling_lamp_text_to_motion import LampForTextToMotion
+from ..models.modeling_motion_vqvae import MotionVQVAEModel
+from .checkpoint import Checkpoint, Names, with_bias
+from .qformer import IGNORED, squeeze_batch, transformer_names
+
+
+AS_RELEASED = {
+    "condition_mode": "query_mean",
+    "new_text_projection": True,
+    "attention_mask_mode": "soft_tril",
+    "pre_norm": False,
+    "prefix_position": False,
+    "padded_text_length": 49,
+    "head_norm_eps": 1e-12,
+    "mask_padding": True,
+    "dropout": 0.2,
+    "num_inference_steps": 10,
+    "sample_length": False,
+}
+_GUIDANCE = {"humanml3d": 4.0, "kit": 2.0}
+_LAYER = r"seqTransEncoder\.layers\.(\d+)\."
+_IGNORED = IGNORED | {
+    r"Qformer\.cls\..*": "the generator predicts no words",
+    r"position_enc\.pe": "sinusoids: computed",
+    r"clip2qformer\..*": "made by the released code and never used",
+}
+
+
+def convert_generator(
+    checkpoint: Checkpoint, lamp: LampForPreTraining, tokenizer: MotionVQVAEModel, head_size: int = 64
+) -> LampForTextToMotion:
+    """
+    Args:
+        checkpoint ([`Checkpoint`]): opened.
+        lamp ([`LampForPreTraining`]): converted; its motion side and heads.
+        tokenizer ([`MotionVQVAEModel`]): converted.
+        head_size (`int`): of attention; 64 as released.
+    """
+    config = _config(checkpoint, lamp, tokenizer, head_size)
+    names = _transformer_names(config.num_hidden_layers) | transformer_names(checkpoint, "lamp.qformer.")
+    names["token_emb.weight"] = "transformer.token_embeddings.weight"
+    projection = {"input_process.poseEmbedding.weight": "weight", "input_process.poseEmbedding.bias": "bias"}
+    linear = checkpoint.take(projection)
+
+    def embed(tokens: torch.Tensor) -> torch.Tensor:
+        """The projection behind the embeddings and our scale before the positions join them; without padding's row."""
+        projected = tokens.double()[:-1] @ linear["weight"].double().T + linear["bias"].double()
+        return (projected / config.hidden_size**0.5).float()
+
+    weights = checkpoint.take(names, {"query_tokens": squeeze_batch, "token_emb.weight": embed})
+    for name, tensor in lamp.lamp.state_dict().items():
+        weights.setdefault(f"lamp.{name}", tensor)
+    weights |= {f"vqvae.{name}": tensor for name, tensor in tokenizer.state_dict().items()}
+    model = LampForTextToMotion(config)
+    weights |= {f"length_predictor.{k}": torch.zeros_like(v) for k, v in model.length_predictor.state_dict().items()}
+    weights["length_predictor.3.bias"][-1] = 10.0
+    checkpoint.ignore(_IGNORED)
+    return checkpoint.fill(model, weights)
+
+
+def _config(checkpoint, lamp, tokenizer, head_size) -> LampTextToMotionConfig:
+    hidden_size, _ = checkpoint.shape("cond_emb.weight", 2)
+    if hidden_size % head_size:
+        raise checkpoint.error(f"{hidden_size} channels are no whole number of attention heads of {head_size}")
+    return LampTextToMotionConfig(
+        lamp_config=lamp.config,
+        tokenizer_config=tokenizer.config,  # LaMP's own encoder may be another: as released it was never trained
+        hidden_size=hidden_size,
+        num_hidden_layers=len(checkpoint.numbers(_LAYER)),
+        num_attention_heads=hidden_size // head_size,
+        intermediate_size=checkpoint.shape("seqTransEncoder.layers.0.linear1.weight", 2)[0],
+        guidance_scale=_GUIDANCE[tokenizer.config.skeleton],
+        top_k=math.ceil(0.1 * tokenizer.config.codebook_size),
+        **AS_RELEASED,
+    )
+
+
+def _transformer_names(num_layers: int) -> Names:
+    modules = {
+        "cond_emb": "transformer.condition_projection",
+        "output_process.dense": "transformer.head.0",
+        "output_process.LayerNorm": "transformer.head.2",
+        "output_process.poseFinal": "transformer.head.3",
+        "text2former": "text_projection",
+    }
+    names = {}
+    for i in range(num_layers):
+        theirs, ours = f"seqTransEncoder.layers.{i}", f"transformer.layers.layers.{i}"
+        for module in ("self_attn.out_proj", "linear1", "linear2", "norm1", "norm2"):
+            modules[f"{theirs}.{module}"] = f"{ours}.{module}"
+        names |= {f"{theirs}.self_attn.in_proj_{k}": f"{ours}.self_attn.in_proj_{k}" for k in ("weight", "bias")}
+    return names | with_bias(modules)

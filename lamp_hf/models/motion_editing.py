@@ -1,0 +1,183 @@
+"""Motion made between, before or behind frames that stay as they are."""
+
+import math
+
+import torch
+from torch import nn
+
+from .feature_extraction_motion import MotionFeatureExtractor
+from .modeling_lamp_text_to_motion import LampForTextToMotion
+from .motion_representation import (
+    Skeleton,
+    bone_directions,
+    features_to_joints,
+    fit_bone_lengths,
+    joints_to_features,
+    rotate_y,
+    set_bone_lengths,
+)
+
+
+CONTEXT = 6  # tokens on each side that the model sees; with more it goes on as before and does not hear the text
+BLEND = 4  # made frames at a seam that lead over to the frames that stay
+
+
+def gaps_of(kept: list[tuple[float, float]], num_frames: int, fps: float) -> list[tuple[int, int]]:
+    """Frames `[first, last)` of each gap between ranges of seconds that are kept.
+
+    Raises:
+        ValueError: on ranges that are empty, overlap, lie outside of the motion, or leave nothing to make or to keep.
+    """
+    end, gaps = 0, []
+    for start, stop in sorted(kept):
+        first, last = round(start * fps), round(stop * fps)
+        if not 0 <= first < last <= num_frames:
+            raise ValueError(
+                f"cannot keep {start:g} to {stop:g} seconds of a motion of {num_frames / fps:g}: a range starts "
+                "before it ends and lies inside"
+            )
+        if first < end:
+            raise ValueError(f"ranges to keep overlap at {start:g} seconds: give each second once")
+        if first > end:
+            gaps.append((end, first))
+        end = last
+    if end < num_frames:
+        gaps.append((end, num_frames))
+    if not gaps:
+        raise ValueError("everything is to be kept: leave a range out of keep for the text to fill")
+    if gaps == [(0, num_frames)]:
+        raise ValueError("nothing is to be kept: without keep, give the text alone")
+    return gaps
+
+
+@torch.no_grad()
+def fill_gap(
+    model: LampForTextToMotion,
+    extractor: MotionFeatureExtractor,
+    skeleton: Skeleton,
+    condition: torch.Tensor,
+    before: torch.Tensor | None,
+    after: torch.Tensor | None,
+    num_frames: int,
+    anchored: bool,
+    generator: torch.Generator,
+    **sampling,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Makes the frames between two pieces of motion, one of which may be missing.
+
+    Args:
+        condition (`torch.FloatTensor` of shape `(1, num_prefix, lamp_hidden_size)`): what the frames show.
+        before, after (`torch.FloatTensor` of shape `(any, num_joints, 3)`, *optional*): joints of any body of the
+            skeleton, in its units.
+        num_frames (`int`): to make.
+        anchored (`bool`): whether `after` stays where it is, so that the made path must lead there; else it is moved
+            to where the path ends.
+
+    Returns:
+        Joints of the gap, `(num_frames, num_joints, 3)`, of the body that `before` or `after` has, and `after` where
+        it lies then.
+
+    Raises:
+        ValueError: when the gap does not fit in what the model reads at once.
+    """
+    factor = model.config.motion_config.downsampling_factor
+    gap_tokens = -(-num_frames // factor)
+    sides = (before is not None) + (after is not None)
+    context = min(CONTEXT, (model.max_num_tokens - gap_tokens) // sides)
+    if context < 1:
+        longest = (model.max_num_tokens - sides) * factor / skeleton.fps
+        raise ValueError(f"a gap of {num_frames / skeleton.fps:g} seconds is too long: at most {longest:g}")
+    # The features of a frame need the next one: the last is thought to go on as it moves.
+    left = None if before is None else joints_to_features(_extended(before[-context * factor - 1 :]), skeleton)
+    right = None if after is None else joints_to_features(_extended(after)[: context * factor + 1], skeleton)
+    left_codes, right_codes = (_encode(model, extractor, side, keep_end) for side, keep_end in ((left, 1), (right, 0)))
+    unknown = torch.full((1, gap_tokens, model.config.motion_config.num_quantizers), -1, device=model.device)
+    known = torch.cat([left_codes, unknown, right_codes], 1)
+    mask = torch.ones(known.shape[:2], dtype=torch.bool, device=known.device)
+    codes = model.generate_codes(condition, mask, [generator], known, **sampling)
+    decoded = extractor.denormalise(model.vqvae.decode(codes)[0].float().cpu())
+    first, last = left_codes.shape[1] * factor, (left_codes.shape[1] + gap_tokens) * factor
+    gap = _blended(decoded, first, last, left, right, skeleton)
+    gap = fit_bone_lengths(_stretched(gap, num_frames, skeleton), skeleton)
+    return _placed(gap, before, after, left, right, anchored, skeleton)
+
+
+def _extended(joints: torch.Tensor) -> torch.Tensor:
+    return torch.cat([joints, 2 * joints[-1:] - joints[-2:-1] if len(joints) > 1 else joints[-1:]])
+
+
+def _encode(model, extractor, features: torch.Tensor | None, keep_end: int) -> torch.Tensor:
+    """Codes `(1, n, num_quantizers)` of the whole tokens in features, counted from their end or from their start."""
+    motion = model.config.motion_config
+    if features is None:
+        return torch.zeros(1, 0, motion.num_quantizers, dtype=torch.long, device=model.device)
+    rest = len(features) % motion.downsampling_factor
+    features = features[rest:] if keep_end else features[: len(features) - rest]
+    if not len(features):
+        return torch.zeros(1, 0, motion.num_quantizers, dtype=torch.long, device=model.device)
+    codes, _ = model.vqvae.encode(extractor.normalise(features)[None].to(model.device))
+    return codes.reshape(1, -1, motion.num_quantizers)
+
+
+def _blended(decoded: torch.Tensor, first: int, last: int, left, right, skeleton: Skeleton) -> torch.Tensor:
+    """The gap's frames, led over to what the frames on both sides really are, not what their codes say."""
+    gap = decoded[first:last].clone()
+    moving = torch.ones(gap.shape[-1])
+    moving[skeleton.slices["contacts"]] = 0
+    weights = torch.arange(1, BLEND + 1)[:, None] / (BLEND + 1)
+    if left is not None and first:
+        gap[:BLEND] += weights.flip(0) * moving * (left[-1] - decoded[first - 1])
+    if right is not None and last < len(decoded):
+        gap[-BLEND:] += weights * moving * (right[0] - decoded[last])
+    return gap
+
+
+def _stretched(gap: torch.Tensor, num_frames: int, skeleton: Skeleton) -> torch.Tensor:
+    """Whole tokens played a little faster, to end at the frame."""
+    if len(gap) == num_frames:
+        return gap
+    speed = len(gap) / num_frames
+    gap = nn.functional.interpolate(gap.T[None], size=num_frames, mode="linear", align_corners=True)[0].T
+    for name in ("root_yaw", "root_velocity", "velocities"):
+        gap[:, skeleton.slices[name]] *= speed
+    return gap
+
+
+def _placed(gap, before, after, left, right, anchored: bool, skeleton: Skeleton):
+    """Joints of the gap on the body and at the place of its neighbours."""
+    count = len(gap)
+    rows = (None if left is None else left[-1:], gap, None if right is None else right[:1])
+    joints = features_to_joints(torch.cat([part for part in rows if part is not None]), skeleton)
+    neighbour = before[-1] if before is not None else after[0]
+    directions, lengths = bone_directions(neighbour, skeleton)
+    legs = list(skeleton.legs)
+    scale = lengths[legs].sum() / sum(skeleton.bone_lengths[leg] for leg in legs)
+    joints = set_bone_lengths(joints, joints[:, :1] * scale, skeleton, lengths)
+
+    meeting = 0 if before is not None else -1  # the row that is a neighbour's frame
+    turn = _turn(bone_directions(joints[meeting], skeleton)[0], directions)
+    joints = rotate_y(joints, turn)
+    joints = joints + neighbour[0] - joints[meeting, 0]
+    made = joints[1 : count + 1] if before is not None else joints[:count]
+    if before is None or after is None:
+        return made, after
+    turn = _turn(bone_directions(after[0], skeleton)[0], bone_directions(joints[-1], skeleton)[0])
+    if not anchored:
+        ground = after[0, 0] * torch.tensor([1.0, 0.0, 1.0])
+        moved = rotate_y(after - ground, turn) + joints[-1, 0] * torch.tensor([1.0, 0.0, 1.0])
+        return made, moved
+    share = torch.arange(1, count + 1) / (count + 1)
+    share = share * share * (3 - 2 * share)
+    root = made[:, :1]
+    made = root + rotate_y(made - root, (-turn * share)[:, None])
+    return made + share[:, None, None] * (after[0, 0] - joints[-1, 0]), after
+
+
+def _turn(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Angle about Y that brings bone directions `(num_joints, 3)` closest to others."""
+    sin = (source[:, 2] * target[:, 0] - source[:, 0] * target[:, 2]).sum()
+    cos = (source[:, 0] * target[:, 0] + source[:, 2] * target[:, 2]).sum()
+    return torch.atan2(sin, cos) if math.hypot(sin, cos) > 1e-6 else torch.zeros(())
+
+
+__all__ = ["BLEND", "CONTEXT", "fill_gap", "gaps_of"]

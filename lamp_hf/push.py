@@ -1,0 +1,162 @@
+"""What `lamp-hf push` uploads: models with code and measured cards, data sets, galleries, the metric and the demo."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lamp_hf
+
+from .cards import TEMPLATES, render
+from .models.motion_representation import get_skeleton
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Args:
+    repo_type (`str`): `"model"`, `"dataset"` or `"space"`.
+    fill (`Callable`): `(folder of the upload, what is pushed, repository)`.
+    default (`Callable`, *optional*): where what is pushed lies if nothing is said.
+    """
+
+    repo_type: str
+    fill: Callable[[Path, Path, str], None]
+    default: Callable[[], str | Path] | None = None
+
+
+def push(kind: str, repository: str, source: Path | None = None, private: bool = False) -> str:
+    """Uploads in one commit, or not at all.
+
+    Args:
+        kind (`str`): one of `KINDS`.
+        repository (`str`): `user/name` on the Hub.
+        source (`Path`, *optional*): folder of a model, a data set or a gallery; the bundled model if not given.
+        private (`bool`): make a new repository private.
+
+    Returns:
+        Its address.
+
+    Raises:
+        ValueError: on an unknown kind, a missing source, or a card that lacks a number.
+    """
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        stage(kind, repository, source, folder)
+        api, repo_type = HfApi(), KINDS[kind].repo_type
+        sdk = {"space_sdk": "gradio"} if repo_type == "space" else {}
+        url = api.create_repo(repository, repo_type=repo_type, private=private, exist_ok=True, **sdk)
+        api.upload_folder(
+            repo_id=repository, repo_type=repo_type, folder_path=folder, commit_message=f"{kind} by lamp-hf"
+        )
+    return str(url)
+
+
+def stage(kind: str, repository: str, source: Path | None, folder: Path) -> None:
+    """Writes into `folder` what `push` would upload."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ValueError(f"{repository!r} is no repository: give user/name")
+    if source is None:
+        if KINDS[kind].default is None:
+            raise ValueError(f"which {kind}? Give its folder")
+        source = Path(KINDS[kind].default())
+    if not source.is_dir():
+        raise FileNotFoundError(f"no such folder: {source}")
+    KINDS[kind].fill(folder, source, repository)
+
+
+def _pipeline(task: str) -> Callable[[Path, Path, str], None]:
+    def fill(folder: Path, source: Path, repository: str) -> None:
+        from transformers import pipeline
+
+        card = _model_card(source, repository)  # first: without it nothing is done
+        pipeline(task, model=str(source)).save_pretrained(folder)
+        _finish_model(folder, source, card)
+
+    return fill
+
+
+def _lavimo(folder: Path, source: Path, repository: str) -> None:
+    card = _model_card(source, repository)
+    lamp_hf.LavimoModel.from_pretrained(source).save_pretrained(folder)
+    lamp_hf.LavimoProcessor.from_pretrained(source).save_pretrained(folder)
+    _finish_model(folder, source, card)
+
+
+def _model_card(source: Path, repository: str) -> str:
+    """A bundled model's from its template; else what its owner wrote, if the numbers are there."""
+    if source.name in {path.stem for path in TEMPLATES.glob("*.md")}:
+        return re.sub(r'lamp_hf\.bundled\((?:"\w+")?\)', f'"{repository}"', render(source))
+    if not (source / "README.md").is_file() or not (source / "evaluation.json").is_file():
+        raise ValueError(
+            f"{source} has no README.md or no evaluation.json: write what it was trained on, its licence and its "
+            "limits into the one, and measure the other by training.evaluate"
+        )
+    card = (source / "README.md").read_text(encoding="utf-8")
+    if unmeasured := re.search(r"\{[\w\[\]. ]+\}|\b(?:TODO|TBD|nan)\b", card):
+        raise ValueError(f"{source / 'README.md'} has a blank: {unmeasured.group()}")
+    return card
+
+
+def _finish_model(folder: Path, source: Path, card: str) -> None:
+    """The weights as they lie in `source`, in half precision maybe, with the evaluations and the card."""
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    for path in (*source.glob("*.safetensors*"), *source.glob("*.json")):
+        if not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _dataset(folder: Path, source: Path, repository: str) -> None:
+    """A folder that `lamp-hf prepare` wrote: its layout as it is, and a card with what is in it."""
+    about = source / "about.json"
+    if not about.is_file():
+        raise ValueError(
+            f'{about} is missing: write {{"title": ..., "license": ..., "source": ...}}, for nobody may publish '
+            "recordings whose licence is not told"
+        )
+    told = json.loads(about.read_text(encoding="utf-8"))
+    if missing := [name for name in ("title", "license", "source") if not told.get(name)]:
+        raise ValueError(f"{about} does not tell {missing[0]}")
+    rows = []
+    for split in ("train", "val", "test"):
+        if (source / f"{split}.txt").is_file() and (source / f"{split}.txt").read_text().split():
+            data = lamp_hf.load_motion_dataset(source, split, told.get("skeleton", "humanml3d"))
+            minutes = sum(map(len, data["motion"])) / get_skeleton(told.get("skeleton", "humanml3d")).fps / 60
+            rows.append(f"| {split} | {len(data)} | {sum(map(len, data['captions']))} | {minutes:.1f} |")
+    if not rows:
+        raise ValueError(f"{source} has no split with a clip in it")
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    template = (TEMPLATES / "dataset.md").read_text(encoding="utf-8")
+    (folder / "README.md").write_text(
+        template.format(**told, repository=repository, rows="\n".join(rows)), encoding="utf-8"
+    )
+
+
+def _index(folder: Path, source: Path, repository: str) -> None:
+    lamp_hf.MotionIndex.load(source)  # refuses what is damaged
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    if not (folder / "README.md").exists():
+        (folder / "README.md").write_text(f"---\ntags: [motion, retrieval]\n---\n# {repository.split('/')[1]}\n")
+
+
+def _metric(folder: Path, source: Path, repository: str) -> None:
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+KINDS = {
+    "text-to-motion": Kind("model", _pipeline("text-to-motion"), lambda: lamp_hf.bundled()),
+    "captioning": Kind("model", _pipeline("motion-to-text"), lambda: lamp_hf.bundled("captioning")),
+    "video": Kind("model", _lavimo, lambda: lamp_hf.bundled("video")),
+    "dataset": Kind("dataset", _dataset),
+    "index": Kind("model", _index),
+    "metric": Kind("space", _metric, lambda: lamp_hf.metrics.path("lamp_bertscore")),
+    "demo": Kind("space", _metric, lambda: TEMPLATES / "demo_space"),
+}

@@ -1,0 +1,66 @@
+"""Many prompts from a file: resumed, shared, nothing twice."""
+
+import numpy as np
+import pytest
+from transformers import pipeline
+
+import lamp_hf
+from lamp_hf.bulk import Prompt, generate_files, read_prompts
+
+
+@pytest.fixture(scope="module")
+def pipe(model_folder):
+    return pipeline("text-to-motion", model=str(model_folder))
+
+
+def test_what_is_there_is_not_made_again_and_bad_prompts_fail_alone(pipe, tmp_path):
+    prompts = [
+        Prompt("bow", "she bows", 1.0, 3),
+        Prompt("walk", "a person walks", None, 4),
+        Prompt("bad", "x " * 99, 1.0, 0),
+    ]
+    first = generate_files(pipe, prompts, tmp_path, "npz")
+    assert (first.made, first.kept, list(first.failed)) == (2, 0, ["bad"])
+    motion = lamp_hf.Motion.load(tmp_path / "bow.npz")
+    np.testing.assert_allclose(motion.joints, pipe("she bows", duration=1.0, seed=3)["joints"], atol=1e-4)
+    (tmp_path / "walk.npz").unlink()
+    before = (tmp_path / "bow.npz").stat().st_mtime_ns
+    again = generate_files(pipe, prompts[:2], tmp_path, "npz")
+    assert (again.made, again.kept) == (1, 1)
+    assert (tmp_path / "bow.npz").stat().st_mtime_ns == before
+
+
+def test_a_run_cut_short_and_one_in_other_batches_give_the_same_files(pipe, tmp_path):
+    prompts = [Prompt(str(i), "she bows", 1.0 + 0.2 * (i % 3), i) for i in range(5)]
+    generate_files(pipe, prompts[:2], tmp_path / "a", "npz")
+    generate_files(pipe, prompts, tmp_path / "a", "npz", batch_size=1)
+    generate_files(pipe, prompts, tmp_path / "b", "npz", batch_size=4)
+    for prompt in prompts:
+        one, other = (lamp_hf.Motion.load(tmp_path / part / f"{prompt.name}.npz").joints for part in "ab")
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_prompts_are_read_from_text_and_csv(tmp_path):
+    (tmp_path / "a.txt").write_text("she bows\n\n a man walks \n")
+    assert read_prompts(tmp_path / "a.txt", 5) == [
+        Prompt("000001", "she bows", None, 5),
+        Prompt("000003", "a man walks", None, 7),
+    ]
+    (tmp_path / "a.csv").write_text("text,name,duration,seed\nshe bows,bow,2.5,\na man,man,,9\n")
+    assert read_prompts(tmp_path / "a.csv", 0) == [Prompt("bow", "she bows", 2.5, 0), Prompt("man", "a man", None, 9)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,duration\na,1\n", "no column named text"),
+        ("text,duration\nwalk,soon\n", "row 1: duration and seed must be numbers"),
+        ("text,name\nwalk,a\nrun,a\n", "names must differ"),
+        ("text,name\nwalk,../a\n", "plain file names"),
+        ("text\n", "holds no sentence"),
+    ],
+)
+def test_bad_files_of_prompts_are_told_in_a_line(tmp_path, content, message):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_prompts(tmp_path / "a.csv", 0)

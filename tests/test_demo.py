@@ -1,0 +1,241 @@
+"""The demo: what its buttons do, with good and bad input, for many visitors at once, and in a browser."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from conftest import free_port, make_motion
+from test_motion_rigs import in_browser
+
+import lamp_hf
+from lamp_hf.motion.video import write_video
+
+
+gr = pytest.importorskip("gradio", minversion="6")
+from gradio_client import Client, handle_file  # noqa: E402
+
+from lamp_hf import demo  # noqa: E402
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return demo.Studio(lamp_hf.bundled())
+
+
+@pytest.fixture(scope="module")
+def wave(studio):
+    return studio.generate("a person waves with the left hand", 4.0, 0)[2]
+
+
+@pytest.fixture
+def serve():
+    """Starts the demo, as often as it is called; returns its address."""
+    running = []
+
+    def start() -> str:
+        app, address, _ = demo.launch(port=free_port(), prevent_thread_lock=True, quiet=True)
+        running.append(app)
+        return address
+
+    yield start
+    for app in running:
+        app.get_blocks().close(verbose=False)
+
+
+def refusal(handler, *inputs) -> str:
+    with pytest.raises(gr.Error) as caught:
+        handler(*inputs)
+    message = caught.value.message
+    assert "/" not in message and "\n" not in message
+    return message
+
+
+class TestMaking:
+    def test_a_sentence_becomes_a_motion_with_its_seed_told(self, studio, wave):
+        page, note, motion = studio.generate("a person waves with the left hand", 4.0, 0)
+        assert page.startswith("<iframe") and note == "4.0 s, 80 frames, seed 0: a person waves with the left hand"
+        assert np.array_equal(motion.joints, wave.joints)
+
+    def test_lines_are_done_in_a_row_and_share_the_duration(self, studio):
+        motion = studio.generate("a person walks forward\n\n a person bows ", 6.0, 0)[2]
+        assert motion.duration == 6.0 and motion.text == "a person walks forward, then a person bows"
+
+    def test_without_a_seed_it_is_another_each_time_and_told(self, studio):
+        notes = {studio.generate("a person walks forward", 1.0, None)[1] for _ in range(2)}
+        assert len(notes) == 2
+
+    @pytest.mark.parametrize("suffix", demo.DOWNLOADS)
+    def test_a_download_is_named_after_the_text(self, studio, wave, suffix):
+        path = studio.save(wave, suffix)
+        assert path.endswith(f"a-person-waves-with-the-left-hand{suffix}")
+        if suffix == ".bvh":
+            assert lamp_hf.Motion.load(path).num_frames == wave.num_frames
+
+    @pytest.mark.parametrize(
+        "text, duration, seed, said",
+        [
+            ("", 0, 0, "write what"),
+            (" \n ", 0, 0, "write what"),
+            (None, 0, 0, "write what"),
+            ("walk " * 101, 0, 0, "at most 500"),
+            ("walk\n" * 7, 0, 0, "at most 6"),
+            ("walk", 60.5, 0, "60 seconds"),
+            ("walk", -1, 0, "60 seconds"),
+            ("walk", float("nan"), 0, "60 seconds"),
+            ("walk", 0.1, 0, "too short"),
+            ("walk", 0, -1, "seed"),
+            ("walk", 0, 2**31, "seed"),
+        ],
+    )
+    def test_what_cannot_be_made_is_said(self, studio, text, duration, seed, said):
+        assert said in refusal(studio.generate, text, duration, seed)
+
+    def test_there_is_no_download_before_a_motion(self, studio):
+        assert "first" in refusal(studio.save, None, ".bvh")
+
+    def test_a_text_stays_text_in_the_viewer(self):
+        page = demo.viewer([lamp_hf.Motion(make_motion(), text='"><script>alert(1)</script>')])
+        assert page.count("<") == 2 and 'sandbox="allow-scripts"' in page
+
+
+class TestFinding:
+    def test_words_an_example_and_a_film_find_the_like(self, studio, wave, tmp_path):
+        example, film = (str(wave.save(tmp_path / f"wave{suffix}")) for suffix in (".npz", ".mp4"))
+        for query in (("someone runs", None, None), ("", example, None), ("", None, film)):
+            hits = studio.search(*query)[1].splitlines()
+            assert len(hits) == 4 and ("runs" in hits[0] if query[0] else "waves" in " ".join(hits[:2]))
+
+    def test_nothing_to_search_for_is_said(self, studio):
+        assert "nothing to search for" in refusal(studio.search, " ", None, None)
+
+    def test_a_file_is_captioned(self, studio, wave, tmp_path):
+        assert "wave" in studio.caption(str(wave.save(tmp_path / "clip.bvh")))[1]
+
+    def test_sentences_and_files_are_compared(self, studio, wave, tmp_path):
+        path = str(wave.save(tmp_path / "wave.npz"))
+        table = studio.compare("a person waves with the left hand", None, "", path, 0)[1].splitlines()
+        cells = [line.strip("|").split("|") for line in table[2:]]
+        values = {row[0].strip(): (float(row[1]), float(row[2])) for row in cells}
+        assert set(values) == {"motion A", "motion B", "sentence A"}
+        assert values["motion A"][0] == 1.0 and values["motion A"][1] == values["motion B"][0] > 0.6
+        assert "one of them" in refusal(studio.compare, "walk", path, "", path, 0)
+        assert "one of them" in refusal(studio.compare, "walk", None, "", None, 0)
+
+
+class TestUploads:
+    @pytest.mark.parametrize("name", ["clip.fbx", "clip", "clip.npz", "clip.npy", "clip.bvh", "clip.zip.npz"])
+    def test_what_is_no_motion_is_refused_by_its_name(self, studio, tmp_path, name):
+        content = b"PK\x05\x06" + bytes(18) if name == "clip.zip.npz" else b"no motion"
+        (tmp_path / name).write_bytes(content)
+        assert name in refusal(studio.caption, str(tmp_path / name))
+        assert name in refusal(studio.search, "", str(tmp_path / name), None)
+
+    def test_what_is_too_long_or_too_short_or_another_skeleton_is_refused(self, studio, tmp_path):
+        long, short = (lamp_hf.Motion(make_motion(frames)).save(tmp_path / f"{frames}.npy") for frames in (1240, 2))
+        assert "1240.npy lasts 62.0 seconds" in refusal(studio.caption, str(long))
+        assert "2.npy is too short" in refusal(studio.caption, str(short))
+        kit = lamp_hf.Motion(make_motion(skeleton="kit") / 1000, 12.5, "kit").save(tmp_path / "kit.npy")
+        assert "'kit'" in refusal(studio.caption, str(kit))
+
+    def test_an_archive_that_unpacks_to_much_is_not_unpacked(self, studio, tmp_path, monkeypatch):
+        monkeypatch.setattr(demo, "UNPACKED", 1e4)
+        path = lamp_hf.Motion(make_motion()).save(tmp_path / "clip.npz")
+        assert "clip.npz unpacks to" in refusal(studio.caption, str(path))
+
+    def test_films_are_checked_too(self, studio, tmp_path):
+        write_video(tmp_path / "long.mp4", iter(np.zeros((62, 32, 32, 3), np.uint8)), 1)
+        (tmp_path / "broken.mp4").write_bytes(b"no film")
+        for name, said in (("long.mp4", "lasts 62.0 seconds"), ("broken.mp4", "not a video"), ("film.txt", "ends in")):
+            assert f"{name}" in (message := refusal(studio.search, "", None, str(tmp_path / name))) and said in message
+
+    def test_no_folder_of_the_server_is_told(self):
+        error = OSError(2, "No such file or directory", "/srv/app/tmp/gradio/1f/walk.bvh")
+        assert demo.one_line(error) == "[Errno 2] No such file or directory: 'walk.bvh'"
+        assert demo.one_line(ValueError("/a/b/<b>.npy:\n left/right")) == "&lt;b&gt;.npy: left/right"
+
+
+def ask(address: str, *inputs, endpoint: str = "/generate"):
+    return Client(address, verbose=False).predict(*inputs, api_name=endpoint)
+
+
+def test_visitors_have_motions_of_their_own(serve, tmp_path):
+    address = serve()
+    one, other = (Client(address, verbose=False) for _ in range(2))
+    assert "seed 5" in one.predict("a person bows", 2.0, 5, api_name="/generate")[1]
+    with pytest.raises(Exception, match="make a motion first"):
+        other.predict(api_name="/save_bvh")
+    assert lamp_hf.Motion.load(one.predict(api_name="/save_bvh")).duration == 2.0
+    (tmp_path / "large.npy").write_bytes(bytes(21_000_000))
+    with pytest.raises(Exception, match=r"exceed|size|413"):
+        other.predict(handle_file(tmp_path / "large.npy"), api_name="/caption")
+
+
+def test_twenty_visitors_at_once_are_all_served_and_memory_stays(serve):
+    address = serve()
+    ask(address, "a person walks forward", 2.0, 0)  # loads the models
+    before = psutil.Process().memory_info().rss
+    start = threading.Barrier(20)
+
+    def visit(seed: int) -> str:
+        client = Client(address, verbose=False)
+        start.wait(60)
+        return client.predict("a person walks forward", 2.0, seed, api_name="/generate")[1]
+
+    with ThreadPoolExecutor(20) as visitors:
+        notes = list(visitors.map(visit, range(20)))
+    assert notes == [f"2.0 s, 40 frames, seed {seed}: a person walks forward" for seed in range(20)]
+    grown = (psutil.Process().memory_info().rss - before) / 2**20
+    print(f"memory grew by {grown:.0f} MiB")
+    assert grown < 200
+
+
+def test_more_than_the_queue_holds_are_told_so(serve, monkeypatch):
+    monkeypatch.setattr(demo, "WAITING", 1)
+    address = serve()
+    ask(address, "a person walks forward", 2.0, 0)
+    clients = [Client(address, verbose=False) for _ in range(6)]
+
+    def visit(client: Client) -> str:
+        try:
+            return client.predict("a person walks in circles", 20.0, 0, api_name="/generate")[1]
+        except Exception as error:
+            return str(error)
+
+    with ThreadPoolExecutor(6) as visitors:
+        answers = list(visitors.map(visit, clients))
+    made = sum("seed 0" in answer for answer in answers)
+    assert made and made + sum("Queue is full" in answer for answer in answers) == 6 > made
+
+
+def test_a_visitor_in_a_browser(serve, tmp_path):
+    text = "a person waves {{value}} ${1+1} <b>with</b> the left hand"
+    address = serve()
+    seen = in_browser("demo.mjs", address, tmp_path, text)
+    assert seen["errors"] == [] and seen["elsewhere"] == []
+    assert seen["title"] == text and seen["moved"] > 500 and seen["note"].endswith(f"seed 0: {text}")
+    assert f"{lamp_hf.Motion.load(seen['file']).duration:.1f} s" == seen["note"].split(",")[0]
+    assert "write what the person does" in seen["refusal"]
+    assert "system-ui" in seen["fonts"]
+
+
+def test_the_space_runs_on_the_gradio_that_is_tested():
+    space = ROOT / "hub_cards" / "demo_space"
+    header = yaml.safe_load((space / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert f"gradio=={header['sdk_version']}" in (ROOT / "constraints.txt").read_text().splitlines()
+    assert header["sdk"] == "gradio" and (space / header["app_file"]).is_file()
+
+
+def test_without_gradio_the_verb_says_what_to_install():
+    code = "import sys; sys.modules['gradio'] = None; from lamp_hf.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "demo"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == 'lamp-hf: the demo needs gradio: pip install "lamp-hf[demo]"\n'

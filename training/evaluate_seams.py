@@ -1,0 +1,51 @@
+"""Seams of motions that are made text after text, against what real clips show anywhere."""
+
+import argparse
+
+import numpy as np
+from transformers import pipeline
+
+import lamp_hf
+from lamp_hf.metrics.geometry import facing_angles
+
+from .data import load_clips
+
+
+SEQUENCES, TEXTS, SECONDS = 100, 3, 3.0
+AROUND = 4  # frames before and after a seam that count as it
+
+
+def evaluate_seams(arguments: argparse.Namespace) -> dict:
+    """Largest acceleration and turn within 4 frames of a seam; the 99th percentile of such spans of real clips."""
+    clips = load_clips(arguments)
+    pipe = pipeline("text-to-motion", model=str(arguments.model))
+    rng = np.random.default_rng(arguments.seed)
+    seams = []
+    for number in range(SEQUENCES):
+        texts = [str(rng.choice(clips.captions[row])) for row in rng.integers(len(clips), size=TEXTS)]
+        made = pipe(texts, mode="sequence", duration=SECONDS, seed=arguments.seed + number)["joints"]
+        jolts = strongest(made, pipe.fps)
+        # Token for token: a text's last token may reach over its end.
+        frames = -(-round(SECONDS * pipe.fps) // pipe.frames_per_token) * pipe.frames_per_token
+        seams += [jolts[seam - AROUND : seam + AROUND].max(0) for seam in range(frames, TEXTS * frames, frames)]
+    real = []
+    for motion in clips.motions:
+        jolts = strongest(lamp_hf.features_to_joints(motion), pipe.fps)
+        spans = range(0, len(jolts) - 2 * AROUND, 2 * AROUND)
+        real += [jolts[first : first + 2 * AROUND].max(0) for first in spans]
+    limits = np.quantile(real, 0.99, axis=0)
+    names = ("acceleration_m_s2", "turn_degrees_per_frame")
+    return {
+        "sequences": SEQUENCES,
+        "seams": len(seams),
+        "within_percent": dict(zip(names, (100 * np.mean(np.array(seams) <= limits, axis=0)).tolist())),
+        "99th_percentile": dict(zip(names, np.quantile(seams, 0.99, axis=0).tolist())),
+        "99th_percentile_of_real": dict(zip(names, limits.tolist())),
+    }
+
+
+def strongest(joints: np.ndarray, fps: float) -> np.ndarray:
+    """Of each frame but the last two the largest acceleration of a joint and the turn, `(num_frames - 2, 2)`."""
+    acceleration = np.linalg.norm(np.diff(joints, 2, axis=0), axis=-1).max(-1) * fps**2
+    turn = np.degrees(np.abs(np.diff(facing_angles(joints))))[:-1]
+    return np.stack([acceleration, turn], -1)
