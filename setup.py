@@ -51,6 +51,7 @@ setup(
             "sacrebleu",
             "simplemma>=1.1",
             "bvhio",
+            "gradio>=6.31,<7",
             "pytest",
             "pytest-xdist",
             "hypothesis",

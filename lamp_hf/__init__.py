@@ -34,6 +34,7 @@ _EXPORTS = {
     "LavimoProcessor": "models.processing_lavimo",
     "MaskedMotionScheduler": "models.scheduling_masked_motion",
     "TextToMotionPipeline": "models.pipeline_text_to_motion",
+    "LampTextToMotionDiffusionPipeline": "models.diffusion_pipeline_text_to_motion",
     "MotionToTextPipeline": "models.pipeline_motion_to_text",
     "ZeroShotMotionClassificationPipeline": "models.pipeline_zero_shot_motion_classification",
     "MotionIndex": "search",

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
-from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
+from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
@@ -120,7 +120,7 @@ def validate(model: LampForTextToMotion, source: CodeSource) -> dict[str, float]
 def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tuple[LampForTextToMotion, LampProcessor]:
     """The generator around a trained tokenizer and LaMP."""
     vqvae = MotionVQVAEModel.from_pretrained(tokenizer_folder)
-    pretrained = LampForPreTraining.from_pretrained(lamp_folder).lamp
+    pretrained = LampModel.from_pretrained(lamp_folder)
     processor = LampProcessor.from_pretrained(lamp_folder)
     torch.manual_seed(recipe["seed"])
     same = torch.equal(vqvae.encoder.conv_in.weight, pretrained.motion_encoder.conv_in.weight)

@@ -22,7 +22,8 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         condition_mode (`str`): what the transformer is told of the text. `"query_mean"`: the mean over LaMP's queries
             after they attended to it, as one token in front. `"queries"`: all of them in front. `"text_mean"`: the
             mean of the text's hidden states, without queries; the paper-era code adds the mean query to it, a constant
-            that the projection behind absorbs.
+            that the projection behind absorbs. `"query_and_text_mean"`: both means, as two tokens: the mean query
+            alone half forgets which of two things the text names first.
         new_text_projection (`bool`): the released code lets the queries read the text through a new projection that is
             trained with the generator, in place of the one that LaMP's pretraining has trained.
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask

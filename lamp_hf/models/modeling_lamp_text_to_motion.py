@@ -118,14 +118,17 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             input_ids = nn.functional.pad(input_ids, (0, missing), value=padding)
             mask = nn.functional.pad(mask, (0, missing), value=False)
             read = torch.ones_like(mask)
-        if self.config.condition_mode == "text_mean":
+        mode, parts = self.config.condition_mode, []
+        if mode in ("query_mean", "queries", "query_and_text_mean"):
+            if self.text_projection is not None:
+                queries, _ = self.lamp.attend(self.text_projection(self.lamp.encode_text(input_ids, mask)), read)
+            else:
+                queries = self.lamp.get_text_condition(input_ids, mask)
+            parts.append(queries if mode == "queries" else queries.mean(1, keepdim=True))
+        if mode in ("text_mean", "query_and_text_mean"):
             hidden, weights = self.lamp.encode_text(input_ids, mask), mask[..., None].to(self.lamp.dtype)
-            return (hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
-        if self.text_projection is not None:
-            queries, _ = self.lamp.attend(self.text_projection(self.lamp.encode_text(input_ids, mask)), read)
-        else:
-            queries = self.lamp.get_text_condition(input_ids, mask)
-        return queries if self.config.condition_mode == "queries" else queries.mean(1, keepdim=True)
+            parts.append((hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True))
+        return torch.cat(parts, 1)
 
     def forward(
         self,
@@ -216,6 +219,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         guidance_scale: float | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
+        scheduler: MaskedMotionScheduler | None = None,
     ) -> torch.LongTensor:
         """
         Args:
@@ -225,6 +229,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             known_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): tokens
                 that stay, negative where one is to be made.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): the configuration's if not given.
+            scheduler ([`MaskedMotionScheduler`], *optional*): of decoding.
 
         Returns:
             Indices `(batch_size, num_tokens, num_quantizers)`.
@@ -238,7 +243,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         codes = torch.full(token_mask.shape, mask_token_id, device=condition.device)
         if known_codes is not None:
             codes = torch.where(known_codes[..., 0] < 0, mask_token_id, known_codes[..., 0])
-        scheduler = MaskedMotionScheduler(mask_token_id=mask_token_id)
+        scheduler = scheduler or MaskedMotionScheduler(mask_token_id=mask_token_id)
         scheduler.set_timesteps(steps)
         for timestep in scheduler.timesteps.tolist():
             logits = self._guided(self.transformer, scale, codes, token_mask, condition)

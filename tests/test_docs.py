@@ -1,0 +1,73 @@
+"""Every block of code in the README and in docs/ runs, in the order in which a reader meets it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_motion
+
+import lamp_hf
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"(<!-- .*? -->\n)?```(python|bash)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def workshop(tmp_path, humanml3d_folder, monkeypatch) -> Path:
+    """What pages take for granted: recordings, a film, a data set."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recordings").mkdir()
+    for i in range(3):
+        lamp_hf.Motion(make_motion(seed=i)).save(tmp_path / "recordings" / f"{i}.bvh")
+    lamp_hf.Motion(make_motion()).save("walk.bvh")
+    lamp_hf.Motion(make_motion(seed=1)).save("wave.npz")
+    lamp_hf.Motion(make_motion()).save("phone.mp4", size=64)
+    (tmp_path / "captions.csv").write_text("name,caption\n0,a man walks\n1,a man walks\n2,a man walks\n")
+    (tmp_path / "HumanML3D").symlink_to(humanml3d_folder)
+    (tmp_path / "training").symlink_to(ROOT / "training")
+    index = lamp_hf.MotionIndex()
+    for name in ("gallery-1", "gallery-2"):
+        index.add([make_motion().astype(np.float32)], ids=[name])
+        index.save(name)
+        index.remove([name])
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_runs(page, workshop):
+    names = {"lamp_hf": lamp_hf, "motion": lamp_hf.Motion(make_motion())}
+    blocks = _BLOCK.findall(page.read_text(encoding="utf-8"))
+    assert blocks
+    for note, language, code in blocks:
+        if "command" in note:
+            continue  # the README's two commands, which CI runs
+        if "long" in note or "training." in code or "torchrun" in code:
+            check_options(code)
+        elif language == "python":
+            exec(compile(code, str(page), "exec"), names)
+        else:
+            run(code)
+
+
+def run(code: str) -> None:
+    code = code.replace("lamp-hf ", f"{sys.executable} -m lamp_hf ").replace("lamp-hf view", "true")
+    code = re.sub(r"-m lamp_hf view ([^#\n]*)", r"-m lamp_hf view \1 -o page.html ", code)
+    done = subprocess.run(["bash", "-e", "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{code}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
+
+
+def check_options(code: str) -> None:
+    """Of commands that take hours: scripts, recipes and options are there."""
+    commands = re.sub(r"\\\n\s*", "", code)
+    for script, rest in re.findall(r"python -m (training\.\w+|lamp_hf\.convert)(.*)", commands):
+        told = subprocess.run([sys.executable, "-m", script, "--help"], capture_output=True, text=True, cwd=ROOT)
+        assert told.returncode == 0, told.stderr
+        for option in re.findall(r" (--[\w-]+)", rest.split("#")[0]):
+            assert option in told.stdout, f"{script} has no {option}"
+        for recipe in re.findall(r"training/recipes/\S+", rest):
+            assert (ROOT / recipe).is_file(), recipe
