@@ -50,7 +50,7 @@ def test_the_bundled_model_waves_the_hand_it_is_asked_to():
         ("generate", "walk", "-o", "missing/out.bvh"),
         ("generate", "walk", "-o", "out.bvh", "--duration", "0"),
         ("generate", "walk", "-o", "out.bvh", "--duration", "nan"),
-        ("generate", "walk", "-o", "out.bvh", "--duration", "60"),
+        ("generate", "walk", "-o", "out.bvh", "--duration", "601"),
         ("generate", "walk", "-o", "out.bvh", "--model", "no/such/folder"),
         ("info", "missing.bvh"),
         ("info", "broken.npy"),
