@@ -34,16 +34,16 @@ def measure() -> dict[str, float]:
     frames = batch.shape[0] * batch.shape[1]
     embedder = Embedder(lamp_hf.bundled())
     results = {
-        "generate_6_seconds_s": _median(lambda: pipe(text, duration=6.0, seed=0), 9),
-        "generate_batch_of_8_s": _median(lambda: pipe([text] * 8, duration=6.0, seed=0), 3),
-        "caption_6_seconds_s": _median(lambda: caption(motion), 9),
-        "embed_6_second_clips_per_s": 64 / _median(lambda: embedder.embed_motions([motion.features] * 64), 3),
-        "embed_texts_per_s": 64 / _median(lambda: embedder.embed_texts([text] * 64), 3),
-        "joints_to_features_frames_per_s": frames / _median(lambda: lamp_hf.joints_to_features(batch), 5),
+        "generate_6_seconds_s": median_seconds(lambda: pipe(text, duration=6.0, seed=0), 9),
+        "generate_batch_of_8_s": median_seconds(lambda: pipe([text] * 8, duration=6.0, seed=0), 3),
+        "caption_6_seconds_s": median_seconds(lambda: caption(motion), 9),
+        "embed_6_second_clips_per_s": 64 / median_seconds(lambda: embedder.embed_motions([motion.features] * 64), 3),
+        "embed_texts_per_s": 64 / median_seconds(lambda: embedder.embed_texts([text] * 64), 3),
+        "joints_to_features_frames_per_s": frames / median_seconds(lambda: lamp_hf.joints_to_features(batch), 5),
         "features_to_joints_frames_per_s": frames
-        / _median(lambda: lamp_hf.features_to_joints(torch.zeros(64, batch.shape[1], 263)), 5),
-        "render_224_frames_per_s": len(joints) / _median(lambda: motion.render(224), 1),
-        "film_224_frames_per_s": 10 * len(joints) / _median(lambda: _films(motion), 1),
+        / median_seconds(lambda: lamp_hf.features_to_joints(torch.zeros(64, batch.shape[1], 263)), 5),
+        "render_224_frames_per_s": len(joints) / median_seconds(lambda: motion.render(224), 1),
+        "film_224_frames_per_s": 10 * len(joints) / median_seconds(lambda: _films(motion), 1),
         "embed_6_second_film_s": _film_seconds(motion),
         **{f"save_10_seconds_{suffix}_s": seconds for suffix, seconds in _save_seconds().items()},
         "prepare_clips_per_s": _prepare_speed(),
@@ -111,7 +111,7 @@ def _film_seconds(motion: lamp_hf.Motion) -> float:
     embedder = Embedder(lamp_hf.bundled("video"))
     with tempfile.TemporaryDirectory() as folder:
         path = motion.save(Path(folder) / "film.mp4", size=640)
-        return _median(lambda: embedder.embed_video(path), 3)
+        return median_seconds(lambda: embedder.embed_video(path), 3)
 
 
 def _save_seconds() -> dict[str, float]:
@@ -121,7 +121,9 @@ def _save_seconds() -> dict[str, float]:
     motion = lamp_hf.Motion(_rest_body() + swing, text="a person sways")
     with tempfile.TemporaryDirectory() as folder:
         paths = {suffix: Path(folder) / f"clip.{suffix}" for suffix in ("bvh", "glb", "html", "npz", "mp4", "gif")}
-        return {suffix: _median(lambda path=path: motion.save(path, size=256), 3) for suffix, path in paths.items()}
+        return {
+            suffix: median_seconds(lambda path=path: motion.save(path, size=256), 3) for suffix, path in paths.items()
+        }
 
 
 def _prepare_speed(clips: int = 3000) -> float:
@@ -141,7 +143,7 @@ def _rest_body() -> np.ndarray:
     return rest_positions(offsets, HUMANML3D.parents) + [0, 0.95, 0]
 
 
-def _median(run: Callable, repeats: int) -> float:
+def median_seconds(run: Callable, repeats: int) -> float:
     run()
     seconds = []
     for _ in range(repeats):
@@ -155,4 +157,4 @@ def _import_seconds(modules: str) -> float:
     def run() -> None:
         subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
 
-    return _median(run, 3)
+    return median_seconds(run, 3)

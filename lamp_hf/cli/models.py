@@ -122,6 +122,7 @@ def caption(
 @app.command()
 def benchmark(
     gallery: Annotated[int, typer.Option(help="Time a search among so many vectors instead.", min=0)] = 0,
+    generation: Annotated[bool, typer.Option("--generation", help="Time text to motion, and its stages.")] = False,
     as_json: Json = False,
 ) -> None:
     """Time the bundled models and the motion tools on this machine.
@@ -129,8 +130,9 @@ def benchmark(
     Example: lamp-hf benchmark --gallery 1000000
     """
     from lamp_hf.benchmark import measure, measure_gallery
+    from lamp_hf.benchmark_generation import measure_generation
 
-    result = measure_gallery(gallery) if gallery else measure()
+    result = measure_generation() if generation else measure_gallery(gallery) if gallery else measure()
     report(result, "\n".join(f"{name}: {value:g}" for name, value in result.items()), as_json)
 
 
