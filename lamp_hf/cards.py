@@ -31,6 +31,19 @@ compare with nothing published.
 
 {table}
 """
+COMPOSITION = """### Two things at once, or one after the other
+
+40 prompts of our own (`training/composed_prompts.yaml`), {seeds} seeds each, by geometry (`training/evaluate.py
+composition`): both are shown in {space:.0f} % of prompts of things at once (5 s) and, in the right order, in
+{time:.0f} % of those in a row (8 s, from one sentence). Never right: {never}.
+"""
+SEAMS = """Text after text (`mode="sequence"`), {sequences} random sequences of three captions of 3 s each
+(`training/evaluate.py seams`): {seams} seams, of which {within_percent[acceleration_m_s2]:.1f} % have no larger
+acceleration and {within_percent[turn_degrees_per_frame]:.1f} % no larger turn than the 99th percentile of spans of
+real clips ({99th_percentile_of_real[acceleration_m_s2]:.0f} m/s², {99th_percentile_of_real[turn_degrees_per_frame]:.1f}
+degrees a frame; at seams {99th_percentile[acceleration_m_s2]:.0f} and
+{99th_percentile[turn_degrees_per_frame]:.1f}).
+"""
 RETRIEVAL = """## Retrieval
 
 {clips} test clips, first captions, seed 0 (`training/evaluate.py retrieval`); R@k in percent, 95 % intervals
@@ -143,8 +156,14 @@ def text_to_motion(values: dict) -> dict:
         "by_action": ", ".join(f"{action} {share:.0f}" for action, share in by_action.items()),
         "wrong": "; ".join(f"“{text}”" for text in evaluation["paraphrases"]["wrong"]),
         "generation": generation(values["generation"]) if "generation" in values else "",
+        "composition": composition(values["composition"]) if "composition" in values else "",
+        "seams": SEAMS.format(**values["seams"]) if "seams" in values else "",
         "retrieval": retrieval(values) if "retrieval" in values else "",
     }
+
+
+def composition(values: dict) -> str:
+    return COMPOSITION.format(**values, never="; ".join(f"“{text}”" for text in values["wrong"]) or "none")
 
 
 def retrieval(values: dict) -> str:

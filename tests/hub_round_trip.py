@@ -17,7 +17,7 @@ from loopback_hub import USER
 
 MODELS = ("tokenizer", "lamp", "lavimo")
 PIPELINES = ("text-to-motion", "motion-to-text", "zero-shot-motion-classification")
-OURS = ("scheduler", "index", "lamp_bertscore")  # nothing without the package
+OURS = ("scheduler", "diffusion", "adapter", "index", "lamp_bertscore")  # nothing without the package
 
 
 def forget_the_package() -> None:
@@ -69,6 +69,13 @@ def answer(kind: str, name: str, **options) -> list:
         return pipeline_answer(kind, pipeline(kind, model=name, **options))
     import lamp_hf
 
+    if kind == "diffusion":
+        pipe = lamp_hf.LampTextToMotionDiffusionPipeline.from_pretrained(name)
+        generator = torch.Generator().manual_seed(0)
+        return numbers(pipe("a person walks forward", duration=1.0, generator=generator).joints[0])
+    if kind == "adapter":
+        model = lamp_hf.LampForMotionCaptioning.from_pretrained(name).eval()
+        return numbers(model.get_soft_tokens(torch.from_numpy(features())[None]).detach())
     if kind == "scheduler":
         return numbers(lamp_hf.MaskedMotionScheduler.from_pretrained(name).config.mask_token_id)
     if kind == "index":
@@ -94,6 +101,15 @@ def push(kind: str, folder: str) -> list:
         pipeline(kind, model=folder).push_to_hub(name)
     elif kind == "scheduler":
         lamp_hf.MaskedMotionScheduler.from_pretrained(folder).push_to_hub(name)
+    elif kind == "diffusion":
+        model = lamp_hf.LampForTextToMotion.from_pretrained(f"{USER}/text-to-motion")
+        processor = lamp_hf.LampProcessor.from_pretrained(f"{USER}/text-to-motion")
+        scheduler = lamp_hf.MaskedMotionScheduler(model.transformer.mask_token_id)
+        pipe = lamp_hf.LampTextToMotionDiffusionPipeline(model, processor, scheduler)
+        pipe.save_pretrained(folder)
+        pipe.push_to_hub(name)
+    elif kind == "adapter":
+        adapt(f"{USER}/motion-to-text", folder).push_to_hub(name)
     elif kind == "index":
         index = lamp_hf.MotionIndex(f"{USER}/lamp")
         index.add([features(), features()[::-1].copy()], ids=["there", "back"])
@@ -105,6 +121,22 @@ def push(kind: str, folder: str) -> list:
         HfApi().create_repo(name, repo_type="space", space_sdk="gradio")
         HfApi().upload_folder(repo_id=name, repo_type="space", folder_path=folder)
     return answer(kind, folder)
+
+
+def adapt(base: str, folder: str):
+    """A captioner of the Hub with an adapter that nobody trained, saved in a folder."""
+    from peft import LoraConfig
+
+    import lamp_hf
+
+    model = lamp_hf.LampForMotionCaptioning.from_pretrained(base)
+    model.add_adapter(LoraConfig(r=2, target_modules=r"language_model\..*q_proj", modules_to_save=model.TRAINED))
+    torch.manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return model
 
 
 def again(kind: str, folder: Path) -> list:

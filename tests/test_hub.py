@@ -58,10 +58,11 @@ def answers(processor, model_folder, captioner_folder, tmp_path_factory) -> dict
     processor.save_pretrained(folder / "lamp")
     lamp_hf.LavimoProcessor(processor.feature_extractor, processor.tokenizer, 4, 16).save_pretrained(folder / "lavimo")
     lamp_hf.MaskedMotionScheduler(7).save_pretrained(folder / "scheduler")
-    folders = {name: str(folder / name) for name in (*models, "scheduler", "index")} | {
+    folders = {name: str(folder / name) for name in models} | {
         "text-to-motion": str(model_folder),
         "motion-to-text": str(captioner_folder),
         "zero-shot-motion-classification": str(folder / "lamp"),
+        **{name: str(folder / name) for name in OURS},  # some are made of those above
         "lamp_bertscore": lamp_hf.metrics.path("lamp_bertscore"),
     }
     (folder / "folders.json").write_text(json.dumps(folders))

@@ -72,11 +72,7 @@ class TextToMotionPipeline(MotionPipeline):
         Raises:
             ValueError: on an empty or too long text, or a duration that the model cannot make.
         """
-        if (
-            isinstance(num_return_sequences, bool)
-            or not isinstance(num_return_sequences, int)
-            or num_return_sequences < 1
-        ):
+        if type(num_return_sequences) is not int or num_return_sequences < 1:
             raise ValueError(f"num_return_sequences must be a whole number from 1, got {num_return_sequences!r}")
         if mode not in (None, "sequence"):
             raise ValueError(f"unknown mode {mode!r}; known: 'sequence'")
@@ -88,8 +84,7 @@ class TextToMotionPipeline(MotionPipeline):
             seeds = [None if seed is None else seed + offset for offset in range(num_return_sequences)]
             results = [self._whole(inputs, duration, first, **kwargs) for first in seeds]
             return results if num_return_sequences > 1 else results[0]
-        single = isinstance(inputs, str)
-        if not single and not isinstance(inputs, (list, tuple)):
+        if not isinstance(inputs, (str, list, tuple)):
             if isinstance(duration, (list, tuple)) or isinstance(seed, (list, tuple)) or num_return_sequences != 1:
                 raise ValueError(
                     "with a stream of texts, give one duration and one seed for all, and one sequence each"
@@ -98,25 +93,28 @@ class TextToMotionPipeline(MotionPipeline):
                 return (self._whole(text, duration, seed, **kwargs) for text in inputs)
             requests = ({"text": text, "duration": duration, "seed": seed} for text in inputs)
             return super().__call__(requests, batch_size=batch_size, **kwargs)
-        texts = [inputs] if single else list(inputs)
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        durations, seeds = _one_for_each(duration, texts, "durations"), _one_for_each(seed, texts, "seeds")
         requests = [
             {"text": text, "duration": seconds, "seed": None if first is None else first + offset}
-            for text, seconds, first in zip(
-                texts, _one_for_each(duration, texts, "durations"), _one_for_each(seed, texts, "seeds")
-            )
+            for text, seconds, first in zip(texts, durations, seeds)
             for offset in range(num_return_sequences)
         ]
-        long = [self._is_long(request["duration"]) for request in requests]  # all are checked before any work is done
-        short = [request for request, is_long in zip(requests, long) if not is_long]
-        made = iter(super().__call__(short, batch_size=batch_size, **kwargs) if short else [])
-        results = [
-            self._whole(request["text"], request["duration"], request["seed"], **kwargs) if is_long else next(made)
-            for request, is_long in zip(requests, long)
-        ]
+        results = self._each(requests, batch_size, **kwargs)
         if num_return_sequences > 1:
             starts = range(0, len(results), num_return_sequences)
             results = [results[start : start + num_return_sequences] for start in starts]
-        return results[0] if single else results
+        return results[0] if isinstance(inputs, str) else results
+
+    def _each(self, requests: list[dict], batch_size: int, **kwargs) -> list[dict]:
+        """A motion for each request: those that fit in one window in batches, longer ones by themselves."""
+        long = [self._is_long(request["duration"]) for request in requests]  # all are checked before any work is done
+        short = [request for request, is_long in zip(requests, long) if not is_long]
+        made = iter(super().__call__(short, batch_size=batch_size, **kwargs) if short else [])
+        return [
+            self._whole(request["text"], request["duration"], request["seed"], **kwargs) if is_long else next(made)
+            for request, is_long in zip(requests, long)
+        ]
 
     def stream(
         self,
