@@ -40,9 +40,9 @@ composition`): both are shown in {space:.0f} % of prompts of things at once (5 s
 SEAMS = """Text after text (`mode="sequence"`), {sequences} random sequences of three captions of 3 s each
 (`training/evaluate.py seams`): {seams} seams, of which {within_percent[acceleration_m_s2]:.1f} % have no larger
 acceleration and {within_percent[turn_degrees_per_frame]:.1f} % no larger turn than the 99th percentile of spans of
-real clips ({99th_percentile_of_real[acceleration_m_s2]:.0f} m/s², {99th_percentile_of_real[turn_degrees_per_frame]:.1f}
-degrees a frame; at seams {99th_percentile[acceleration_m_s2]:.0f} and
-{99th_percentile[turn_degrees_per_frame]:.1f}).
+real clips ({99th_percentile_of_real[acceleration_m_s2]:.0f} m/s² and
+{99th_percentile_of_real[turn_degrees_per_frame]:.1f} degrees a frame; at seams
+{99th_percentile[acceleration_m_s2]:.0f} and {99th_percentile[turn_degrees_per_frame]:.1f}).
 """
 RETRIEVAL = """## Retrieval
 

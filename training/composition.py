@@ -21,7 +21,7 @@ _ARMS = {
     side: [_INDEX[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist")] for side in ("left", "right")
 }
 _RAISED = 0.3  # metres that a wrist rises against the chest
-_CAPTIONS = 3  # of each composed clip
+_CAPTIONS = 2  # of each composed clip
 _RAMP = 8  # frames in which an arm goes over from one clip to the other
 _SEAM = 24  # frames at an end that a seam is looked for in
 _FARTHEST = 0.16  # metres between joints of two poses, on average, that a seam bridges

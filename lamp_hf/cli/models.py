@@ -120,6 +120,30 @@ def caption(
 
 
 @app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Motion files, those below it too.")],
+    captions: Annotated[Path | None, typer.Option(help="csv (name, caption) or json file of captions.")] = None,
+    real: Annotated[Path | None, typer.Option(help="Folder of real motions to compare with.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the batches of R-precision.")] = 0,
+    model: Model = "",
+    as_json: Json = False,
+) -> None:
+    """Judge motions: feet and floor, whether they show their captions, how far they are from real ones.
+
+    Example: lamp-hf evaluate made/ --captions captions.csv --real recordings/
+    """
+    from lamp_hf.evaluation import evaluate_folder
+
+    result = evaluate_folder(folder, captions, real, model or None, seed)
+    lines = [f"{result['motions']} motions, judged by {result['evaluator']}"]
+    for section in ("physics", "text", "distribution"):
+        numbers = result.get(section, {})
+        lines += [f"{name}: {value:.4g}" for name, value in numbers.items() if isinstance(value, (int, float))]
+    lines += [f"left out: {name}: {problem}" for name, problem in result["broken"].items()]
+    report(result, "\n".join(lines), as_json)
+
+
+@app.command()
 def benchmark(
     gallery: Annotated[int, typer.Option(help="Time a search among so many vectors instead.", min=0)] = 0,
     generation: Annotated[bool, typer.Option("--generation", help="Time text to motion, and its stages.")] = False,

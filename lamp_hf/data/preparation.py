@@ -89,7 +89,7 @@ def prepare(
     started = time.perf_counter()
     source, output = Path(source), Path(output)
     files = _find_motions(source, output)
-    texts = _find_captions(source, Path(captions) if captions else None)
+    texts = find_captions(source, Path(captions) if captions else None)
     names = _unique_names(files, source)
     if mirrored and any(name.startswith("M") and name[1:] in names for name in names):
         raise ValueError(f"{source}: it has mirror images already (clips whose names begin with M)")
@@ -97,7 +97,7 @@ def prepare(
         (output / folder).mkdir(parents=True, exist_ok=True)
     result = Prepared()
     jobs = [
-        _Job(path, name, texts.get(name) or texts.get(_safe(path.stem)), output, mirrored, reading)
+        _Job(path, name, texts.get(name) or texts.get(safe_name(path.stem)), output, mirrored, reading)
         for name, path in names.items()
     ]
     clips = []
@@ -126,7 +126,7 @@ def _find_motions(source: Path, output: Path) -> list[Path]:
     return files
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A clip's name from a path: letters, digits and dashes, which no file system takes amiss."""
     return re.sub(r"[^\w-]+", "_", re.sub(r"\.(bvh|npz|npy)$", "", name, flags=re.IGNORECASE))
 
@@ -136,7 +136,7 @@ def _unique_names(files: list[Path], source: Path) -> dict[str, Path]:
     layout = files[0].parent.name in ("new_joint_vecs", "new_joints")
     names: dict[str, Path] = {}
     for path in files:
-        name = _safe(path.name if layout else str(path.relative_to(source)))
+        name = safe_name(path.name if layout else str(path.relative_to(source)))
         if name in names:
             raise ValueError(f"{source}: two files would both be the clip {name}: {names[name].name} and {path.name}")
         names[name] = path
@@ -218,7 +218,7 @@ def _save(path: Path, values: np.ndarray) -> None:
     write_atomically(path, write)
 
 
-def _find_captions(source: Path, path: Path | None) -> dict[str, list[tuple[str, float, float]]]:
+def find_captions(source: Path, path: Path | None) -> dict[str, list[tuple[str, float, float]]]:
     """Captions by clip, each with start and end in seconds, both 0 for the whole clip."""
     if path is None:
         path = next((source / name for name in ("captions.csv", "captions.json") if (source / name).is_file()), None)
@@ -236,7 +236,7 @@ def _find_captions(source: Path, path: Path | None) -> dict[str, list[tuple[str,
                 rows = [(row["name"], row["caption"]) for row in csv.DictReader(file)]
         for name, text in rows:
             if clean_caption(text):
-                found.setdefault(_safe(name), []).append((clean_caption(text).replace("#", " "), 0.0, 0.0))
+                found.setdefault(safe_name(name), []).append((clean_caption(text).replace("#", " "), 0.0, 0.0))
     except (ValueError, KeyError, AttributeError, TypeError, csv.Error) as error:
         raise ValueError(f"{path}: not a caption file (csv with name, caption; or json): {error!r}") from None
     return found

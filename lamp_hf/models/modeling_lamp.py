@@ -175,10 +175,16 @@ class LampModel(LampMotionModel):
         return hidden
 
     def get_text_condition(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, **kwargs
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        hidden: torch.FloatTensor | None = None,
     ) -> torch.FloatTensor:
-        """Queries that attended to the text, `(batch_size, num_query_tokens, hidden_size)` (LaMP section 4)."""
-        return self._attend_to_text(input_ids, full_mask(input_ids, attention_mask))
+        """Queries that attended to the text, `(batch_size, num_query_tokens, hidden_size)` (LaMP section 4).
+
+        `hidden`, what `encode_text` gave, spares another pass of the text transformer.
+        """
+        return self._attend_to_text(input_ids, full_mask(input_ids, attention_mask), hidden)
 
     def get_text_features(
         self,

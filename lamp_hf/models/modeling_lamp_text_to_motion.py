@@ -118,15 +118,15 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             input_ids = nn.functional.pad(input_ids, (0, missing), value=padding)
             mask = nn.functional.pad(mask, (0, missing), value=False)
             read = torch.ones_like(mask)
-        mode, parts = self.config.condition_mode, []
+        mode, parts, hidden = self.config.condition_mode, [], self.lamp.encode_text(input_ids, mask)
         if mode in ("query_mean", "queries", "query_and_text_mean"):
             if self.text_projection is not None:
-                queries, _ = self.lamp.attend(self.text_projection(self.lamp.encode_text(input_ids, mask)), read)
+                queries, _ = self.lamp.attend(self.text_projection(hidden), read)
             else:
-                queries = self.lamp.get_text_condition(input_ids, mask)
+                queries = self.lamp.get_text_condition(input_ids, mask, hidden)
             parts.append(queries if mode == "queries" else queries.mean(1, keepdim=True))
         if mode in ("text_mean", "query_and_text_mean"):
-            hidden, weights = self.lamp.encode_text(input_ids, mask), mask[..., None].to(self.lamp.dtype)
+            weights = mask[..., None].to(self.lamp.dtype)
             parts.append((hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True))
         return torch.cat(parts, 1)
 
