@@ -2,12 +2,13 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .motion.clip import Motion, check_output
+from .motion.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
     Raises:
         ValueError: on a file without sentences, a name given twice, or a number that is none.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
     if path.suffix.lower() == ".csv":
         rows = list(csv.DictReader(lines))
         if rows and "text" not in rows[0]:
@@ -74,7 +75,7 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
 def generate_files(
     pipe, prompts: list[Prompt], folder: Path, kind: str, batch_size: int = 16, **options
 ) -> BulkResult:
-    """Writes a motion file for each prompt that has none yet; processes of one launch share them.
+    """Writes a motion file for each prompt that has none yet, or one of another prompt; processes share the prompts.
 
     A motion depends on its own text, seed and duration alone, so a run that was cut short and any number of processes
     give the same files.
@@ -85,7 +86,14 @@ def generate_files(
     folder.mkdir(parents=True, exist_ok=True)
     check_output(folder / f"motion.{kind}")
     mine = prompts[state.process_index :: state.num_processes]
-    missing = [prompt for prompt in mine if not (folder / f"{prompt.name}.{kind}").exists()]
+    record = folder / f"prompts_{state.process_index}_of_{state.num_processes}.json"  # what files were made of
+    made_of = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    missing = [
+        prompt
+        for prompt in mine
+        if not (folder / f"{prompt.name}.{kind}").exists()
+        or made_of.get(prompt.name, list(astuple(prompt))) != list(astuple(prompt))
+    ]
     # Of like length together; those whose length the model chooses last.
     missing.sort(key=lambda prompt: prompt.duration or float("inf"))
     failed: dict[str, str] = {}
@@ -96,9 +104,9 @@ def generate_files(
                 if made is not None:
                     motion = Motion(made["joints"], made["fps"], pipe.skeleton.name, text=prompt.text)
                     motion.save(folder / f"{prompt.name}.{kind}")
+                    made_of[prompt.name] = astuple(prompt)
+            write_atomically(record, lambda path: path.write_text(json.dumps(made_of), encoding="utf-8"))
             progress.update(len(batch))
-    if failed:
-        (folder / f"failed_{state.process_index}.json").write_text(json.dumps(failed, indent=1))
     return BulkResult(len(missing) - len(failed), len(mine) - len(missing), failed)
 
 

@@ -101,6 +101,8 @@ def wrapped(value, path: str):
     """A value of a JSON file, refused if it is no number though it should be one."""
     if isinstance(value, dict):
         return Measured(value, path)
+    if isinstance(value, list):
+        return [wrapped(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return Missing(path)
     return value
@@ -115,6 +117,15 @@ class Missing:
     def __format__(self, spec: str) -> str:
         raise ValueError(f"the card needs {self.path}, which was not measured")
 
+    def __rmul__(self, factor):
+        return self
+
+    def __round__(self, digits: int = 0):
+        return self
+
+    def __add__(self, other):
+        return self
+
 
 def render(folder: Path, template: str | None = None) -> str:
     """The card of a bundled model: its template in `hub_cards/`, filled with the numbers of the JSON files beside it.
@@ -127,9 +138,10 @@ def render(folder: Path, template: str | None = None) -> str:
         ValueError: when a number is missing, by its name.
     """
     path = TEMPLATES / f"{template or folder.name}.md"
-    if not path.is_file():
+    if path.stem not in known():
         raise ValueError(f"no card template named {path.name}; known: {', '.join(sorted(known()))}")
     values = {file.stem: wrapped(json.loads(file.read_text()), file.stem) for file in folder.glob("*.json")}
+    values = Measured(values, folder.name)
     if "evaluation" not in values:
         raise ValueError(f"{folder} has no evaluation.json: a card without measured numbers is not written")
     numbers = {
@@ -143,7 +155,7 @@ def render(folder: Path, template: str | None = None) -> str:
 
 
 def known() -> list[str]:
-    return [path.stem for path in TEMPLATES.glob("*.md")]
+    return [path.stem for path in TEMPLATES.glob("*.md") if path.stem != "dataset"]
 
 
 def text_to_motion(values: dict) -> dict:

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from transformers import AutoConfig
 from transformers.utils import cached_file
 
 
@@ -27,26 +27,39 @@ def content_digest(name: str | Path) -> str:
     if not folder.is_dir():
         folder = Path(cached_file(str(name), "config.json")).parent
     digest = hashlib.sha256()
-    for name, tensor in sorted(_tensors(folder), key=lambda entry: entry[0]):
-        digest.update(name.encode() + str(tuple(tensor.shape)).encode())
+    for name, path in sorted(_weights(folder).items()):
+        with safe_open(path, "pt") as file:
+            # In single precision, so that neither shards nor a precision that holds the same numbers matter.
+            tensor = file.get_tensor(name).float()
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
-    for name in _DECIDING:
-        if (folder / name).is_file():
-            digest.update(json.dumps(_decisive(json.loads((folder / name).read_text())), sort_keys=True).encode())
+    for name, values in _configurations(folder):
+        digest.update(f"{name} {json.dumps(_decisive(values), sort_keys=True)}".encode())
     return digest.hexdigest()
 
 
-_DECIDING = ("config.json", "adapter_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_DECIDING = ("adapter_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 # Keys that change when a model is only saved or uploaded again.
 _VOLATILE = {"auto_map", "custom_pipelines", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
-_VOLATILE |= {"_commit_hash", "name_or_path", "processor_class", "peft_version"}
+_VOLATILE |= {"_commit_hash", "name_or_path", "processor_class", "peft_version", "architectures"}
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Weights in single precision, so that neither shards nor a precision that holds the same numbers matter."""
+def _weights(folder: Path) -> dict[str, Path]:
+    """The file of each tensor."""
+    found = {}
     for path in folder.glob("*.safetensors"):
-        for name, tensor in load_file(path).items():
-            yield name, tensor.float()
+        with safe_open(path, "pt") as file:
+            found |= dict.fromkeys(file.keys(), path)
+    return found
+
+
+def _configurations(folder: Path) -> Iterator[tuple[str, dict]]:
+    if (folder / "config.json").is_file():
+        # Without what is at its default, so that options which later versions add change nothing.
+        yield "config.json", AutoConfig.from_pretrained(folder).to_diff_dict()
+    for name in _DECIDING:
+        if (folder / name).is_file():
+            yield name, json.loads((folder / name).read_text(encoding="utf-8"))
 
 
 def _decisive(value):

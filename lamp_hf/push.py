@@ -10,7 +10,7 @@ from pathlib import Path
 
 import lamp_hf
 
-from .cards import TEMPLATES, render
+from .cards import TEMPLATES, known, render
 from .models.motion_representation import get_skeleton
 
 
@@ -49,10 +49,19 @@ def push(kind: str, repository: str, source: Path | None = None, private: bool =
         stage(kind, repository, source, folder)
         api, repo_type = HfApi(), KINDS[kind].repo_type
         sdk = {"space_sdk": "gradio"} if repo_type == "space" else {}
-        url = api.create_repo(repository, repo_type=repo_type, private=private, exist_ok=True, **sdk)
-        api.upload_folder(
-            repo_id=repository, repo_type=repo_type, folder_path=folder, commit_message=f"{kind} by lamp-hf"
-        )
+        try:
+            url = api.create_repo(repository, repo_type=repo_type, private=private, exist_ok=True, **sdk)
+            api.upload_folder(
+                repo_id=repository,
+                repo_type=repo_type,
+                folder_path=folder,
+                commit_message=f"{kind} by lamp-hf",
+                delete_patterns=["*.safetensors*"],  # weights of an earlier push in other shards would be loaded
+            )
+        except Exception as error:
+            if not type(error).__module__.startswith("httpx"):  # the Hub's client changes its library now and then
+                raise
+            raise OSError(f"the Hub cannot be reached: {error}") from None
     return str(url)
 
 
@@ -71,10 +80,20 @@ def stage(kind: str, repository: str, source: Path | None, folder: Path) -> None
     KINDS[kind].fill(folder, source, repository)
 
 
+def _check_base(source: Path) -> None:
+    """An adapter must name what it adapts in a way that others can find."""
+    adapter = source / "adapter_config.json"
+    if adapter.is_file():
+        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
+        if Path(base).is_absolute() or Path(base).exists():
+            raise ValueError(f"{source} adapts a folder of this machine: merge it first (training.bundle does)")
+
+
 def _pipeline(task: str) -> Callable[[Path, Path, str], None]:
     def fill(folder: Path, source: Path, repository: str) -> None:
         from transformers import pipeline
 
+        _check_base(source)
         card = _model_card(source, repository)  # first: without it nothing is done
         pipeline(task, model=str(source)).save_pretrained(folder)
         _finish_model(folder, source, card)
@@ -91,7 +110,7 @@ def _lavimo(folder: Path, source: Path, repository: str) -> None:
 
 def _model_card(source: Path, repository: str) -> str:
     """A bundled model's from its template; else what its owner wrote, if the numbers are there."""
-    if source.name in {path.stem for path in TEMPLATES.glob("*.md")}:
+    if source.name in known():
         return re.sub(r'lamp_hf\.bundled\((?:"\w+")?\)', f'"{repository}"', render(source))
     if not (source / "README.md").is_file() or not (source / "evaluation.json").is_file():
         raise ValueError(
@@ -99,7 +118,7 @@ def _model_card(source: Path, repository: str) -> str:
             "limits into the one, and measure the other by training.evaluate"
         )
     card = (source / "README.md").read_text(encoding="utf-8")
-    if unmeasured := re.search(r"\{[\w\[\]. ]+\}|\b(?:TODO|TBD|nan)\b", card):
+    if unmeasured := re.search(r"\b(?:TODO|TBD|nan)\b", card):
         raise ValueError(f"{source / 'README.md'} has a blank: {unmeasured.group()}")
     return card
 
@@ -119,24 +138,33 @@ def _dataset(folder: Path, source: Path, repository: str) -> None:
     about = source / "about.json"
     if not about.is_file():
         raise ValueError(
-            f'{about} is missing: write {{"title": ..., "license": ..., "source": ...}}, for nobody may publish '
-            "recordings whose licence is not told"
+            f'{about} is missing: write {{"title": ..., "license": ..., "source": ...}} and, for KIT-ML\'s '
+            'layout, "skeleton": "kit", for nobody may publish recordings whose licence is not told'
         )
     told = json.loads(about.read_text(encoding="utf-8"))
+    if not isinstance(told, dict):
+        raise ValueError(f"{about} holds no names and values")
     if missing := [name for name in ("title", "license", "source") if not told.get(name)]:
         raise ValueError(f"{about} does not tell {missing[0]}")
+    skeleton = told.get("skeleton", "humanml3d")
     rows = []
     for split in ("train", "val", "test"):
         if (source / f"{split}.txt").is_file() and (source / f"{split}.txt").read_text().split():
-            data = lamp_hf.load_motion_dataset(source, split, told.get("skeleton", "humanml3d"))
-            minutes = sum(map(len, data["motion"])) / get_skeleton(told.get("skeleton", "humanml3d")).fps / 60
+            data = lamp_hf.load_motion_dataset(source, split, skeleton)
+            minutes = sum(map(len, data["motion"])) / get_skeleton(skeleton).fps / 60
             rows.append(f"| {split} | {len(data)} | {sum(map(len, data['captions']))} | {minutes:.1f} |")
     if not rows:
         raise ValueError(f"{source} has no split with a clip in it")
     shutil.copytree(source, folder, dirs_exist_ok=True)
     template = (TEMPLATES / "dataset.md").read_text(encoding="utf-8")
     (folder / "README.md").write_text(
-        template.format(**told, repository=repository, rows="\n".join(rows)), encoding="utf-8"
+        template.format(
+            **{name: told[name] for name in ("title", "license", "source")},
+            skeleton=skeleton,
+            repository=repository,
+            rows="\n".join(rows),
+        ),
+        encoding="utf-8",
     )
 
 

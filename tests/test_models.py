@@ -226,6 +226,22 @@ class TestTextToMotion:
         assert (made[:, 5:] < 32).all()
         assert not torch.equal(made[:, 5:], free[:, 5:])
 
+    @pytest.mark.parametrize("mode", ["query_mean", "queries", "text_mean", "query_and_text_mean"])
+    def test_condition_modes(self, processor, mode):
+        model = tiny_text_to_motion(processor, condition_mode=mode)
+        prefix = {"queries": 49, "query_and_text_mean": 2}.get(mode, 1)
+        assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, prefix, 32)
+
+    def test_trains_without_touching_lamp_and_tokenizer(self, processor):
+        model = tiny_text_to_motion(processor, new_text_projection=True).train()
+        codes = torch.randint(32, (4, 9))
+        mask = torch.ones(4, 9, dtype=torch.bool)
+        drop = torch.tensor([True, False, False, False])
+        model(codes, mask, labels=codes, drop_condition=drop, **processor(text=CAPTIONS)).loss.backward()
+        trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+        assert trained == {"transformer", "length_predictor", "text_projection"}
+        assert not model.lamp.training and not model.vqvae.training
+
 
 class TestResidualCodes:
     """MoMask's option: further codebooks, and a transformer that fills them."""
@@ -262,6 +278,9 @@ class TestResidualCodes:
         assert torch.equal(reloaded.generate(**inputs, num_tokens=[5, 9], seeds=[0, 1]).codes, made.codes)
         encoders = reloaded.vqvae.encoder.conv_in.weight, reloaded.lamp.motion_encoder.conv_in.weight
         assert not torch.equal(*encoders)  # a tokenizer of its own is not tied to LaMP's
+        for kind in (lamp_hf.LampModel, lamp_hf.LampMotionModel):
+            lamp = kind.from_pretrained(tmp_path)
+            assert torch.equal(lamp.motion_encoder.conv_in.weight, model.lamp.motion_encoder.conv_in.weight)
 
     def test_each_level_is_trained_from_those_before_it(self, processor):
         model = residual_text_to_motion(processor)
@@ -285,21 +304,6 @@ def residual_text_to_motion(processor):
     for book in model.vqvae.refinements:
         book.codebook.normal_()
     return model
-
-    @pytest.mark.parametrize("mode", ["query_mean", "queries", "text_mean"])
-    def test_condition_modes(self, processor, mode):
-        model = tiny_text_to_motion(processor, condition_mode=mode)
-        assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, 49 if mode == "queries" else 1, 32)
-
-    def test_trains_without_touching_lamp_and_tokenizer(self, processor):
-        model = tiny_text_to_motion(processor, new_text_projection=True).train()
-        codes = torch.randint(32, (4, 9))
-        mask = torch.ones(4, 9, dtype=torch.bool)
-        drop = torch.tensor([True, False, False, False])
-        model(codes, mask, labels=codes, drop_condition=drop, **processor(text=CAPTIONS)).loss.backward()
-        trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
-        assert trained == {"transformer", "length_predictor", "text_projection"}
-        assert not model.lamp.training and not model.vqvae.training
 
 
 class TestScheduler:

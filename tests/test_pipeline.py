@@ -47,6 +47,15 @@ def test_odd_durations_are_met_to_the_frame_and_none_is_predicted(pipe):
     assert pipe([]) == []
 
 
+def test_the_length_of_a_text_has_a_distribution_that_motions_follow(pipe):
+    told = pipe.length_distribution("she bows")
+    assert told["probability"].sum() == pytest.approx(1) and told["seconds"][[0, -1]].tolist() == [0.2, 9.8]
+    made = pipe(["she bows"] * 64, seed=list(range(64)), num_inference_steps=1, batch_size=64)
+    mean = np.mean([len(motion["joints"]) / 20 for motion in made])
+    deviation = np.sqrt((told["probability"] * (told["seconds"] - told["probability"] @ told["seconds"]) ** 2).sum())
+    assert abs(mean - told["probability"] @ told["seconds"]) < 4 * deviation / 8
+
+
 def test_bones_keep_their_length_unless_told_not_to(pipe):
     from lamp_hf.metrics.physics import bone_length_variation
 
@@ -167,9 +176,9 @@ class TestEditing:
         ({"inputs": "   "}, "empty"),
         ({"inputs": "walk " * 2000}, "too long"),
         ({"inputs": "x" * 10000, "num_inference_steps": 0}, "num_inference_steps"),
-        ({"inputs": "walk", "duration": 0}, "too short"),
-        ({"inputs": "walk", "duration": -1.0}, "too short"),
-        ({"inputs": "walk", "duration": float("nan")}, "too short"),
+        ({"inputs": "walk", "duration": 0}, "must be a number from 0.2 on"),
+        ({"inputs": "walk", "duration": -1.0}, "must be a number from 0.2 on"),
+        ({"inputs": "walk", "duration": float("nan")}, "must be a number from 0.2 on"),
         ({"inputs": "walk", "duration": 601}, "use pipe.stream"),
         ({"inputs": [], "mode": "sequence"}, "no text"),
         ({"inputs": ["walk", ""], "mode": "sequence"}, "empty"),

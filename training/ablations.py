@@ -78,16 +78,17 @@ STUDIES = {
     "text-to-motion": Study(
         "text_to_motion",
         ("tokenizer", "lamp"),
-        ["data.mirrored=false", "data.synonyms=null"],
+        ["data.mirrored=false", "data.synonyms=null", "data.composed=0"],
         {
-            "LaMP, mean query; bidirectional": [],
+            "LaMP, mean query and text; bidirectional": [],
+            "LaMP, mean query; bidirectional": ["model.condition_mode=query_mean"],
             "LaMP, all queries; bidirectional": ["model.condition_mode=queries"],
             "plain sentence embedding; bidirectional": [
                 f"plain_text_encoder={PLAIN}",
                 "model.condition_mode=text_mean",
             ],
-            "LaMP, mean query; soft_tril": ["model.attention_mask_mode=soft_tril"],
-            "LaMP, mean query; causal": ["model.attention_mask_mode=causal"],
+            "LaMP, mean query and text; soft_tril": ["model.attention_mask_mode=soft_tril"],
+            "LaMP, mean query and text; causal": ["model.attention_mask_mode=causal"],
         },
         {
             "captions right": lambda numbers: numbers["captions"]["well_covered"],

@@ -2,7 +2,7 @@
 
 In space as SINC (Athanasiou et al., 2023) does it: a raised arm of one clip on the body of another. In time as TEACH
 (2022) does: one clip after another, in place and facing, poses blended where they are most alike. Only what fits is
-composed, told by geometry alone, so any data set will do.
+composed, told by geometry alone: labels are not needed.
 """
 
 import re

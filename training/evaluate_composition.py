@@ -14,7 +14,7 @@ SECONDS = {"space": 5.0, "time": 8.0}
 
 
 def evaluate_composition(arguments: argparse.Namespace) -> dict:
-    """Percent of motions that show both; for prompts in time also when they are asked for as a sequence of two."""
+    """Percent of motions that show both."""
     prompts = yaml.safe_load(Path(__file__).with_name("composed_prompts.yaml").read_text())
     pipe = pipeline("text-to-motion", model=str(arguments.model))
     numbers: dict = {"seeds": 3, "wrong": []}

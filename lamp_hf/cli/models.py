@@ -51,13 +51,23 @@ def generate(
     if bool(texts) == (prompts is not None) or output is None:
         raise ValueError("give a sentence and -o FILE, or --prompts FILE and -o FOLDER")
     if prompts is not None:
+        if duration or prefix or suffix or clean_feet:
+            raise ValueError(
+                "with --prompts, durations are a column of the csv, and there is no prefix, suffix or cleaning"
+            )
         from lamp_hf.bulk import generate_files, read_prompts
 
         requests = read_prompts(prompts, seed)
         done = generate_files(load_pipeline("text-to-motion", model), requests, output, kind, batch_size)
         result = {"output": str(output), **asdict(done)}
-        report(result, f"{output}: {done.made} made, {done.kept} there before, {len(done.failed)} failed", as_json)
+        lines = [f"{output}: {done.made} made, {done.kept} there before, {len(done.failed)} failed"]
+        lines += [f"{name}: {problem}" for name, problem in done.failed.items()]
+        report(result, "\n".join(lines), as_json)
+        if done.failed and not done.made + done.kept:
+            raise ValueError("no prompt could be made into a motion")
         return
+    if len(texts) > 1 and all(len(text.split()) == 1 for text in texts):
+        raise ValueError(f'put the sentence in quotes: lamp-hf generate "{" ".join(texts)}" -o {output}')
     check_output(output)
     pipe = load_pipeline("text-to-motion", model)
     durations = duration[0] if duration and len(duration) == 1 else duration or None

@@ -118,6 +118,8 @@ def convert_checkpoint(
     kind = checkpoint.kind
     parts = {}
     if kind == "generator":
+        if mean is None:
+            raise ValueError("a generator needs the statistics that its tokenizer was trained with: mean and std")
         models, parts = _generator(checkpoint, lamp, tokenizer, head_size)
     else:
         models = _convert(checkpoint, head_size)

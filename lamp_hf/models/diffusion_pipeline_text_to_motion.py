@@ -51,6 +51,10 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
             known = ("revision", "token", "cache_dir", "local_files_only", "force_download")
             options = {name: kwargs.pop(name) for name in known if name in kwargs}
             folder = snapshot_download(str(pretrained_model_name_or_path), **options)
+        if not (Path(folder) / "model_index.json").is_file():  # a folder of the transformers pipeline
+            model = LampForTextToMotion.from_pretrained(folder)
+            scheduler = MaskedMotionScheduler(model.transformer.mask_token_id)
+            return cls(model, LampProcessor.from_pretrained(folder), scheduler)
         return super().from_pretrained(folder, **kwargs)
 
     @torch.no_grad()
@@ -107,11 +111,13 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
 
     @staticmethod
     def _streams(generator, count: int) -> list[torch.Generator]:
+        """Streams on the CPU, where tokens are drawn, so that devices make the same motions."""
         if isinstance(generator, list):
             return generator
-        if generator is not None and count == 1:
+        if generator is not None and count == 1 and generator.device.type == "cpu":
             return [generator]
-        seeds = torch.randint(2**31, (count,), generator=generator).tolist()
+        device = "cpu" if generator is None else generator.device
+        seeds = torch.randint(2**31, (count,), generator=generator, device=device).tolist()
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 

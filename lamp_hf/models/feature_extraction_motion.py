@@ -110,7 +110,7 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         if hasattr(motion, "skeleton"):
             if motion.skeleton != tree.name:
                 raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model makes {tree.name!r}")
-            if abs(motion.fps - self.sampling_rate) > 1e-6:
+            if abs(motion.fps - self.sampling_rate) > 1e-3:
                 raise ValueError(
                     f"{name} has {motion.fps:g} frames a second, the model makes {self.sampling_rate:g}: give "
                     f"motion.resample({self.sampling_rate:g})"

@@ -29,6 +29,9 @@ class LampOutput(ModelOutput):
     motion_embeds: torch.FloatTensor | None = None
 
 
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
+
 class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     config: LampConfig
     base_model_prefix = "lamp"
@@ -45,8 +48,8 @@ class LampMotionModel(LampPreTrainedModel):
     # The text side and heads, when they are in the folder.
     _keys_to_ignore_on_load_unexpected = [
         r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"motion_summary",
-        r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"length_predictor",
-        r"^language_",
+        r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"^residual_transformer",
+        r"length_predictor", r"^language_",
     ]  # fmt: skip
 
     def __init__(self, config: LampConfig, with_text: bool = False):
@@ -62,8 +65,10 @@ class LampMotionModel(LampPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        # A generator's folder holds the motion encoder once, as part of its tokenizer.
-        mapping = {r"^vqvae\.encoder\.": "motion_encoder."}
+        # A generator's folder holds the motion encoder once, as part of its tokenizer, if that is LaMP's.
+        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+        saved, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **options)
+        mapping = {} if saved.get("tokenizer_config") else {r"^vqvae\.encoder\.": "motion_encoder."}
         return super().from_pretrained(pretrained_model_name_or_path, *args, key_mapping=mapping, **kwargs)
 
     def train(self, mode: bool = True):
@@ -123,7 +128,7 @@ class LampModel(LampMotionModel):
     # The heads of pretraining, or a generator, when the encoders are loaded from their folder.
     _keys_to_ignore_on_load_unexpected = [
         r"motion_token_head", r"word_transform", r"word_head",
-        r"^vqvae", r"^transformer", r"^length_predictor", r"^text_projection",
+        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor", r"^text_projection",
     ]  # fmt: skip
 
     def __init__(self, config: LampConfig):

@@ -245,10 +245,11 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             codes = torch.where(known_codes[..., 0] < 0, mask_token_id, known_codes[..., 0])
         scheduler = scheduler or MaskedMotionScheduler(mask_token_id=mask_token_id)
         scheduler.set_timesteps(steps)
+        num_masked = ((codes == mask_token_id) & token_mask).sum(1)
         for timestep in scheduler.timesteps.tolist():
             logits = self._guided(self.transformer, scale, codes, token_mask, condition)
             codes = scheduler.step(
-                logits, timestep, codes, token_mask, generators, temperature, top_k, config.order_noise
+                logits, timestep, codes, token_mask, generators, temperature, top_k, config.order_noise, num_masked
             ).prev_sample
         codes = codes[..., None]
         for level in range(1, config.motion_config.num_quantizers):
@@ -270,9 +271,13 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         conditional, unconditional = transformer(codes, token_mask, both, *levels).float().chunk(2)
         return unconditional + scale * (conditional - unconditional)
 
+    def length_probabilities(self, condition: torch.FloatTensor) -> torch.FloatTensor:
+        """Of 1, 2, ... tokens, `(batch_size, max_num_tokens)`, for the conditions that `encode_text` gave."""
+        return self.length_predictor(condition.mean(1)).float().softmax(-1)
+
     def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
         """The asked-for lengths; where None, one drawn from the predicted distribution by the sample's own stream."""
-        probabilities = self.length_predictor(condition.mean(1)).float().softmax(-1).cpu()
+        probabilities = self.length_probabilities(condition).cpu()
         lengths = []
         for asked, row, generator in zip(num_tokens, probabilities, generators, strict=True):
             if asked is None and self.config.sample_length:

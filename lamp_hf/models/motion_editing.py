@@ -11,7 +11,6 @@ from .motion_representation import (
     Skeleton,
     bone_directions,
     features_to_joints,
-    fit_bone_lengths,
     joints_to_features,
     rotate_y,
     set_bone_lengths,
@@ -19,6 +18,7 @@ from .motion_representation import (
 
 
 CONTEXT = 6  # tokens on each side that the model sees; with more it goes on as before and does not hear the text
+ANOTHER = 0.1  # share of the longest bone by which bones of one body may differ
 BLEND = 4  # made frames at a seam that lead over to the frames that stay
 
 
@@ -29,6 +29,8 @@ def gaps_of(kept: list[tuple[float, float]], num_frames: int, fps: float) -> lis
         ValueError: on ranges that are empty, overlap, lie outside of the motion, or leave nothing to make or to keep.
     """
     end, gaps = 0, []
+    if not all(isinstance(span, (list, tuple)) and len(span) == 2 for span in kept):
+        raise ValueError(f"keep takes ranges of seconds, e.g. [(0, 1.5)], not {kept!r}")
     for start, stop in sorted(kept):
         first, last = round(start * fps), round(stop * fps)
         if not 0 <= first < last <= num_frames:
@@ -98,7 +100,7 @@ def fill_gap(
     decoded = extractor.denormalise(model.vqvae.decode(codes)[0].float().cpu())
     first, last = left_codes.shape[1] * factor, (left_codes.shape[1] + gap_tokens) * factor
     gap = _blended(decoded, first, last, left, right, skeleton)
-    gap = fit_bone_lengths(_stretched(gap, num_frames, skeleton), skeleton)
+    gap = _stretched(gap, num_frames, skeleton)
     return _placed(gap, before, after, left, right, anchored, skeleton)
 
 
@@ -115,7 +117,7 @@ def _encode(model, extractor, features: torch.Tensor | None, keep_end: int) -> t
     features = features[rest:] if keep_end else features[: len(features) - rest]
     if not len(features):
         return torch.zeros(1, 0, motion.num_quantizers, dtype=torch.long, device=model.device)
-    codes, _ = model.vqvae.encode(extractor.normalise(features)[None].to(model.device))
+    codes, _ = model.vqvae.encode(extractor.normalise(features)[None].to(model.device, model.vqvae.dtype))
     return codes.reshape(1, -1, motion.num_quantizers)
 
 
@@ -133,7 +135,7 @@ def _blended(decoded: torch.Tensor, first: int, last: int, left, right, skeleton
 
 
 def _stretched(gap: torch.Tensor, num_frames: int, skeleton: Skeleton) -> torch.Tensor:
-    """Whole tokens played a little faster, to end at the frame."""
+    """Whole tokens played faster, to end at the frame: a gap of five frames plays eight, longer ones hardly differ."""
     if len(gap) == num_frames:
         return gap
     speed = len(gap) / num_frames
@@ -150,6 +152,8 @@ def _placed(gap, before, after, left, right, anchored: bool, skeleton: Skeleton)
     joints = features_to_joints(torch.cat([part for part in rows if part is not None]), skeleton)
     neighbour = before[-1] if before is not None else after[0]
     directions, lengths = bone_directions(neighbour, skeleton)
+    if after is not None and (bone_directions(after[0], skeleton)[1] - lengths).abs().max() > ANOTHER * lengths.max():
+        raise ValueError("prefix and suffix have bodies of different size: retarget one to the other first")
     legs = list(skeleton.legs)
     scale = lengths[legs].sum() / sum(skeleton.bone_lengths[leg] for leg in legs)
     joints = set_bone_lengths(joints, joints[:, :1] * scale, skeleton, lengths)

@@ -134,7 +134,7 @@ class ResidualMotionTransformer(MotionTransformer):
             embeddings(level) * (i < levels)[:, None, None]
             for i, (embeddings, level) in enumerate(zip(self.code_embeddings, codes.unbind(-1)))
         )
-        tokens = tokens * levels[:, None, None] ** -0.5 + self.level_embeddings(levels - 1)[:, None]
+        tokens = tokens * (levels[:, None, None] ** -0.5).to(tokens.dtype) + self.level_embeddings(levels - 1)[:, None]
         hidden = self.contextualise(tokens, token_mask, condition)
         logits = torch.stack([head(hidden) for head in self.heads], 1)
         return logits[torch.arange(len(levels), device=levels.device), levels - 1]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from .motion_editing import fill_gap, gaps_of
+from .motion_editing import CONTEXT, fill_gap, gaps_of
 from .motion_representation import features_to_joints, fit_bone_lengths, joints_to_features
-from .motion_windows import OVERLAP, JointsStream, decode_stream, generate_windows, window_stream
+from .motion_windows import JointsStream, decode_stream, generate_windows, window_stream
 from .pipeline_motion import MotionPipeline
 
 
@@ -54,7 +54,8 @@ class TextToMotionPipeline(MotionPipeline):
                 `max_duration` a motion is made window by window, each going on from the last 1.6 s before it.
             seed (`int` or a list with one for each text, *optional*): random if not given.
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
-            mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another.
+            mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
+                ends with a token, so at most three frames late.
             prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames that come before or
                 after what is made and stay as they are; `duration` counts what is made. A suffix is moved to where the
                 made path ends. Joints are then where the prefix is.
@@ -81,7 +82,7 @@ class TextToMotionPipeline(MotionPipeline):
                 raise ValueError("an edit takes one text and makes one motion")
             return self._edited(inputs, duration, seed, prefix, suffix, motion, keep, **kwargs)
         if mode == "sequence":
-            seeds = [None if seed is None else seed + offset for offset in range(num_return_sequences)]
+            seeds = [None if seed is None else _one_seed(seed) + i for i in range(num_return_sequences)]
             results = [self._whole(inputs, duration, first, **kwargs) for first in seeds]
             return results if num_return_sequences > 1 else results[0]
         if not isinstance(inputs, (str, list, tuple)):
@@ -130,6 +131,14 @@ class TextToMotionPipeline(MotionPipeline):
         texts, lengths, options = self._plan(inputs, duration, kwargs)
         return (joints for joints, _ in self._parts(texts, lengths, seed, *options))
 
+    @torch.no_grad()
+    def length_distribution(self, text: str) -> dict[str, np.ndarray]:
+        """How long motions of a text last: `seconds` `(max_num_tokens,)` and their `probability`, which sums to 1."""
+        inputs = self.processor(text=text).to(self.device)
+        condition = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+        probability = self.model.length_probabilities(condition)[0].cpu().numpy()
+        return {"seconds": np.arange(1, len(probability) + 1) * self.min_duration, "probability": probability}
+
     def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
         """What `stream` gives, in one piece."""
         texts, lengths, options = self._plan(inputs, duration, kwargs)
@@ -146,7 +155,7 @@ class TextToMotionPipeline(MotionPipeline):
             raise ValueError("motion and keep belong together: keep=[(0, 1.5)] keeps the first 1.5 seconds of motion")
         if motion is not None and (prefix is not None or suffix is not None or duration is not None):
             raise ValueError("with motion and keep, prefix, suffix and duration say nothing: leave them out")
-        generator = torch.Generator().manual_seed(torch.randint(2**31, ()).item() if seed is None else int(seed))
+        generator = torch.Generator().manual_seed(_one_seed(seed))
         inputs = self.processor(text=text).to(self.device)
         condition = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
 
@@ -170,7 +179,7 @@ class TextToMotionPipeline(MotionPipeline):
             )
             if num_frames is None:
                 tokens = int(self.model.choose_lengths(condition, [None], [generator])[0])
-                num_frames = min(tokens, self.model.max_num_tokens - 2 * OVERLAP) * self.frames_per_token
+                num_frames = min(tokens, self.model.max_num_tokens - 2 * CONTEXT) * self.frames_per_token
             made, after = fill(before, after, num_frames, anchored=False)
             joints = torch.cat([part for part in (before, made, after) if part is not None])
         features = joints_to_features(torch.cat([joints, 2 * joints[-1:] - joints[-2:-1]]), self.skeleton)
@@ -190,14 +199,15 @@ class TextToMotionPipeline(MotionPipeline):
             raise ValueError("no text: describe a motion in a sentence, or several in a row")
         lengths = [self._num_frames(seconds) for seconds in _one_for_each(duration, texts, "durations")]
         _, sampling, after = self._sanitize_parameters(**kwargs)
-        return texts, lengths, (sampling, after.get("fit_bones", True))
+        after = self._postprocess_params | after
+        return texts, lengths, (self._forward_params | sampling, after.get("fit_bones", True))
 
     @torch.no_grad()
     def _parts(
         self, texts: list[str], lengths: list[int | None], seed: int | None, sampling: dict, fit_bones: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Joints and features of one text after another, in parts."""
-        seed = torch.randint(2**31, ()).item() if seed is None else int(seed)
+        seed = _one_seed(seed)
         streams = [window_stream(seed, -text) for text in range(len(texts))]  # before those of further windows
         inputs = self.processor(text=texts).to(self.device)
         conditions = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"]).split(1)
@@ -273,8 +283,14 @@ class TextToMotionPipeline(MotionPipeline):
         if isinstance(duration, bool) or not isinstance(duration, (int, float, np.number)):
             raise ValueError(f"duration must be a number of seconds, got {duration!r}")
         if not self.min_duration <= duration < math.inf:
-            raise ValueError(f"a duration of {duration:g} seconds is too short: from {self.min_duration:g} seconds on")
+            raise ValueError(f"a duration of {duration:g} seconds: it must be a number from {self.min_duration:g} on")
         return round(float(duration) * self.fps)
+
+
+def _one_seed(seed: int | None) -> int:
+    if isinstance(seed, (list, tuple)):
+        raise ValueError("one motion has one seed: give a number")
+    return torch.randint(2**31, ()).item() if seed is None else int(seed)
 
 
 def _one_for_each(value, texts: list[str], what: str) -> list:

@@ -71,6 +71,7 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         temperature: float = 1.0,
         top_k: int | None = None,
         order_noise: float = 0.0,
+        num_masked: torch.LongTensor | None = None,
     ) -> MaskedMotionSchedulerOutput:
         """
         Args:
@@ -85,6 +86,8 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
             order_noise (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens stay, less
                 as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and these are those
                 of a body at rest: motion slows down. Large values settle tokens in random order.
+            num_masked (`torch.LongTensor` of shape `(batch_size,)`, *optional*): tokens that were masked before the
+                first step; all if not given.
         """
         candidates = logits
         if top_k is not None and top_k < logits.shape[-1]:
@@ -99,10 +102,9 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         if order_noise > 0:
             certainty = certainty + order_noise * (1 - progress) * _gumbel_noise(certainty, token_mask, generators)
         certainty = certainty[..., 0].masked_fill(~masked | ~token_mask, torch.inf)
-        # A share of what is masked now, so that tokens which were known from the start cost no steps.
-        before = self.mask_ratio(torch.tensor(timestep / self.num_inference_steps))
-        masked = masked & token_mask
-        count = (self.mask_ratio(progress) / before * masked.sum(1, keepdim=True)).round().long()
+        if num_masked is None:
+            num_masked = token_mask.sum(1)
+        count = (self.mask_ratio(progress) * num_masked[:, None]).round().long()
         again = certainty.argsort(dim=1, stable=True).argsort(dim=1) < count
         again &= masked & (timestep + 1 < self.num_inference_steps)
         return MaskedMotionSchedulerOutput(drawn.masked_fill(again, self.config.mask_token_id), drawn)
