@@ -78,17 +78,16 @@ STUDIES = {
     "text-to-motion": Study(
         "text_to_motion",
         ("tokenizer", "lamp"),
-        ["data.mirrored=false", "data.synonyms=null", "data.composed=0"],
+        ["data.mirrored=false", "data.synonyms=null"],
         {
-            "LaMP, mean query and text; bidirectional": [],
-            "LaMP, mean query; bidirectional": ["model.condition_mode=query_mean"],
+            "LaMP, mean query; bidirectional": [],
             "LaMP, all queries; bidirectional": ["model.condition_mode=queries"],
             "plain sentence embedding; bidirectional": [
                 f"plain_text_encoder={PLAIN}",
                 "model.condition_mode=text_mean",
             ],
-            "LaMP, mean query and text; soft_tril": ["model.attention_mask_mode=soft_tril"],
-            "LaMP, mean query and text; causal": ["model.attention_mask_mode=causal"],
+            "LaMP, mean query; soft_tril": ["model.attention_mask_mode=soft_tril"],
+            "LaMP, mean query; causal": ["model.attention_mask_mode=causal"],
         },
         {
             "captions right": lambda numbers: numbers["captions"]["well_covered"],

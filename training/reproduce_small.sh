@@ -13,15 +13,14 @@ python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tok
     --output "$runs/lamp" --set data.vocabulary_captions="$captions"
 python -m training.train_retrieval --recipe "$recipes/retrieval.yaml" --data "$data" --lamp "$runs/lamp/model" \
     --output "$runs/retrieval"
-python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/residual_tokenizer"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
-    --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/text_to_motion"
+    --tokenizer "$runs/tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/text_to_motion"
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
 python -m training.bundle --model "$runs/text_to_motion/model" --output "$bundle"
 python -m training.evaluate composition --data "$data" --model "$bundle" --output "$bundle/composition.json"
 python -m training.evaluate seams --data "$data" --model "$bundle" --output "$bundle/seams.json"
-python -m training.evaluate tokenizer --data "$data" --model "$runs/residual_tokenizer/model" --output "$bundle/tokenizer_evaluation.json"
+python -m training.evaluate tokenizer --data "$data" --model "$runs/tokenizer/model" --output "$bundle/tokenizer_evaluation.json"
 python -m training.evaluate text-to-motion --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --output "$bundle/evaluation.json"
 python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" \
