@@ -100,7 +100,7 @@ class Measured(dict):
 def wrapped(value, path: str):
     """A value of a JSON file, refused if it is no number though it should be one."""
     if isinstance(value, dict):
-        return Measured(value, path)
+        return value if isinstance(value, Measured) else Measured(value, path)
     if isinstance(value, list):
         return [wrapped(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

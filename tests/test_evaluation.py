@@ -47,6 +47,11 @@ def test_on_the_command_line(folder, tmp_path):
     done = run("evaluate", folder, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["motions"] == 33
-    for arguments in ((tmp_path / "none",), (folder, "--real", tmp_path), (folder, "--captions", tmp_path / "no.csv")):
+    (tmp_path / "empty").mkdir()
+    for arguments in (
+        (tmp_path / "none",),
+        (folder, "--real", tmp_path / "empty"),
+        (folder, "--captions", tmp_path / "no.csv"),
+    ):
         done = run("evaluate", *arguments)
         assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
