@@ -175,7 +175,7 @@ def _index(folder: Path, source: Path, repository: str) -> None:
         (folder / "README.md").write_text(f"---\ntags: [motion, retrieval]\n---\n# {repository.split('/')[1]}\n")
 
 
-def _metric(folder: Path, source: Path, repository: str) -> None:
+def _as_it_is(folder: Path, source: Path, repository: str) -> None:
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
 
@@ -185,6 +185,6 @@ KINDS = {
     "video": Kind("model", _lavimo, lambda: lamp_hf.bundled("video")),
     "dataset": Kind("dataset", _dataset),
     "index": Kind("model", _index),
-    "metric": Kind("space", _metric, lambda: lamp_hf.metrics.path("lamp_bertscore")),
-    "demo": Kind("space", _metric, lambda: TEMPLATES / "demo_space"),
+    "metric": Kind("space", _as_it_is, lambda: lamp_hf.metrics.path("lamp_bertscore")),
+    "demo": Kind("space", _as_it_is, lambda: TEMPLATES / "demo_space"),
 }

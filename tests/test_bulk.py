@@ -30,6 +30,13 @@ def test_what_is_there_is_not_made_again_and_bad_prompts_fail_alone(pipe, tmp_pa
     assert (tmp_path / "bow.npz").stat().st_mtime_ns == before
 
 
+def test_a_name_whose_prompt_changed_is_made_again(pipe, tmp_path):
+    generate_files(pipe, [Prompt("bow", "she bows", 1.0, 3)], tmp_path, "npz")
+    again = generate_files(pipe, [Prompt("bow", "she bows", 2.0, 3)], tmp_path, "npz")
+    assert (again.made, again.kept) == (1, 0)
+    assert lamp_hf.Motion.load(tmp_path / "bow.npz").num_frames == 40
+
+
 def test_a_run_cut_short_and_one_in_other_batches_give_the_same_files(pipe, tmp_path):
     prompts = [Prompt(str(i), "she bows", 1.0 + 0.2 * (i % 3), i) for i in range(5)]
     generate_files(pipe, prompts[:2], tmp_path / "a", "npz")

@@ -158,7 +158,7 @@ class TestUploads:
             assert f"{name}" in (message := refusal(studio.search, "", None, str(tmp_path / name))) and said in message
 
     def test_no_folder_of_the_server_is_told(self):
-        error = OSError(2, "No such file or directory", "/srv/app/tmp/gradio/1f/walk.bvh")
+        error = OSError(2, "No such file or directory", "/data/uploads/1f/walk.bvh")
         assert demo.one_line(error) == "[Errno 2] No such file or directory: 'walk.bvh'"
         assert demo.one_line(ValueError("/a/b/<b>.npy:\n left/right")) == "&lt;b&gt;.npy: left/right"
 
