@@ -9,7 +9,7 @@ from .embedding import Embedder
 from .metrics.generation import diversity, frechet_distance, matching_distance, r_precision
 from .metrics.motion_bertscore import lamp_bertscore
 from .metrics.physics import bone_length_variation, floating, foot_skating, jitter, penetration
-from .motion.clip import READABLE, Motion
+from .motion.clip import Motion, read_folder
 
 
 BATCH = 32  # of R-precision, the literature's
@@ -39,7 +39,12 @@ def evaluate_folder(
 
     model = model or lamp_hf.bundled()
     judge = Embedder(model)
-    motions, broken = read_folder(folder, judge)
+
+    def read(motion: Motion, name: str) -> tuple[Motion, np.ndarray]:
+        motion = motion.resample(judge.fps)
+        return motion, judge.read(motion, name)
+
+    motions, broken = read_folder(folder, read)
     result = {"motions": len(motions), "broken": broken, "evaluator": f"{judge.name}@{judge.origin[:8]}"}
     result["physics"] = _physics([motion for motion, _ in motions.values()])
     features = [values for _, values in motions.values()]
@@ -55,29 +60,11 @@ def evaluate_folder(
     elif captions is not None:
         raise ValueError(f"{captions} has no caption of a motion in {folder}")
     if real is not None:
-        others, _ = read_folder(real, judge)
+        others, _ = read_folder(real, read)
         result["distribution"] = _distribution(
             embedded, judge.embed_motions([one for _, one in others.values()]), seed
         )
     return result
-
-
-def read_folder(folder: Path, judge: Embedder) -> tuple[dict[str, tuple[Motion, np.ndarray]], dict[str, str]]:
-    """Motions and their features by name, and of what cannot be read what is wrong."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
-    found, broken = {}, {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
-        name = str(path.relative_to(folder))
-        try:
-            motion = Motion.load(path)
-            motion = motion if motion.fps == judge.fps else motion.resample(judge.fps)
-            found[name] = motion, judge.read(motion, name)
-        except ValueError as error:
-            broken[name] = " ".join(str(error).split())
-    if not found:
-        raise ValueError(f"{folder}: no motion file in it can be read ({', '.join(READABLE)})")
-    return found, broken
 
 
 def _caption(name: str, motion: Motion, told: dict) -> str | None:

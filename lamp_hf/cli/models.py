@@ -71,7 +71,11 @@ def generate(
     check_output(output)
     pipe = load_pipeline("text-to-motion", model)
     durations = duration[0] if duration and len(duration) == 1 else duration or None
-    edit = {name: read_for(pipe, path) for name, path in (("prefix", prefix), ("suffix", suffix)) if path}
+    edit = {
+        name: lamp_hf.Motion.load(path).resample(pipe.fps)
+        for name, path in (("prefix", prefix), ("suffix", suffix))
+        if path
+    }
     if len(texts) > 1:
         made = pipe(texts, duration=durations, seed=seed, mode="sequence", **edit)
     else:
@@ -79,12 +83,6 @@ def generate(
     motion = lamp_hf.Motion(made["joints"], fps=made["fps"], skeleton=pipe.skeleton.name, text=made["text"])
     motion = motion.clean() if clean_feet else motion
     report_motion(motion.save(output), motion, as_json)
-
-
-def read_for(pipe, path: Path) -> lamp_hf.Motion:
-    """A motion file at the frame rate that a pipeline works at."""
-    motion = lamp_hf.Motion.load(path)
-    return motion if motion.fps == pipe.fps else motion.resample(pipe.fps)
 
 
 @app.command()
@@ -172,18 +170,9 @@ def benchmark(
 
 def _read_motions(source: Path, pipe, **reading) -> tuple[list[str], list[np.ndarray], dict[str, str]]:
     """What a pipeline reads of a file, or of a folder's files, with their names; of broken ones what is wrong."""
-    from lamp_hf.motion.clip import READABLE
+    from lamp_hf.motion.clip import read_folder
 
     if not source.is_dir():
         return [source.name], [pipe.read(lamp_hf.Motion.load(source, **reading), str(source))], {}
-    names, motions, broken = [], [], {}
-    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
-        name = str(path.relative_to(source))
-        try:
-            motions.append(pipe.read(lamp_hf.Motion.load(path, **reading), name))
-            names.append(name)
-        except ValueError as error:
-            broken[name] = " ".join(str(error).split())
-    if not names:
-        raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
-    return names, motions, broken
+    motions, broken = read_folder(source, pipe.read, **reading)
+    return list(motions), list(motions.values()), broken

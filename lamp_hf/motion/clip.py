@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -166,6 +166,31 @@ class Motion:
 
 
 READABLE = (".npy", ".npz", ".bvh")
+
+
+def read_folder(folder: Path, read: Callable[[Motion, str], Any], **reading) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `read` makes of each motion file in a folder and below, by name; of those that are broken what is wrong.
+
+    Args:
+        read (`Callable`): takes a [`Motion`] and its name.
+        reading: options of [`Motion.load`].
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+        ValueError: when nothing in it can be read.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    found, broken = {}, {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
+        name = str(path.relative_to(folder))
+        try:
+            found[name] = read(Motion.load(path, **reading), name)
+        except ValueError as error:
+            broken[name] = " ".join(str(error).split())
+    if not found:
+        raise ValueError(f"{folder}: no motion file in it can be read ({', '.join(READABLE)})")
+    return found, broken
 
 
 def page(motions: list[Motion]) -> str:
