@@ -42,7 +42,7 @@ setup(
     ],
     extras_require={
         "demo": ["gradio>=6.31,<7"],
-        "train": ["tensorboard"],
+        "train": ["matplotlib", "tensorboard"],
         "eval": ["simplemma>=1.1"],
         "test": [
             "bert-score",
@@ -55,6 +55,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "hypothesis",
+            "matplotlib",
             "ruff",
             "tensorboard",
         ],

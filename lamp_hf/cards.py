@@ -15,6 +15,17 @@ TEMPLATES = next(
     if folder.is_dir()
 )
 
+# How a card calls its model: by name in the package, by repository on the Hub.
+BUNDLED = {
+    "lamp_small": "lamp_hf.bundled()",
+    "lamp_small_captioning": 'lamp_hf.bundled("captioning")',
+    "lavimo_small": '"bundled:video"',
+}
+STRANGERS = """
+Where `lamp_hf` is not installed, leave its import out and add `trust_remote_code=True`: the code lies in this
+repository. Motions are arrays then, joints [n, 22, 3] in metres; files are read and written by the package.
+"""
+
 ABLATIONS = """## Why it is built so
 
 {table}
@@ -127,12 +138,13 @@ class Missing:
         return self
 
 
-def render(folder: Path, template: str | None = None) -> str:
+def render(folder: Path, template: str | None = None, repository: str | None = None) -> str:
     """The card of a bundled model: its template in `hub_cards/`, filled with the numbers of the JSON files beside it.
 
     Args:
         folder (`Path`): weights and what `training/evaluate.py` wrote.
         template (`str`, *optional*): name in `hub_cards/`; the folder's if not given.
+        repository (`str`, *optional*): `user/name` on the Hub that the card is for; the package if not given.
 
     Raises:
         ValueError: when a number is missing, by its name.
@@ -146,6 +158,8 @@ def render(folder: Path, template: str | None = None) -> str:
         raise ValueError(f"{folder} has no evaluation.json: a card without measured numbers is not written")
     numbers = {
         "evaluation": values["evaluation"],
+        "model": f'"{repository}"' if repository else BUNDLED[path.stem],
+        "strangers": STRANGERS if repository else "",
         "size": sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6,
     }
     fill = {"captioning": captioning, "lavimo": lavimo}.get(values["evaluation"]["task"], text_to_motion)

@@ -1,5 +1,6 @@
 """What `lamp-hf push` uploads: models with code and measured cards, data sets, galleries, the metric and the demo."""
 
+import importlib.metadata
 import json
 import re
 import shutil
@@ -7,6 +8,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 import lamp_hf
 
@@ -111,7 +114,7 @@ def _lavimo(folder: Path, source: Path, repository: str) -> None:
 def _model_card(source: Path, repository: str) -> str:
     """A bundled model's from its template; else what its owner wrote, if the numbers are there."""
     if source.name in known():
-        return re.sub(r'lamp_hf\.bundled\((?:"\w+")?\)', f'"{repository}"', render(source))
+        return render(source, repository=repository)
     if not (source / "README.md").is_file() or not (source / "evaluation.json").is_file():
         raise ValueError(
             f"{source} has no README.md or no evaluation.json: write what it was trained on, its licence and its "
@@ -179,6 +182,18 @@ def _as_it_is(folder: Path, source: Path, repository: str) -> None:
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
 
+def _demo(folder: Path, source: Path, repository: str) -> None:
+    """The page with the package beside it, so that a Space runs what is installed here."""
+    _as_it_is(folder, source, repository)
+    package = Path(lamp_hf.__file__).parent
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    needed = map(Requirement, importlib.metadata.requires("lamp-hf"))
+    lines = sorted(
+        f"{need.name}{need.specifier}" for need in needed if not need.marker or need.marker.evaluate({"extra": "demo"})
+    )
+    (folder / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 KINDS = {
     "text-to-motion": Kind("model", _pipeline("text-to-motion"), lambda: lamp_hf.bundled()),
     "captioning": Kind("model", _pipeline("motion-to-text"), lambda: lamp_hf.bundled("captioning")),
@@ -186,5 +201,5 @@ KINDS = {
     "dataset": Kind("dataset", _dataset),
     "index": Kind("model", _index),
     "metric": Kind("space", _as_it_is, lambda: lamp_hf.metrics.path("lamp_bertscore")),
-    "demo": Kind("space", _as_it_is, lambda: TEMPLATES / "demo_space"),
+    "demo": Kind("space", _demo, lambda: TEMPLATES / "demo_space"),
 }

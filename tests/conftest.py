@@ -1,7 +1,10 @@
 """Tiny real components: a body that walks by formula, a data set in HumanML3D's layout, small models."""
 
 import os
+import re
 import socket
+import sysconfig
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,23 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def strangers_python(tmp_path_factory) -> Path:
+    """The Python of an environment of its own, which has all that is installed here but the package."""
+    folder = tmp_path_factory.mktemp("stranger")
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if "lamp_hf" not in path.name:
+            (site / path.name).symlink_to(path)
+    return folder / "bin" / "python"
+
+
+def python_blocks(page: str) -> list[str]:
+    """Blocks of code in Markdown."""
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
 CAPTIONS = ["a person walks forward", "someone waves with the left hand", "a man turns to the right", "she bows"]

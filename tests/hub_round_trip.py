@@ -2,8 +2,10 @@
 
 `push` uploads what lies in folders and writes down what it answers; `pull` has the package and trusts nobody;
 `stranger` has no package and trusts the repositories' code; `again` saves what a stranger has loaded, and loads that.
+Those two are run by the Python of an environment without the package.
 """
 
+import importlib.util
 import json
 import sys
 import time
@@ -18,17 +20,6 @@ from loopback_hub import USER
 MODELS = ("tokenizer", "lamp", "lavimo")
 PIPELINES = ("text-to-motion", "motion-to-text", "zero-shot-motion-classification")
 OURS = ("scheduler", "diffusion", "adapter", "index", "lamp_bertscore")  # nothing without the package
-
-
-def forget_the_package() -> None:
-    """As if it had never been installed."""
-
-    class Missing:
-        def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in ("lamp_hf", "training"):
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    sys.meta_path.insert(0, Missing())
 
 
 def features() -> np.ndarray:
@@ -150,7 +141,7 @@ def again(kind: str, folder: Path) -> list:
 def main() -> None:
     role, folder = sys.argv[1], Path(sys.argv[2])
     if role in ("stranger", "again"):
-        forget_the_package()
+        assert importlib.util.find_spec("lamp_hf") is None
     else:
         import lamp_hf  # noqa: F401
     folders = json.loads((folder / "folders.json").read_text())

@@ -24,11 +24,11 @@ WAYS = {
 }
 
 
-def say(role: str, folder: Path, hub: LoopbackHub, **environment) -> dict:
+def say(python: str | Path, role: str, folder: Path, hub: LoopbackHub, **environment) -> dict:
     """What a process of `hub_round_trip.py` prints."""
     script = Path(__file__).with_name("hub_round_trip.py")
     done = subprocess.run(
-        [sys.executable, str(script), role, str(folder)],
+        [str(python), str(script), role, str(folder)],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600, cwd=folder,
         env=os.environ | {
             "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_EVALUATE_OFFLINE": "0", "HF_TOKEN": "hf_loopback",
@@ -41,7 +41,7 @@ def say(role: str, folder: Path, hub: LoopbackHub, **environment) -> dict:
 
 
 @pytest.fixture(scope="module")
-def answers(processor, model_folder, captioner_folder, tmp_path_factory) -> dict[str, dict]:
+def answers(processor, model_folder, captioner_folder, strangers_python, tmp_path_factory) -> dict[str, dict]:
     """Of each role what it says."""
     folder = tmp_path_factory.mktemp("hub")
     torch.manual_seed(0)
@@ -67,9 +67,12 @@ def answers(processor, model_folder, captioner_folder, tmp_path_factory) -> dict
     }
     (folder / "folders.json").write_text(json.dumps(folders))
     with LoopbackHub() as hub:
-        said = {role: say(role, folder, hub) for role in ("push", "pull", "stranger", "again")}
+        said = {role: say(sys.executable, role, folder, hub) for role in ("push", "pull")}
+        said |= {role: say(strangers_python, role, folder, hub) for role in ("stranger", "again")}
     home = {"HF_HOME": str(folder / "home of stranger")}
-    said["offline"] = say("stranger", folder, hub, HF_HUB_OFFLINE="1", HF_EVALUATE_OFFLINE="1", **home)
+    said["offline"] = say(
+        strangers_python, "stranger", folder, hub, HF_HUB_OFFLINE="1", HF_EVALUATE_OFFLINE="1", **home
+    )
     return said
 
 

@@ -205,6 +205,25 @@ class TestTextToMotion:
         guided = text_to_motion_model._guided(text_to_motion_model.transformer, 3, codes, mask, condition)
         torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional), atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("schedule", "passes"),
+        [("constant", [2] * 10), ("linear", [1] + [2] * 9), ("interval", [1, 1] + [2] * 6 + [1, 1])],
+    )
+    def test_a_schedule_of_guidance_saves_the_passes_that_it_does_not_guide(
+        self, text_to_motion_model, processor, schedule, passes
+    ):
+        seen = []
+        text_to_motion_model.transformer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        options = {"num_tokens": [9], "seeds": [0], "num_inference_steps": 10, "guidance_schedule": schedule}
+        text_to_motion_model.generate(**processor(text=CAPTIONS[:1]), **options)
+        assert seen == passes
+        with pytest.raises(ValueError, match="known: constant, linear, interval"):
+            text_to_motion_model.generate(**processor(text=CAPTIONS[:1]), guidance_schedule="cosine")
+
+    def test_guidance_rises_linearly_from_none(self):
+        scales = [lamp_hf.MaskedMotionScheduler.guidance(step / 4, 5, "linear") for step in range(5)]
+        assert scales == [1, 2, 3, 4, 5]
+
     def test_a_sample_depends_on_its_seed_alone(self, text_to_motion_model, processor):
         inputs = processor(text=CAPTIONS[:3])
         together = text_to_motion_model.generate(**inputs, num_tokens=[9, None, 14], seeds=[1, 2, 3])

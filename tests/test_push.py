@@ -5,9 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import free_port, make_motion, python_blocks
 from loopback_hub import USER, LoopbackHub
 
 import lamp_hf
@@ -92,20 +95,96 @@ def test_a_data_set_tells_its_licence_and_its_size(humanml3d_folder, tmp_path):
     assert (tmp_path / "stage" / "new_joint_vecs").is_dir()
 
 
-def test_the_metric_and_a_data_set_reach_the_hub(humanml3d_folder, tmp_path):
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def hub(humanml3d_folder, tmp_path_factory):
+    """With all that comes in the package, and a data set, as `lamp-hf push` brings it there."""
+    data = tmp_path_factory.mktemp("pushed") / "data"
     shutil.copytree(humanml3d_folder, data)
     (data / "about.json").write_text(json.dumps({"title": "Walks", "license": "cc-by-4.0", "source": "me"}))
     with LoopbackHub() as hub:
-        environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_loopback",
-                                    "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}  # fmt: skip
-        for kind, source in (("metric", ()), ("dataset", ("--source", data))):
-            done = subprocess.run(
-                [sys.executable, "-m", "lamp_hf", "push", kind, f"{USER}/{kind}", *map(str, source), "--json"],
-                capture_output=True, text=True, env=environment, timeout=300,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
-            assert json.loads(done.stdout)["repository"] == f"{USER}/{kind}"
-        assert "lamp_bertscore.py" in hub.files("space", f"{USER}/metric")
-        files = hub.files("dataset", f"{USER}/dataset")
-        assert "new_joint_vecs/000000.npy" in files and b"cc-by-4.0" in files["README.md"]
+        for kind in ("text-to-motion", "captioning", "video", "metric", "dataset"):
+            source = ("--source", str(data)) if kind == "dataset" else ()
+            said = run(hub, data, sys.executable, "-m", "lamp_hf", "push", kind, f"{USER}/{kind}", *source, "--json")
+            assert json.loads(said)["repository"] == f"{USER}/{kind}"
+        yield hub
+
+
+def run(hub: LoopbackHub, folder: Path, *command) -> str:
+    """What a process says that takes this Hub for the Hub."""
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_loopback",
+                                "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "home")}  # fmt: skip
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=environment, cwd=folder, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture
+def workshop(tmp_path) -> Path:
+    """What the cards' examples take for granted."""
+    for name in ("walk.bvh", "wave.bvh"):
+        lamp_hf.Motion(make_motion(seed=len(list(tmp_path.iterdir())))).save(tmp_path / name)
+    lamp_hf.Motion(make_motion()).save(tmp_path / "phone.mp4", size=64)
+    return tmp_path
+
+
+def test_the_metric_and_a_data_set_reach_the_hub(hub):
+    assert "lamp_bertscore.py" in hub.files("space", f"{USER}/metric")
+    files = hub.files("dataset", f"{USER}/dataset")
+    assert "new_joint_vecs/000000.npy" in files and b"cc-by-4.0" in files["README.md"]
+
+
+@pytest.mark.parametrize("kind", ["text-to-motion", "captioning", "video", "dataset"])
+def test_the_example_of_a_pushed_card_runs(hub, workshop, kind):
+    card = hub.files("dataset" if kind == "dataset" else "model", f"{USER}/{kind}")["README.md"].decode()
+    (code,) = python_blocks(card)
+    assert f"{USER}/{kind}" in code
+    run(hub, workshop, sys.executable, "-c", code)
+
+
+@pytest.mark.parametrize("kind", ["text-to-motion", "captioning"])
+def test_the_example_of_a_pushed_card_runs_without_the_package(hub, workshop, kind, strangers_python):
+    card = hub.files("model", f"{USER}/{kind}")["README.md"].decode()
+    assert "leave its import out and add `trust_remote_code=True`" in card
+    (code,) = python_blocks(card)
+    name = f'model="{USER}/{kind}"'
+    assert "import lamp_hf\n" in code and name in code
+    code = code.replace("import lamp_hf\n", "import numpy\n").replace(name, f"{name}, trust_remote_code=True")
+    code = code.replace('"walk.bvh"', "numpy.zeros((40, 22, 3))")  # files are read by the package
+    run(hub, workshop, strangers_python, "-c", code)
+
+
+@pytest.mark.parametrize("name", ["lamp_small", "lamp_small_captioning", "lavimo_small"])
+def test_the_example_of_a_card_in_the_package_runs(name, workshop, monkeypatch):
+    monkeypatch.chdir(workshop)
+    (code,) = python_blocks((Path(lamp_hf.bundled()).parent / name / "README.md").read_text())
+    exec(compile(code, name, "exec"), {})
+
+
+def test_the_space_runs_without_the_package_installed(tmp_path, strangers_python):
+    pytest.importorskip("gradio", minversion="6")
+    stage("demo", "me/demo", None, tmp_path)
+    needed = (tmp_path / "requirements.txt").read_text()
+    assert "gradio" in needed and "torch>=" in needed and "pytest" not in needed and "lamp" not in needed
+    port = free_port()
+    server = subprocess.Popen(
+        [str(strangers_python), "app.py"], cwd=tmp_path, env=os.environ | {"GRADIO_SERVER_PORT": str(port)}
+    )
+    try:
+        page = wait_for(f"http://127.0.0.1:{port}/config", server)
+    finally:
+        server.terminate()
+        server.wait(30)
+    labels = [part["props"].get("label") for part in json.loads(page)["components"] if part["type"] == "tabitem"]
+    assert len(labels) == 4, labels
+
+
+def wait_for(address: str, server: subprocess.Popen, seconds: float = 120) -> bytes:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            return urllib.request.urlopen(address, timeout=10).read()
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"nothing at {address}; the server's status is {server.poll()}")

@@ -202,6 +202,23 @@ def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder,
     assert (tmp_path / "m2t" / "model" / "adapter_model.safetensors").is_file()
 
 
+def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_config):
+    import lamp_hf
+    from training.train_text_to_motion import build
+
+    lamp_hf.LampModel(lamp_config).save_pretrained(tmp_path / "lamp")
+    processor.save_pretrained(tmp_path / "lamp")
+    lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
+    values = processor.feature_extractor.to_dict()
+    build_recipe = {"seed": 0, "plain_text_encoder": None, "model": {"hidden_size": 16, "num_attention_heads": 2}}
+    lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
+    assert build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
+    values["std"] = [2.0 * value for value in values["std"]]
+    lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(ValueError, match="read motions of different std"):
+        build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
+
+
 def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, recipe):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = ("--recipe", recipe("tokenizer", max_steps=12), "--data", humanml3d_folder)

@@ -2,6 +2,8 @@ r"""A stage in variants: same data, seed and small budget, one table.
 
 python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/tokenizer/model \
     --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 400
+python -m training.ablations attention --data mocap.parquet --tokenizer runs/tokenizer/model \
+    --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/attention --steps 1000
 python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
 python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \
@@ -73,6 +75,15 @@ RETRIEVAL = {
     "action and style": lambda numbers: by_mean(numbers)["first_hit_action_and_style"],
 }
 
+GENERATION = {
+    "captions right": lambda numbers: numbers["captions"]["well_covered"],
+    "paraphrases right": lambda numbers: numbers["paraphrases"]["well_covered"],
+    "action": lambda numbers: numbers["evaluator"]["action"],
+    "style": lambda numbers: numbers["evaluator"]["style"],
+    "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],
+    "skating ratio": lambda numbers: numbers["physics"]["skating_ratio"],
+}
+
 NO_LAMP = "sentence embedding and motion summary, TMR's filter, no LaMP"
 STUDIES = {
     "text-to-motion": Study(
@@ -89,14 +100,15 @@ STUDIES = {
             "LaMP, mean query; soft_tril": ["model.attention_mask_mode=soft_tril"],
             "LaMP, mean query; causal": ["model.attention_mask_mode=causal"],
         },
-        {
-            "captions right": lambda numbers: numbers["captions"]["well_covered"],
-            "paraphrases right": lambda numbers: numbers["paraphrases"]["well_covered"],
-            "action": lambda numbers: numbers["evaluator"]["action"],
-            "style": lambda numbers: numbers["evaluator"]["style"],
-            "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],
-            "skating ratio": lambda numbers: numbers["physics"]["skating_ratio"],
-        },
+        GENERATION,
+    ),
+    "attention": Study(
+        "text_to_motion",
+        ("tokenizer", "lamp"),
+        ["data.mirrored=false", "data.synonyms=null"],
+        {mode: [f"model.attention_mask_mode={mode}"] for mode in ("bidirectional", "soft_tril", "causal")},
+        GENERATION,
+        task="text-to-motion",
     ),
     "captioning": Study(
         "captioner",

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
+from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
@@ -122,6 +123,10 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
     vqvae = MotionVQVAEModel.from_pretrained(tokenizer_folder)
     pretrained = LampModel.from_pretrained(lamp_folder)
     processor = LampProcessor.from_pretrained(lamp_folder)
+    read = MotionFeatureExtractor.from_pretrained(tokenizer_folder).to_dict()
+    for name in ("skeleton", "sampling_rate", "mean", "std"):
+        if read[name] != processor.feature_extractor.to_dict()[name]:
+            raise ValueError(f"{tokenizer_folder} and {lamp_folder} read motions of different {name}")
     torch.manual_seed(recipe["seed"])
     same = torch.equal(vqvae.encoder.conv_in.weight, pretrained.motion_encoder.conv_in.weight)
     config = LampTextToMotionConfig(

@@ -27,10 +27,10 @@ def describe() -> None:
     """Motion-language models: text to motion, and the tools around it."""
 
 
-def load_pipeline(task: str, model: str):
+def load_pipeline(task: str, model: str, **options):
     from transformers import pipeline
 
-    return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]))
+    return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]), **options)
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:

@@ -42,6 +42,9 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         length_loss_weight (`float`): of the predictor of a clip's length.
         guidance_scale (`float`): logits are `unconditional + scale * (conditional - unconditional)`. The released code
             uses 4 for HumanML3D and 2 for KIT-ML.
+        guidance_schedule (`str`): `"constant"`, as released; `"linear"`, from 1 at the first step up to the scale
+            (Muse); or `"interval"`, between the first and the last fifth of the steps alone (Kynkäänniemi et al.,
+            2024), which saves the second pass of the others.
         num_inference_steps (`int`): of masked decoding.
         temperature (`float`): of sampling; 0 takes the most likely token.
         top_k (`int`): candidates for each token.
@@ -74,6 +77,7 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     condition_dropout: float | int = 0.1
     length_loss_weight: float | int = 0.1
     guidance_scale: float | int = 4.0
+    guidance_schedule: str = "constant"
     num_inference_steps: int = 10
     temperature: float | int = 1.0
     top_k: int = 52

@@ -12,7 +12,7 @@ from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_lamp import LampModel
 from .modeling_motion_vqvae import MotionVQVAEModel, full_mask, masked_mean
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer
-from .scheduling_masked_motion import MaskedMotionScheduler
+from .scheduling_masked_motion import GUIDANCE_SCHEDULES, MaskedMotionScheduler
 from .strict_loading import StrictLoadingMixin
 
 
@@ -196,7 +196,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): the texts.
             num_tokens (`list[int]`, *optional*): length of each motion in tokens; None is predicted.
             seeds (`list[int]`, *optional*): one a sample; a sample depends on its own alone. Random if not given.
-            sampling: `num_inference_steps`, `guidance_scale`, `temperature`, `top_k`, see `generate_codes`.
+            sampling: `num_inference_steps`, `guidance_scale`, `guidance_schedule`, `temperature`, `top_k`, see
+                `generate_codes`.
         """
         seeds = torch.randint(2**31, (len(input_ids),)).tolist() if seeds is None else seeds
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -217,6 +218,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         known_codes: torch.LongTensor | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_schedule: str | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         scheduler: MaskedMotionScheduler | None = None,
@@ -228,7 +230,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             generators (`list[torch.Generator]`): the random stream of each sample.
             known_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): tokens
                 that stay, negative where one is to be made.
-            num_inference_steps, guidance_scale, temperature, top_k (*optional*): the configuration's if not given.
+            num_inference_steps, guidance_scale, guidance_schedule, temperature, top_k (*optional*): the
+                configuration's if not given.
             scheduler ([`MaskedMotionScheduler`], *optional*): of decoding.
 
         Returns:
@@ -237,6 +240,9 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         config, mask_token_id = self.config, self.transformer.mask_token_id
         steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = config.guidance_scale if guidance_scale is None else guidance_scale
+        schedule = guidance_schedule or config.guidance_schedule
+        if schedule not in GUIDANCE_SCHEDULES:
+            raise ValueError(f"unknown guidance_schedule {schedule!r}; known: {', '.join(GUIDANCE_SCHEDULES)}")
         temperature = config.temperature if temperature is None else temperature
         top_k = config.top_k if top_k is None else top_k
 
@@ -247,7 +253,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         scheduler.set_timesteps(steps)
         num_masked = ((codes == mask_token_id) & token_mask).sum(1)
         for timestep in scheduler.timesteps.tolist():
-            logits = self._guided(self.transformer, scale, codes, token_mask, condition)
+            guidance = scheduler.guidance(timestep / steps, scale, schedule)
+            logits = self._guided(self.transformer, guidance, codes, token_mask, condition)
             codes = scheduler.step(
                 logits, timestep, codes, token_mask, generators, temperature, top_k, config.order_noise, num_masked
             ).prev_sample

@@ -8,6 +8,10 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
 
 
+GUIDANCE_SCHEDULES = ("constant", "linear", "interval")
+GUIDED = (0.2, 0.8)  # shares of the steps between which the schedule "interval" guides
+
+
 @dataclass
 class MaskedMotionSchedulerOutput(BaseOutput):
     """
@@ -38,6 +42,16 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
     def mask_ratio(progress: torch.Tensor) -> torch.Tensor:
         """Share of masked tokens, cos(progress pi / 2), when a share `progress` of the steps is done."""
         return torch.cos(progress * torch.pi / 2)
+
+    @staticmethod
+    def guidance(progress: float, scale: float, schedule: str) -> float:
+        """Scale of classifier-free guidance when a share `progress` of the steps is done, see
+        [`LampTextToMotionConfig`]; 1 is none."""
+        if schedule == "linear":
+            return 1 + (scale - 1) * progress
+        if schedule == "interval":
+            return scale if GUIDED[0] <= progress < GUIDED[1] else 1.0
+        return scale
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         self.num_inference_steps = num_inference_steps
@@ -119,4 +133,4 @@ def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: li
     return noise.to(logits.device)
 
 
-__all__ = ["MaskedMotionScheduler", "MaskedMotionSchedulerOutput"]
+__all__ = ["GUIDANCE_SCHEDULES", "MaskedMotionScheduler", "MaskedMotionSchedulerOutput"]
