@@ -17,7 +17,7 @@ TEXT = "a person walks forward and waves with the left hand"
 
 
 def measure_generation() -> dict[str, float]:
-    """Of the bundled model, and of the paper's sizes with random weights, for motions of six seconds."""
+    """Of the bundled model, in half precision too, and of the paper's sizes with random weights, for six seconds."""
     from transformers import pipeline
 
     pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
@@ -26,6 +26,8 @@ def measure_generation() -> dict[str, float]:
         lambda: next(iter(pipe.stream(TEXT, duration=SECONDS, seed=0))), 9
     )
     results["small_pipeline_6_seconds_s"] = median_seconds(lambda: pipe(TEXT, duration=SECONDS, seed=0), 9)
+    half = pipeline("text-to-motion", model=lamp_hf.bundled(), dtype=torch.bfloat16)
+    results |= _sizes("small_bfloat16", half.model, half.processor)
     torch.manual_seed(0)
     paper = lamp_hf.LampForTextToMotion(lamp_hf.LampTextToMotionConfig()).eval()
     paper.vqvae.quantizer.codebook.normal_()

@@ -220,6 +220,14 @@ class TestTextToMotion:
         with pytest.raises(ValueError, match="known: constant, linear, interval"):
             text_to_motion_model.generate(**processor(text=CAPTIONS[:1]), guidance_schedule="cosine")
 
+    def test_compiled_transformers_give_the_same_codes(self, processor):
+        model = residual_text_to_motion(processor)
+        inputs = {**processor(text=CAPTIONS[:2]), "num_tokens": [9, 5], "seeds": [0, 1]}
+        plain = model.generate(**inputs).codes
+        for transformer in (model.transformer, model.residual_transformer):
+            transformer.compile(dynamic=True, backend="aot_eager")  # traces as on a GPU, needs no compiler
+        assert torch.equal(model.generate(**inputs).codes, plain)
+
     def test_guidance_rises_linearly_from_none(self):
         scales = [lamp_hf.MaskedMotionScheduler.guidance(step / 4, 5, "linear") for step in range(5)]
         assert scales == [1, 2, 3, 4, 5]

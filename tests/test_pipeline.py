@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from conftest import make_motion
 from transformers import pipeline
 
@@ -79,6 +80,22 @@ def test_the_bundled_model_does_one_thing_after_the_other():
     walk, wave = measure(joints[:80]), measure(joints[80:])
     assert walk.path > 1.5 and not walk.left_rise > 0.3
     assert wave.left_rise > 0.3 > wave.right_rise
+
+
+def test_the_bundled_models_motions_are_the_same_alone_in_a_batch_of_64_streamed_and_on_two_threads():
+    pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
+    texts = ["a person walks forward", "someone waves with the left hand", "a man turns right", "she bows"] * 16
+    durations = [2.0 + 0.1 * (i % 13) for i in range(64)]
+    together = pipe(texts, duration=durations, seed=list(range(64)), batch_size=64)
+    for i in range(0, 64, 7):
+        alone = pipe(texts[i], duration=durations[i], seed=i)["joints"]
+        streamed = np.concatenate(list(pipe.stream(texts[i], duration=durations[i], seed=i)))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(3 - threads if threads < 3 else 1)
+        other = pipe(texts[i], duration=durations[i], seed=i)["joints"]
+        torch.set_num_threads(threads)
+        for made in (alone, streamed, other):
+            np.testing.assert_allclose(made, together[i]["joints"], atol=1e-4)
 
 
 @pytest.mark.parametrize("duration", [0.4, 4.05, 9.8, 31.0, None])

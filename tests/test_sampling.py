@@ -55,10 +55,12 @@ def test_the_studys_picture_is_drawn_from_its_numbers(tmp_path, monkeypatch):
     guidance = [row | {"guidance_scale": 1.0, "guidance_schedule": "constant"}]
     guidance += [row | {"guidance_scale": 2.0, "guidance_schedule": kind} for kind in ("constant", "linear")]
     (tmp_path / "sampling.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
-    (tmp_path / "causal").mkdir()
-    (tmp_path / "causal" / "val.json").write_text(json.dumps(numbers | {"attention_effective_rank": [3.0, 2.0]}))
+    (tmp_path / "two_means__causal").mkdir()
+    (tmp_path / "two_means__causal" / "val.json").write_text(
+        json.dumps(numbers | {"attention_effective_rank": [3.0, 2.0]})
+    )
     picture = tmp_path / "sampling.png"
-    arguments = ["plot", "--sampling", tmp_path / "sampling.json", "--attention", tmp_path, "--output", picture]
+    arguments = ["plot", "--sampling", tmp_path / "sampling.json", "--ablations", tmp_path, "--output", picture]
     monkeypatch.setattr("sys.argv", [*map(str, arguments)])
     plot()
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -2,8 +2,6 @@ r"""A stage in variants: same data, seed and small budget, one table.
 
 python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/tokenizer/model \
     --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 400
-python -m training.ablations attention --data mocap.parquet --tokenizer runs/tokenizer/model \
-    --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/attention --steps 1000
 python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
 python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \
@@ -75,40 +73,31 @@ RETRIEVAL = {
     "action and style": lambda numbers: by_mean(numbers)["first_hit_action_and_style"],
 }
 
-GENERATION = {
-    "captions right": lambda numbers: numbers["captions"]["well_covered"],
-    "paraphrases right": lambda numbers: numbers["paraphrases"]["well_covered"],
-    "action": lambda numbers: numbers["evaluator"]["action"],
-    "style": lambda numbers: numbers["evaluator"]["style"],
-    "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],
-    "skating ratio": lambda numbers: numbers["physics"]["skating_ratio"],
-}
-
 NO_LAMP = "sentence embedding and motion summary, TMR's filter, no LaMP"
 STUDIES = {
     "text-to-motion": Study(
         "text_to_motion",
         ("tokenizer", "lamp"),
-        ["data.mirrored=false", "data.synonyms=null"],
+        ["data.composed=0", "data.mirrored=false", "data.synonyms=null"],
         {
-            "LaMP, mean query; bidirectional": [],
-            "LaMP, all queries; bidirectional": ["model.condition_mode=queries"],
+            "two means; bidirectional": [],
+            "two means; soft_tril": ["model.attention_mask_mode=soft_tril"],
+            "two means; causal": ["model.attention_mask_mode=causal"],
+            "LaMP's mean query; bidirectional": ["model.condition_mode=query_mean"],
+            "all of LaMP's queries; bidirectional": ["model.condition_mode=queries"],
             "plain sentence embedding; bidirectional": [
                 f"plain_text_encoder={PLAIN}",
                 "model.condition_mode=text_mean",
             ],
-            "LaMP, mean query; soft_tril": ["model.attention_mask_mode=soft_tril"],
-            "LaMP, mean query; causal": ["model.attention_mask_mode=causal"],
         },
-        GENERATION,
-    ),
-    "attention": Study(
-        "text_to_motion",
-        ("tokenizer", "lamp"),
-        ["data.mirrored=false", "data.synonyms=null"],
-        {mode: [f"model.attention_mask_mode={mode}"] for mode in ("bidirectional", "soft_tril", "causal")},
-        GENERATION,
-        task="text-to-motion",
+        {
+            "captions right": lambda numbers: numbers["captions"]["well_covered"],
+            "paraphrases right": lambda numbers: numbers["paraphrases"]["well_covered"],
+            "action": lambda numbers: numbers["evaluator"]["action"],
+            "style": lambda numbers: numbers["evaluator"]["style"],
+            "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],
+            "skating ratio": lambda numbers: numbers["physics"]["skating_ratio"],
+        },
     ),
     "captioning": Study(
         "captioner",

@@ -1,6 +1,6 @@
-r"""Draws what `evaluate sampling` and `ablations attention` measured.
+r"""Draws what `evaluate sampling` and `ablations text-to-motion` measured.
 
-python -m training.plot_sampling --sampling sampling.json --attention runs/attention --output docs/sampling.png
+python -m training.plot_sampling --sampling sampling.json --ablations runs/ablations --output docs/sampling.png
 """
 
 import argparse
@@ -16,14 +16,14 @@ CURVES = {"captions": "captions right", "paraphrases": "paraphrases right", "act
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sampling", required=True, type=Path, help="JSON of `evaluate sampling`")
-    parser.add_argument("--attention", required=True, type=Path, help="folder of `ablations attention`")
+    parser.add_argument("--ablations", required=True, type=Path, help="folder of `ablations text-to-motion`")
     parser.add_argument("--output", required=True, type=Path, help="picture")
     arguments = parser.parse_args()
     numbers = json.loads(arguments.sampling.read_text())
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), constrained_layout=True)
     plot_steps(axes[0, 0], axes[1, 0], numbers["steps"])
     plot_guidance(axes[0, 1], axes[1, 1], numbers["guidance"])
-    plot_attention(axes[0, 2], axes[1, 2], arguments.attention)
+    plot_attention(axes[0, 2], axes[1, 2], arguments.ablations)
     figure.savefig(arguments.output, dpi=80)
 
 
@@ -56,7 +56,8 @@ def plot_guidance(quality, likeness, rows: list[dict]) -> None:
 
 
 def plot_attention(ranks, quality, folder: Path) -> None:
-    results = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/val.json"))}
+    found = sorted(folder.glob("two_means__*/val.json"))  # alike but for the mode
+    results = {path.parent.name.split("__")[1]: json.loads(path.read_text()) for path in found}
     for mode, numbers in results.items():
         values = numbers["attention_effective_rank"]
         ranks.plot(range(1, len(values) + 1), values, marker=".", label=mode)
