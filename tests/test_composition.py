@@ -5,8 +5,11 @@ import pytest
 from test_metrics import standing, travelling
 
 from lamp_hf.metrics.geometry import measure
+from lamp_hf.metrics.physics import foot_skating
 from lamp_hf.models.motion_representation import HUMANML3D, features_to_joints, joints_to_features
 from training.composition import Composer, at_once, follow, gerund, graft, in_turn, plain, predicate, retime, seam
+from training.evaluate_composition import at_once as judge_at_once
+from training.evaluate_composition import in_turn as judge_in_turn
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +35,32 @@ def test_an_arm_is_lifted_on_a_body_that_walks(clips):
     assert facts.path == pytest.approx(walk.path, rel=0.01)
     legs = [0, 1, 2, 4, 5, 7, 8, 10, 11]
     assert np.array_equal(joints[:, legs], clips["walk"][:, legs])
-    rebuilt = features_to_joints(joints_to_features(joints))
-    assert np.allclose(bone_lengths(rebuilt), HUMANML3D.bone_lengths[1:], atol=1e-4)
+
+
+def test_composed_clips_keep_bones_and_what_feet_do(clips):
+    """Features give bones their lengths, and feet slide no more than those of the clips."""
+    slides = [foot_skating(clips[name]) for name in ("walk", "lift")]
+    grafted = graft(clips["walk"], clips["lift"][20:45], ["left"], start=20)
+    before, after = (joints_to_features(clips[name]) for name in ("walk", "lift"))
+    followed = follow(before, after, *seam(before, after)[:2])
+    for joints in (grafted, followed, retime(clips["walk"], 1.2)):
+        kept = features_to_joints(joints_to_features(joints))
+        assert np.abs(bone_lengths(kept) - HUMANML3D.bone_lengths[1:]).max() < 1e-3
+        assert foot_skating(kept) < max(slides) * 1.3
+
+
+def test_the_judge_tells_at_once_from_one_after_the_other(clips):
+    both = graft(clips["walk"], clips["lift"], ["left"], start=0)
+    lift_then_walk = chained(clips["lift"], clips["walk"])
+    lift, walk = "raise-up-left-hand", "walk"
+    assert judge_at_once(both, [walk, lift]) and not judge_at_once(lift_then_walk, [walk, lift])
+    assert judge_in_turn(lift_then_walk, [lift, walk]) and not judge_in_turn(lift_then_walk, [walk, lift])
+    assert not judge_in_turn(both, [lift, walk]) and not judge_in_turn(both, [walk, lift])
+
+
+def chained(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One clip after another, without a blend."""
+    return np.concatenate([first, second - second[0, 0] + first[-1, 0]])
 
 
 def test_arms_go_over_and_back_without_a_jump(clips):

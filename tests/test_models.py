@@ -214,7 +214,7 @@ class TestTextToMotion:
     ):
         seen = []
         text_to_motion_model.transformer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-        options = {"num_tokens": [9], "seeds": [0], "num_inference_steps": 10, "guidance_schedule": schedule}
+        options = {"num_tokens": [49], "seeds": [0], "num_inference_steps": 10, "guidance_schedule": schedule}
         text_to_motion_model.generate(**processor(text=CAPTIONS[:1]), **options)
         assert seen == passes
         with pytest.raises(ValueError, match="known: constant, linear, interval"):
@@ -229,8 +229,22 @@ class TestTextToMotion:
         assert torch.equal(model.generate(**inputs).codes, plain)
 
     def test_guidance_rises_linearly_from_none(self):
-        scales = [lamp_hf.MaskedMotionScheduler.guidance(step / 4, 5, "linear") for step in range(5)]
-        assert scales == [1, 2, 3, 4, 5]
+        scheduler = lamp_hf.MaskedMotionScheduler(7)
+        scheduler.set_timesteps(5)
+        assert [scheduler.guidance(step, 5, "linear") for step in range(5)] == [1, 2, 3, 4, 5]
+
+    def test_steps_that_settle_nothing_are_left_out_of_each_sample(self, text_to_motion_model, processor):
+        seen = []
+        text_to_motion_model.transformer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        options = {"num_inference_steps": 30, "guidance_scale": 1.0}
+        short = text_to_motion_model.generate(**processor(text=CAPTIONS[:1]), num_tokens=[3], seeds=[0], **options)
+        assert seen == [1, 1, 1]  # a token each
+        seen.clear()
+        both = text_to_motion_model.generate(
+            **processor(text=CAPTIONS[:2]), num_tokens=[3, 40], seeds=[0, 1], **options
+        )
+        assert len(seen) < 30 and seen.count(2) <= 3 <= seen.count(1)
+        assert torch.equal(both.codes[0, :3], short.codes[0]) and (both.codes[both.token_mask] < 32).all()
 
     def test_a_sample_depends_on_its_seed_alone(self, text_to_motion_model, processor):
         inputs = processor(text=CAPTIONS[:3])

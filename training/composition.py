@@ -1,8 +1,9 @@
 """New training clips from real ones: one body doing two things at once, or one after the other.
 
 In space as SINC (Athanasiou et al., 2023) does it: a raised arm of one clip on the body of another. In time as TEACH
-(2022) does: one clip after another, in place and facing, poses blended where they are most alike. Only what fits is
-composed, told by geometry alone: labels are not needed.
+(2022) does: one clip after another, in place and facing, blended where poses are most alike. Blends are of positions;
+making features of them gives each bone its length again. Only what fits is composed, told by geometry alone: labels
+are not needed.
 """
 
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lamp_hf.metrics.geometry import Measurements, measure
+from lamp_hf.metrics.geometry import Measurements, measure, raised
 from lamp_hf.models.motion_representation import HUMANML3D, features_to_joints, joints_to_features
 
 
@@ -20,7 +21,6 @@ _INDEX = {name: i for i, name in enumerate(HUMANML3D.joint_names)}
 _ARMS = {
     side: [_INDEX[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist")] for side in ("left", "right")
 }
-_RAISED = 0.3  # metres that a wrist rises against the chest
 _CAPTIONS = 2  # of each composed clip
 _RAMP = 8  # frames in which an arm goes over from one clip to the other
 _SEAM = 24  # frames at an end that a seam is looked for in
@@ -111,15 +111,10 @@ class Composer:
         return str(rng.choice(self.captions[row]))
 
 
-def raised(facts: Measurements) -> list[str]:
-    return [side for side in _ARMS if getattr(facts, f"{side}_rise") > _RAISED]
-
-
 def shows(facts: Measurements, whole: Measurements, sides: list[str]) -> bool:
     """Whether the hands of these sides do in a clip what they do in the one that they come from."""
     return all(
-        getattr(facts, f"{side}_rise") > _RAISED
-        and getattr(facts, f"{side}_waves") >= 0.4 * getattr(whole, f"{side}_waves")
+        side in raised(facts) and getattr(facts, f"{side}_waves") >= 0.4 * getattr(whole, f"{side}_waves")
         for side in sides
     )
 
@@ -233,7 +228,7 @@ def predicate(caption: str) -> str:
 
 def gerund(phrase: str) -> str | None:
     """ "walking slowly" of "walks slowly"; None where a second verb follows."""
-    if " and " in phrase or "," in phrase:
+    if re.search(r" and | then |,", phrase):
         return None
     verb, *rest = phrase.split()
     if verb in ("is", "are"):

@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 from transformers import pipeline
 
-from lamp_hf.metrics.geometry import CHECKS, measure
+from lamp_hf.metrics.geometry import CHECKS, hand_up, measure, raised, smoothed
 
 
 SECONDS = {"space": 5.0, "time": 8.0}
@@ -40,13 +40,30 @@ def evaluate_composition(arguments: argparse.Namespace) -> dict:
 
 
 def at_once(joints: np.ndarray, shows: list[str]) -> bool:
+    """Whether a motion does what the body and what the hands should, and goes on while the hands are up."""
     facts = measure(joints)
-    return all(CHECKS[action](facts) for action in shows)
+    if not all(CHECKS[action](facts) for action in shows):
+        return False
+    up = np.any([hand_up(joints, side) for side in raised(facts)], axis=0)
+    speeds = np.linalg.norm(np.diff(smoothed(joints[:, 0, [0, 2]]), axis=0), axis=-1)
+    return bool(speeds[up[1:]].mean() >= speeds.mean() / 2)
 
 
 def in_turn(joints: np.ndarray, shows: list[str]) -> bool:
-    """Whether a moment of the middle half parts the motion into one that does the first and one that does the next."""
+    """Whether a moment of the middle half parts the motion into one that does the first and one that does the next.
+
+    Neither part may do the other's action; of a walk and a run, the run must be half as fast again.
+    """
+    first, second = shows
     count = len(joints)
-    splits = range(count // 4, 3 * count // 4 + 1, 4)
-    first, second = (CHECKS[action] for action in shows)
-    return any(first(measure(joints[:split])) and second(measure(joints[split:])) for split in splits)
+    for split in range(count // 4, 3 * count // 4 + 1, 4):
+        before, after = measure(joints[:split]), measure(joints[split:])
+        if CHECKS[first](before) and CHECKS[second](after):
+            if {first, second} == {"walk", "run"}:
+                fast, slow = (after, before) if second == "run" else (before, after)
+                alone = fast.speed >= 1.5 * slow.speed
+            else:
+                alone = not CHECKS[second](before) and not CHECKS[first](after)
+            if alone:
+                return True
+    return False

@@ -48,7 +48,7 @@ def measure(joints: np.ndarray, fps: float = 20.0) -> Measurements:
     forward = np.array([np.sin(heading[0]), 0, np.cos(heading[0])])
     left = np.array([np.cos(heading[0]), 0, -np.sin(heading[0])])
     pelvis = joints[:, 0] - joints[0, 0]
-    path = np.linalg.norm(np.diff(_smoothed(joints[:, 0, [0, 2]]), axis=0), axis=-1).sum()
+    path = np.linalg.norm(np.diff(smoothed(joints[:, 0, [0, 2]]), axis=0), axis=-1).sum()
     trunk = joints[:, _INDEX["neck"]] - joints[:, 0]
     facing = np.stack([np.sin(heading), np.zeros_like(heading), np.cos(heading)], -1)
     tilt = np.degrees(np.arctan2((trunk * facing).sum(-1), trunk[:, 1]))
@@ -81,13 +81,24 @@ def _hand(joints: np.ndarray, heading: np.ndarray, side: str) -> tuple[float, fl
     wrist = joints[:, _INDEX[f"{side}_wrist"]] - joints[:, _INDEX["spine3"]]
     rise = float(np.ptp(wrist[:, 1]))
     across = np.stack([np.cos(heading), -np.sin(heading)], -1)
-    sideways = (wrist[:, [0, 2]] * across).sum(-1)[wrist[:, 1] >= wrist[:, 1].min() + rise / 2]
+    sideways = (wrist[:, [0, 2]] * across).sum(-1)[hand_up(joints, side)]
     travelled = np.abs(np.diff(sideways)).sum()
     return rise, float(max(travelled - 2 * np.ptp(sideways), 0.0))
 
 
-def _smoothed(path: np.ndarray) -> np.ndarray:
-    """Mean over half a second, so that swaying on the spot is no walk."""
+def raised(m: Measurements) -> list[str]:
+    """The sides, `"left"` and `"right"`, whose hand goes up."""
+    return [side for side in ("left", "right") if getattr(m, f"{side}_rise") > _RAISED]
+
+
+def hand_up(joints: np.ndarray, side: str) -> np.ndarray:
+    """In which frames, `(num_frames,)`, a wrist is in the upper half of its rise."""
+    height = joints[:, _INDEX[f"{side}_wrist"], 1] - joints[:, _INDEX["spine3"], 1]
+    return height >= height.min() + np.ptp(height) / 2
+
+
+def smoothed(path: np.ndarray) -> np.ndarray:
+    """`(num_frames, 2)` places, the mean over half a second, so that swaying on the spot is no walk."""
     radius = 5
     padded = np.pad(path, ((radius, radius), (0, 0)), mode="edge")
     kernel = np.ones(2 * radius + 1) / (2 * radius + 1)

@@ -253,10 +253,15 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         scheduler.set_timesteps(steps)
         num_masked = ((codes == mask_token_id) & token_mask).sum(1)
         for timestep in scheduler.timesteps.tolist():
-            guidance = scheduler.guidance(timestep / steps, scale, schedule)
-            logits = self._guided(self.transformer, guidance, codes, token_mask, condition)
-            codes = scheduler.step(
-                logits, timestep, codes, token_mask, generators, temperature, top_k, config.order_noise, num_masked
+            rows = scheduler.settles(timestep, num_masked).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            guidance = scheduler.guidance(timestep, scale, schedule)
+            inputs = codes[rows], token_mask[rows]
+            logits = self._guided(self.transformer, guidance, *inputs, condition[rows])
+            streams = [generators[row] for row in rows.tolist()]
+            codes[rows] = scheduler.step(
+                logits, timestep, *inputs, streams, temperature, top_k, config.order_noise, num_masked[rows]
             ).prev_sample
         codes = codes[..., None]
         for level in range(1, config.motion_config.num_quantizers):

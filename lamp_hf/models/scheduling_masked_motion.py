@@ -43,19 +43,25 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         """Share of masked tokens, cos(progress pi / 2), when a share `progress` of the steps is done."""
         return torch.cos(progress * torch.pi / 2)
 
-    @staticmethod
-    def guidance(progress: float, scale: float, schedule: str) -> float:
-        """Scale of classifier-free guidance when a share `progress` of the steps is done, see
-        [`LampTextToMotionConfig`]; 1 is none."""
-        if schedule == "linear":
-            return 1 + (scale - 1) * progress
-        if schedule == "interval":
-            return scale if GUIDED[0] <= progress < GUIDED[1] else 1.0
-        return scale
-
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         self.num_inference_steps = num_inference_steps
         self.timesteps = torch.arange(num_inference_steps, device=device)
+
+    def guidance(self, timestep: int, scale: float, schedule: str) -> float:
+        """Scale of classifier-free guidance at a step, see [`LampTextToMotionConfig`]; 1 is none."""
+        if schedule == "linear" and self.num_inference_steps > 1:
+            return 1 + (scale - 1) * timestep / (self.num_inference_steps - 1)
+        if schedule == "interval":
+            return scale if GUIDED[0] <= timestep / self.num_inference_steps < GUIDED[1] else 1.0
+        return scale
+
+    def still_masked(self, steps: int, num_masked: torch.LongTensor) -> torch.LongTensor:
+        """How many tokens are masked when so many steps are done, of those that were masked before the first."""
+        return (self.mask_ratio(torch.tensor(steps / self.num_inference_steps)) * num_masked).round().long()
+
+    def settles(self, timestep: int, num_masked: torch.LongTensor) -> torch.BoolTensor:
+        """Whether a step settles any token, of each sample; of a short clip many steps do not, and may be left out."""
+        return self.still_masked(timestep + 1, num_masked) < self.still_masked(timestep, num_masked)
 
     def add_noise(self, codes: torch.LongTensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Corrupts one clip for training: masks a random share, of these 10 % become a random code, 10 % stay.
@@ -118,7 +124,7 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         certainty = certainty[..., 0].masked_fill(~masked | ~token_mask, torch.inf)
         if num_masked is None:
             num_masked = token_mask.sum(1)
-        count = (self.mask_ratio(progress) * num_masked[:, None]).round().long()
+        count = self.still_masked(timestep + 1, num_masked)[:, None]
         again = certainty.argsort(dim=1, stable=True).argsort(dim=1) < count
         again &= masked & (timestep + 1 < self.num_inference_steps)
         return MaskedMotionSchedulerOutput(drawn.masked_fill(again, self.config.mask_token_id), drawn)
