@@ -32,7 +32,7 @@ class Indexed:
 
 
 def index_folder(
-    source: str | Path, output: str | Path, model: str | Path, update: bool = False, **reading
+    source: str | Path, output: str | Path, model: str | Path | None = None, update: bool = False, **reading
 ) -> Indexed | None:
     """Indexes the motion files of a folder and of those below it; ids are their paths in it.
 
@@ -41,7 +41,8 @@ def index_folder(
     Args:
         source (`str` or `Path`): the folder.
         output (`str` or `Path`): of the gallery; new, unless it is to be brought up to date.
-        model (`str` or `Path`): folder or Hub id of the model.
+        model (`str` or `Path`, *optional*): folder or Hub id of the model; if not given LaMP's bundled one, or that of
+            the gallery that is brought up to date.
         update (`bool`): keep what is in the gallery, add files that are new, drop those that are gone.
         reading (*optional*): `rig`, `unit` and `up` of BVH files, see [`Motion.load`].
 
@@ -50,7 +51,7 @@ def index_folder(
 
     Raises:
         FileNotFoundError: when the source is missing, or a gallery to be brought up to date is.
-        ValueError: when the output is there already, or not one motion can be read.
+        ValueError: when the output is there already, was made with another model, or not one motion can be read.
     """
     started = time.perf_counter()
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
@@ -62,6 +63,7 @@ def index_folder(
     files = sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
     names = {str(path.relative_to(source)): path for path in files}
     old = MotionIndex.load(output, model) if update else None
+    model = model or (old.model_name if old else "bundled:text-to-motion")
     known = set(old.ids) if old else set()
     new = sorted(names.keys() - known)
     share = MotionIndex(model)

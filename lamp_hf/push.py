@@ -172,10 +172,7 @@ def _dataset(folder: Path, source: Path, repository: str) -> None:
 
 
 def _index(folder: Path, source: Path, repository: str) -> None:
-    lamp_hf.MotionIndex.load(source)  # refuses what is damaged
-    shutil.copytree(source, folder, dirs_exist_ok=True)
-    if not (folder / "README.md").exists():
-        (folder / "README.md").write_text(f"---\ntags: [motion, retrieval]\n---\n# {repository.split('/')[1]}\n")
+    lamp_hf.MotionIndex.load(source).write_repository(folder, repository)
 
 
 def _as_it_is(folder: Path, source: Path, repository: str) -> None:
@@ -199,7 +196,7 @@ KINDS = {
     "captioning": Kind("model", _pipeline("motion-to-text"), lambda: lamp_hf.bundled("captioning")),
     "video": Kind("model", _lavimo, lambda: lamp_hf.bundled("video")),
     "dataset": Kind("dataset", _dataset),
-    "index": Kind("model", _index),
+    "index": Kind("dataset", _index),
     "metric": Kind("space", _as_it_is, lambda: lamp_hf.metrics.path("lamp_bertscore")),
     "demo": Kind("space", _demo, lambda: TEMPLATES / "demo_space"),
 }

@@ -2,9 +2,9 @@
 
 One vector stands for each clip, or for each window of a clip that is longer than the model reads at once. A small
 gallery is searched exactly. A large one (100,000 vectors and more) is scanned in full as 4-bit product-quantised codes
-in registers (FAISS's fast scan), and the best are scored exactly. Cells (IVF) or graphs (HNSW) would look at less of
-it, but lose neighbours where vectors do not cluster and take minutes to build; the scan loses none and takes
-milliseconds (`docs/retrieval.md` has the numbers).
+in registers (FAISS's fast scan), and the best are scored exactly. Cells (IVF) would look at less of it, but lose
+neighbours where vectors do not cluster; the scan loses none and takes milliseconds (`docs/retrieval.md` has the
+numbers).
 """
 
 import hashlib
@@ -31,6 +31,7 @@ from .motion.files import write_atomically
 
 
 FORMAT, VERSION = "lamp_hf.MotionIndex", 2
+VECTORS = f"{12 * '[0-9a-f]'}.safetensors"  # what files of vectors are called
 QUANTISED_FROM = 100_000  # vectors
 CANDIDATES = 10_000  # that a scan leaves to be scored exactly, at least
 
@@ -107,6 +108,11 @@ class MotionIndex:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def model_name(self) -> str:
+        """Folder or Hub id of the model."""
+        return self._model
 
     def __repr__(self) -> str:
         return f"MotionIndex({len(self)} motions, model {self._model!r})"
@@ -248,7 +254,7 @@ class MotionIndex:
             }
             text = json.dumps(about, indent=2) + "\n"
             write_atomically(folder / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
-            for old in folder.glob("*.safetensors"):
+            for old in folder.glob(VECTORS):  # and nothing else that may lie there, weights for instance
                 if old.name != name:
                     old.unlink()
 
@@ -262,10 +268,15 @@ class MotionIndex:
         api = HfApi()
         address = api.create_repo(name, repo_type="dataset", exist_ok=True, **options)
         with tempfile.TemporaryDirectory() as folder:
-            self.save(folder)
-            (Path(folder) / "README.md").write_text(_ABOUT.format(name=name, motions=len(self)), encoding="utf-8")
-            api.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, delete_patterns="*.safetensors")
+            self.write_repository(folder, name)
+            api.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, delete_patterns=VECTORS)
         return str(address)
+
+    def write_repository(self, folder: str | Path, name: str) -> None:
+        """Writes what a data set `name` of the Hub holds: the index, and a note on what it is."""
+        self.save(folder)
+        (Path(folder) / ".lock").unlink()
+        (Path(folder) / "README.md").write_text(_ABOUT.format(name=name, motions=len(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path, model: str | Path | None = None) -> "MotionIndex":
@@ -305,14 +316,18 @@ class MotionIndex:
         if not folders:
             raise ValueError("no index to merge")
         first, *others = [cls.load(folder, model) for folder in folders]
-        for folder, other in zip(folders[1:], others):
-            if other.origin != first.origin:
-                raise ValueError(f"{folder} was made with {other.origin}, {folders[0]} with {first.origin}")
+        for other in others:
             first.join(other)
         return first
 
     def join(self, other: "MotionIndex") -> "MotionIndex":
-        """Takes over all motions of another index of the same model, and returns itself."""
+        """Takes over all motions of another index of the same model, and returns itself.
+
+        Raises:
+            ValueError: when the models differ, or an id occurs twice.
+        """
+        if other.origin != self.origin:
+            raise ValueError(f"an index made with {other.origin} cannot join one made with {self.origin}")
         self._check_new(other.ids)
         self._append(other._rows, other.ids, other._sources)
         return self
@@ -449,7 +464,7 @@ tags: [motion, retrieval]
 ---
 # {name}
 
-A gallery of {motions} motions for [lamp-hf](https://pypi.org/project/lamp-hf/): vectors, not the motions themselves.
+A gallery of {motions} motions for the package `lamp_hf`: vectors, not the motions themselves.
 
 ```python
 import lamp_hf
@@ -460,8 +475,9 @@ lamp_hf.MotionIndex.load("{name}").search(text="someone waves")
 
 
 def _portable(model: str) -> str:
-    """A bundled model moves with the package, so its name is written, not its folder."""
-    return next((f"bundled:{task}" for task in BUNDLED if model == bundled(task)), model)
+    """A bundled model moves with the package, so its name is written; another's folder is found from anywhere."""
+    name = next((f"bundled:{task}" for task in BUNDLED if model == bundled(task)), model)
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def _locate(model: str) -> str:

@@ -1,11 +1,15 @@
 """The contrastive loss and its ways with false negatives."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import free_port
 from torch import nn
 
-from lamp_hf.models.contrastive import contrastive_loss, contrastive_targets, gather_with_gradient
+from lamp_hf.models.contrastive import contrastive_loss, contrastive_targets, cosines
+from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss
+from lamp_hf.models.modeling_lavimo import LavimoModel
 
 
 def unit(*shape):
@@ -96,10 +100,22 @@ def rows_of_eight():
 
 
 def symmetric_loss(text, motion, ids, captions, way):
-    targets = contrastive_targets(text, [ids], captions, way, 0.6)
-    forward = text @ gather_with_gradient(motion).T
-    backward = motion @ gather_with_gradient(text).T
-    return (contrastive_loss(9 * forward, *targets) + contrastive_loss(9 * backward, *targets)) / 2
+    """LaMP's own, of two queries a motion, and LAVIMO's, of pairs of which one is missing."""
+    lamp = SimpleNamespace(
+        temperature=torch.tensor(9.0),
+        config=SimpleNamespace(
+            mask_negatives=True, false_negatives=way, false_negative_threshold=0.6, soft_weight=0.7,
+            contrastive_scoring="both", label_smoothing=0.1,
+        ),
+    )  # fmt: skip
+    queries = nn.functional.normalize(torch.stack([motion, motion.flip(-1)], 1), dim=-1)
+    loss = lamp_contrastive_loss(lamp, text, queries, [ids], captions)
+    target = {"none": "identity"}.get(way, way)
+    lavimo = SimpleNamespace(
+        logit_scale=torch.tensor(2.0), config=SimpleNamespace(target_threshold=0.6, soft_weight=0.7)
+    )
+    present = ids != 3  # both rows of one process's last clip
+    return loss + LavimoModel._align(lavimo, text, motion, present, [ids], captions, target)
 
 
 def process(rank: int, port: int, way: str, expected: tuple):
@@ -111,6 +127,9 @@ def process(rank: int, port: int, way: str, expected: tuple):
     gradients = torch.autograd.grad(loss / 2, (text, motion))  # training averages over the two
     for ours, theirs in zip(gradients, expected):
         torch.testing.assert_close(ours, theirs[mine])
+    if rank == 0:
+        with torch.no_grad():  # the first evaluates alone, and waits for nobody
+            assert symmetric_loss(text, motion, ids[mine], captions[mine], way).isfinite()
     torch.distributed.destroy_process_group()
 
 
@@ -120,3 +139,11 @@ def test_two_processes_get_the_gradients_of_one(way):
     inputs = text.requires_grad_(), motion.requires_grad_()
     expected = torch.autograd.grad(symmetric_loss(*inputs, ids, captions, way), inputs)
     torch.multiprocessing.spawn(process, (free_port(), way, expected), nprocs=2)
+
+
+def test_cosines_keep_single_precision_under_autocast():
+    left, right = unit(4, 64), unit(4, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (left @ right.T).dtype == torch.bfloat16
+        made = cosines(left, right)
+    torch.testing.assert_close(made, left @ right.T)

@@ -158,6 +158,30 @@ def test_a_missing_sample_counts_in_no_pair_and_leaks_nowhere(inputs):
     assert output.alignment_losses["vm"] == 0 and output.loss.isfinite()
 
 
+def test_what_is_missing_has_no_caption_either(inputs):
+    """Samples without text are no positives of each other for a caption that fills their rows."""
+    present = {"text": torch.tensor([True, False, False, True])}
+    filler = torch.tensor([0, 7, 7, 1])
+    alike = nn.functional.one_hot(filler, 8).float()
+    own = torch.eye(4, 8)
+    for target in ("soft", "filter"):
+        model = new_model(target=target, video_target=target, fusion="none")
+        losses = [
+            model(
+                **given(inputs, MODALITIES), present=present, caption_ids=ids, sentence_embeds=embeds, return_loss=True
+            )
+            for ids, embeds in ((filler, alike), (torch.arange(4), own))
+        ]
+        for pair, loss in losses[0].alignment_losses.items():
+            torch.testing.assert_close(loss, losses[1].alignment_losses[pair])
+
+
+def test_weights_that_the_configuration_does_not_leave_away_are_refused(tmp_path):
+    new_model(video_layers=2).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="unexpected weight video_tower"):
+        AutoModel.from_pretrained(tmp_path, video_layers=1)
+
+
 def test_pooled_fusion_has_nothing_to_choose_from_and_tokens_have(inputs):
     """Attention over one key gives that key's value whatever asks: the reason why `tokens` is the default."""
     for fusion, same in (("pooled", True), ("tokens", False)):

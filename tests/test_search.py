@@ -17,6 +17,7 @@ from conftest import CAPTIONS, free_port, make_motion, tiny_lamp_config
 import lamp_hf
 from lamp_hf import search
 from lamp_hf.embedding import Embedder, windows_of
+from lamp_hf.indexing import index_folder
 
 
 def motion(seconds: float = 3.0, seed: int = 0) -> lamp_hf.Motion:
@@ -170,6 +171,7 @@ class TestSearch:
         ids = [str(i) for i in range(len(vectors))]
         exact.add_vectors(vectors, ids)
         monkeypatch.setattr(search, "QUANTISED_FROM", 10_000)
+        monkeypatch.setattr(search, "CANDIDATES", 1000)  # a twentieth
         large.add_vectors(vectors[:15_000], ids[:15_000])
         assert large.search_vector(vectors[7], k=1)[0].id == "7" and large._quantised is not None
         large.add_vectors(vectors[15_000:], ids[15_000:])  # behind what is quantised already
@@ -288,6 +290,21 @@ def rebuild(folder, times: int) -> None:
         gallery.save(folder)
         time.sleep(0.05)
 
+    def test_what_others_put_into_the_folder_stays(self, index, tmp_path):
+        (tmp_path / "model.safetensors").write_bytes(b"somebody's weights")
+        for _ in range(2):
+            index.save(tmp_path)
+        names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+        assert len(names) == 2 and names[1] == "model.safetensors"
+
+    def test_a_gallery_is_found_again_from_anywhere(self, model_folder, tmp_path, monkeypatch):
+        monkeypatch.chdir(model_folder.parent)
+        index = lamp_hf.MotionIndex(model_folder.name)
+        index.add([motion()], ids=["a"])
+        index.save(tmp_path / "gallery")
+        monkeypatch.chdir(tmp_path)
+        assert lamp_hf.MotionIndex.load("gallery").search(text="walks")[0].id == "a"
+
 
 class TestCommands:
     @pytest.fixture
@@ -318,8 +335,10 @@ class TestCommands:
         assert "clip 1.npz" in page.read_text() and "4. " in page.read_text()
         (recordings / "clip 0.npz").unlink()
         motion(seed=9).save(recordings / "late.npz")
-        done = self.run("index", recordings, "-o", gallery, "--update", *model)
+        done = self.run("index", recordings, "-o", gallery, "--update", "--json")  # by the gallery's own model
         assert (done["motions"], done["added"], done["removed"]) == (4, 1, 1)
+        with pytest.raises(ValueError, match="cannot join"):
+            index_folder(recordings.parent, gallery, "bundled:video", update=True)
 
     def test_processes_share_the_files(self, recordings, model_folder, tmp_path):
         launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]

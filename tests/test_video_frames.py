@@ -62,7 +62,7 @@ def test_bytes_an_open_file_a_gif_a_folder_and_arrays_are_the_same(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     for i, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"{i:04d}.png")
+        Image.fromarray(picture).save(folder / f"{i + 1}.png")  # 2 comes before 10
     images = [Image.fromarray(picture) for picture in pictures]
     images[0].save(tmp_path / "clip.gif", save_all=True, append_images=images[1:], duration=50)
     grey = pictures[..., :1]

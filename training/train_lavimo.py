@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
 
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lavimo import LavimoConfig
+from lamp_hf.models.contrastive import cosines
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_lavimo import LavimoModel
 from lamp_hf.models.processing_lavimo import LavimoProcessor
@@ -139,7 +140,7 @@ def validate(model: LavimoModel, source: TripleSource) -> dict[str, float]:
         embeds = {name: torch.cat(values) for name, values in parts.items() if values}
         pairs = [("text", "motion")] * (view == 0) + [("video", "motion")] * ("video" in embeds)
         for left, right in pairs:
-            scores = (embeds[left] @ embeds[right].T).float().numpy()
+            scores = cosines(embeds[left], embeds[right]).numpy()
             metrics = retrieval_metrics(scores, bootstrap=0)["all"]["text_to_motion"]
             name = f"{left}_to_{right}" + (f"_view_{view}" if left == "video" else "")
             numbers |= {f"{name}_{key}": metrics[key] for key in ("R@1", "R@10")}

@@ -22,8 +22,11 @@ def index(
     up: Up = None,
     model: Annotated[
         str,
-        typer.Option(help="Folder or Hub id of a model, or bundled:video, LAVIMO, whose gallery films search too."),
-    ] = "bundled:text-to-motion",
+        typer.Option(
+            help="Folder or Hub id of a model; LaMP's if not given, bundled:video for LAVIMO, whose gallery films "
+            "search too. With --update, the gallery's own."
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Make a gallery of motion files, which `lamp-hf search` searches.
@@ -34,7 +37,7 @@ def index(
     """
     from lamp_hf.indexing import index_folder
 
-    done = index_folder(source, output, model, update, rig=rig, unit=unit, up=up)
+    done = index_folder(source, output, model or None, update, rig=rig, unit=unit, up=up)
     if done is None:
         return  # not the main process
     for name, problem in done.broken.items():
@@ -75,15 +78,15 @@ def search(
         raise ValueError(f"cannot write {output}: give an .html file in a folder that exists")
     found = lamp_hf.MotionIndex.load(gallery, model or None)
     hits = found.search(text, motion, k, moments, video=video)
-    if output is not None:
-        html = _hits_page(hits)
-        write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
     rows = [
         {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(hit).items()}
         for hit in hits
     ]
     lines = [f"{hit.score:.3f}  {hit.id}  {hit.start:.4g}-{hit.end:.4g} s{_of_video(hit)}" for hit in hits]
     report({"hits": rows}, "\n".join(lines or [f"{gallery} is empty"]), as_json)
+    if output is not None and hits:
+        html = _hits_page(hits)
+        write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
 
 
 def _of_video(hit) -> str:
@@ -91,13 +94,17 @@ def _of_video(hit) -> str:
 
 
 def _hits_page(hits: list) -> str:
-    """A page that plays hits whose files are still there."""
+    """A page that plays hits whose files are still there and say what they are."""
     from lamp_hf.motion.clip import page
 
     motions = []
     for rank, hit in enumerate(hits, 1):
         if hit.source and Path(hit.source).is_file():
-            motion = lamp_hf.Motion.load(hit.source).trim(hit.start, hit.end)
+            try:
+                motion = lamp_hf.Motion.load(hit.source).trim(hit.start, hit.end)
+            except ValueError as error:  # it was indexed with --rig or --unit, or has changed since
+                print(f"not shown: {hit.id}: {error}", file=sys.stderr)
+                continue
             motion.text = f"{rank}. {hit.id} ({hit.score:.2f}, {hit.start:g}-{hit.end:g} s)"
             motions.append(motion)
     if not motions:

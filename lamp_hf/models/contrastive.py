@@ -3,22 +3,44 @@
 import torch
 from torch import nn
 
+from .modeling_motion_vqvae import masked_mean
+
 
 FALSE_NEGATIVES = ("none", "filter", "soft")
 
 
 def gather_with_gradient(values: torch.Tensor) -> torch.Tensor:
     """Concatenates the rows of all training processes; gradients find their way back to each."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not _several_train():
         return values
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(values))
 
 
+def _several_train() -> bool:
+    """Only the first process evaluates, and without gradients: it must not wait for the others then."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.is_grad_enabled()
+
+
 def same(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """`(N,)` and `(M,)` ids to `(N, M)`: where they are equal."""
     return left[:, None] == right[None, :]
+
+
+def row_numbers(rows: torch.Tensor) -> torch.Tensor:
+    """Numbers of this process's rows among those of all training processes, `(batch_size,)`."""
+    numbers = torch.arange(len(rows), device=rows.device)
+    return numbers + len(rows) * torch.distributed.get_rank() if _several_train() else numbers
+
+
+def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Products `(N, M)` of unit vectors `(N, size)` and `(M, size)`, in single precision under autocast too.
+
+    In bfloat16 cosines over a half come in steps of 0.004, which a temperature makes steps of a tenth and more.
+    """
+    with torch.autocast(left.device.type, enabled=False):
+        return left.float() @ right.float().T
 
 
 def contrastive_targets(
@@ -55,10 +77,7 @@ def contrastive_targets(
         raise ValueError(f"unknown false_negatives {false_negatives!r}; known: {', '.join(FALSE_NEGATIVES)}")
     if false_negatives != "none" and sentence_embeds is None:
         raise ValueError(f"false_negatives {false_negatives!r} needs sentence_embeds")
-    size, device = len(rows), rows.device
-    numbers = torch.arange(size, device=device)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        numbers = numbers + size * torch.distributed.get_rank()
+    numbers = row_numbers(rows)
     own = same(numbers, gather_with_gradient(numbers)).float()
     left_out = torch.zeros_like(own, dtype=torch.bool)
     for values in ids or []:
@@ -68,7 +87,7 @@ def contrastive_targets(
         left_out = left_out | absent
     if false_negatives == "none":
         return own, left_out & (own == 0)
-    cosine = sentence_embeds.float() @ gather_with_gradient(sentence_embeds.float()).T
+    cosine = cosines(sentence_embeds, gather_with_gradient(sentence_embeds.float()))
     if false_negatives == "filter":
         return own, (left_out | (cosine > threshold)) & (own == 0)
     alike = torch.where(cosine >= threshold, cosine, 0.0).maximum(own)
@@ -93,9 +112,7 @@ def contrastive_loss(
     targets = (1 - label_smoothing) * targets + label_smoothing * allowed / allowed.sum(1, keepdim=True)
     # A large negative number, not -inf: a target of zero multiplies it.
     losses = nn.functional.cross_entropy(logits.masked_fill(left_out, -1e4), targets, reduction="none")
-    if present is None:
-        return losses.mean()
-    return (losses * present).sum() / present.sum().clamp(min=1)
+    return losses.mean() if present is None else masked_mean(losses, present)
 
 
-__all__ = ["contrastive_loss", "contrastive_targets", "gather_with_gradient", "same"]
+__all__ = ["contrastive_loss", "contrastive_targets", "cosines", "gather_with_gradient", "row_numbers", "same"]

@@ -138,7 +138,7 @@ class LampModel(LampMotionModel):
         self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
         self.motion_summary = new_summary(config)
         self.matching_head = nn.Linear(config.hidden_size, 2)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # see `temperature`
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -275,9 +275,10 @@ class LampModel(LampMotionModel):
             )
             for rows in pairs.split(batch_size)
         ]
-        logits = self.logit_scale.exp().clamp(max=100) * scores
-        result = logits - 1e4
-        result[again] = logits[again] + torch.cat(odds)
+        logits = self.temperature * scores
+        best = logits[again] + torch.cat(odds)
+        result = logits - (logits.max() - best.min() + 1)
+        result[again] = best
         return result
 
     def forward(
@@ -294,6 +295,11 @@ class LampModel(LampMotionModel):
         text = self.get_text_features(input_ids, attention_mask, normalize)
         motion = self.get_motion_features(motion_values, motion_attention_mask, pool=False, normalize=normalize)
         return LampOutput(logits_per_text=similarity(text, motion, scoring), text_embeds=text, motion_embeds=motion)
+
+    @property
+    def temperature(self) -> torch.Tensor:
+        """What cosines are multiplied by to be logits, at most 100; the released code takes no exponential."""
+        return self.logit_scale.exp().clamp(max=100) if self.config.exponentiate_temperature else self.logit_scale
 
     def pool_text(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`(batch_size, hidden_size)` of a text's hidden states."""
@@ -342,12 +348,14 @@ def similarity(text: torch.Tensor, motion: torch.Tensor, scoring: str = "max") -
     Raises:
         ValueError: on another scoring.
     """
-    if scoring == "max":
-        return torch.einsum("np,mqp->nmq", text, motion).amax(-1)
-    if scoring == "mean":
-        return text @ nn.functional.normalize(motion.mean(1), dim=-1).T
-    if scoring == "euclidean":
-        return -torch.cdist(text, motion.mean(1))
+    text, motion = text.float(), motion.float()
+    with torch.autocast(text.device.type, enabled=False):  # see `cosines`
+        if scoring == "max":
+            return torch.einsum("np,mqp->nmq", text, motion).amax(-1)
+        if scoring == "mean":
+            return text @ nn.functional.normalize(motion.mean(1), dim=-1).T
+        if scoring == "euclidean":
+            return -torch.cdist(text, motion.mean(1))
     raise ValueError(f"unknown scoring {scoring!r}; known: max, mean, euclidean")
 
 

@@ -136,8 +136,7 @@ def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -
         ids (`list[torch.LongTensor]`): of clips and captions, see [`contrastive_targets`].
         sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): of the captions.
     """
-    config, scale = lamp.config, lamp.logit_scale
-    scale = scale.exp().clamp(max=100) if config.exponentiate_temperature else scale
+    config, scale = lamp.config, lamp.temperature
     targets, left_out = contrastive_targets(
         text,
         ids if config.mask_negatives else None,
@@ -166,7 +165,7 @@ def lamp_matching_loss(lamp, input_ids, text_mask, motion, motion_mask, text_emb
         excluded = torch.eye(len(text_embeds), dtype=torch.bool, device=motion.device)
         for values in ids if config.mask_negatives else []:
             excluded = excluded | same(values, values)
-        scores = lamp.logit_scale.exp() * similarity(text_embeds, motion_embeds)
+        scores = lamp.temperature * similarity(text_embeds, motion_embeds)
         rows = torch.randperm(len(input_ids), device=motion.device)
         rows = rows[: max(1, round(config.matching_fraction * len(input_ids)))]
         wrong_motion, usable = draw_negatives(scores[rows], excluded[rows])

@@ -9,7 +9,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_lavimo import LavimoConfig
-from .contrastive import contrastive_loss, contrastive_targets, gather_with_gradient
+from .contrastive import contrastive_loss, contrastive_targets, cosines, gather_with_gradient, row_numbers
 from .modeling_motion_vqvae import full_mask, masked_mean
 from .motion_summary import MotionSummary
 from .sinusoidal_positions import sinusoidal_positions
@@ -139,15 +139,6 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "lavimo"
     main_input_name = "motion_values"
     input_modalities = ("text", "video", "time")
-    # What only training uses, and the eyes, when a model is loaded without them.
-    _keys_to_ignore_on_load_unexpected = [
-        r"^fusion",
-        r"^decoder",
-        r"^vision_encoder",
-        r"^frame_norm",
-        r"^video_tower",
-        r"^heads\.video",
-    ]
 
     def __init__(self, config: LavimoConfig):
         super().__init__(config)
@@ -173,6 +164,11 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         if config.fusion != "none":
             self.fusion, self.decoder = LavimoFusion(config), LavimoDecoder(config)
+        # What only training uses, and the eyes, may stay behind in the folder of a model that is loaded without them.
+        self._keys_to_ignore_on_load_unexpected = [r"^fusion", r"^decoder"] if config.fusion == "none" else []
+        if not config.use_video:
+            names = (r"^vision_encoder", r"^frame_norm", r"^video_tower", r"^heads\.video", r"^fusion\..*video")
+            self._keys_to_ignore_on_load_unexpected += names
         self.text_encoder.requires_grad_(not config.freeze_text)
         if config.use_video:
             self.vision_encoder.requires_grad_(not config.freeze_vision)
@@ -329,6 +325,12 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
             else present[name].bool()
             for name, values in embeds.items()
         }
+        if present is not None and "text" in present:  # a filler's caption is like no other
+            told = present["text"].bool()
+            if caption_ids is not None:
+                caption_ids = torch.where(told, caption_ids, -1 - row_numbers(caption_ids))
+            if sentence_embeds is not None:
+                sentence_embeds = sentence_embeds * told[:, None]
         output.alignment_losses = self._alignment_losses(embeds, there, clip_ids, caption_ids, sentence_embeds)
         losses = list(output.alignment_losses.values())
         if self.config.fusion != "none" and "motion" in encoded:
@@ -357,8 +359,8 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         targets = contrastive_targets(
             first, ids, sentence_embeds, TARGETS[target], config.target_threshold, config.soft_weight, present
         )
-        forward = scale * first @ gather_with_gradient(second).T
-        backward = scale * second @ gather_with_gradient(first).T
+        forward = scale * cosines(first, gather_with_gradient(second))
+        backward = scale * cosines(second, gather_with_gradient(first))
         return sum(contrastive_loss(logits, *targets, present=present) for logits in (forward, backward))
 
     def _reconstruct(self, encoded, present, motion_values, motion_mask) -> torch.Tensor:

@@ -79,7 +79,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
 
     def _forward(self, inputs: dict, text: torch.Tensor, scoring: str) -> dict:
         motion = self.lamp.get_motion_features(**inputs, pool=False)
-        scale = self.lamp.logit_scale.exp().clamp(max=100)
+        scale = self.lamp.temperature
         return {"logits": scale * similarity(text.to(motion.device), motion, scoring).T}
 
     def postprocess(self, outputs: dict) -> torch.Tensor:

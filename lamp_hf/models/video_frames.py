@@ -5,6 +5,7 @@ small: a minute of 4K takes no more memory than a second.
 """
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -59,7 +60,7 @@ class Video:
             if not path.exists():
                 raise FileNotFoundError(f"no such file: {path}")
             if path.is_dir():
-                files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+                files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_by_number)
                 if not files:
                     raise ValueError(f"{path}: a folder must hold pictures ({', '.join(PICTURES)}); it has none")
                 self._open = lambda: ((i / fps, partial(_load_picture, file)) for i, file in enumerate(files))
@@ -182,6 +183,11 @@ def _upright(frame: av.VideoFrame) -> Image.Image:
     """Turned as the phone was."""
     picture = frame.to_image()
     return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+
+
+def _by_number(path: Path) -> list:
+    """Sorts 2.png before 10.png."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _load_picture(path: Path) -> Image.Image:

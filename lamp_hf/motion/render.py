@@ -57,6 +57,7 @@ def draw_frames(
     targets, distance = _camera_path(joints, view, floor)
     banner = _banner(caption, size, view)[: size // 2] if caption else None
     grain = np.random.default_rng(0).normal(0, view.grain, (size, size, 3)).astype(np.int16) if view.grain else None
+    shifts = np.random.default_rng(int(1e6 * view.grain)).integers(size, size=(len(joints), 2))  # another each frame
     place = None
     for number in range(len(joints)) if numbers is None else numbers:
         yaw = view.yaw + (360 * number / len(joints) if view.camera == "orbit" else 0)
@@ -72,7 +73,7 @@ def draw_frames(
         else:
             _draw_body(frame, points[number], flesh, lens, target, view)
         if view.grain:
-            frame = np.clip(frame + grain, 0, 255).astype(np.uint8)
+            frame = np.clip(frame + np.roll(grain, shifts[number], (0, 1)), 0, 255).astype(np.uint8)
         if banner is not None:
             frame[: len(banner)] = banner
         yield frame
