@@ -16,7 +16,7 @@ setup(
     packages=[*find_packages(include=["lamp_hf", "lamp_hf.*"]), "lamp_hf.hub_cards"],
     package_dir={"lamp_hf.hub_cards": "hub_cards"},
     package_data={
-        "lamp_hf.hub_cards": ["*.md", "demo_space/*"],
+        "lamp_hf.hub_cards": ["*.md", "*_space/*"],
         "lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html", "metrics/lamp_bertscore/*"],
     },
     install_requires=[

@@ -21,10 +21,20 @@ BUNDLED = {
     "lamp_small_captioning": 'lamp_hf.bundled("captioning")',
     "lavimo_small": '"bundled:video"',
 }
-STRANGERS = """
-Where `lamp_hf` is not installed, leave its import out and add `trust_remote_code=True`: the code lies in this
-repository. Motions are arrays then, joints [n, 22, 3] in metres; files are read and written by the package.
+TRUST = """
+The code lies in this repository, which `trust_remote_code` lets run. Where the package `lamp_hf` is installed, `import
+lamp_hf` does without it, and reads and writes files of motions; else they are arrays, joints [n, 22, 3] in metres.
 """
+
+# The JSON files that a card is made of, beside evaluation.json, which names its task.
+NEEDED = {
+    "text-to-motion": (
+        "tokenizer_evaluation", "composition", "seams", "generation", "retrieval", "retrieval_ablations", "moments",
+        "ablations",
+    ),
+    "captioning": ("lamp_bertscore", "ablations"),
+    "lavimo": (),
+}  # fmt: skip
 
 ABLATIONS = """## Why it is built so
 
@@ -46,7 +56,7 @@ COMPOSITION = """### Two things at once, or one after the other
 
 40 prompts of our own (`training/composed_prompts.yaml`), {seeds} seeds each, by geometry (`training/evaluate.py
 composition`): both are shown in {space:.0f} % of prompts of things at once (5 s) and, in the right order, in
-{time:.0f} % of those in a row (8 s, from one sentence); {never} of 40 prompts are right with no seed.
+{time:.0f} % of those in a row (8 s, from one sentence).
 """
 SEAMS = """Text after text (`mode="sequence"`), {sequences} random sequences of three captions of 3 s each
 (`training/evaluate.py seams`): {seams} seams, of which {within_percent[acceleration_m_s2]:.1f} % have no larger
@@ -108,64 +118,71 @@ class Measured(dict):
         raise ValueError(f"the card needs {self.path}[{key}], which was not measured")
 
 
+def read_numbers(folder: Path, name: str) -> Measured:
+    if not (folder / f"{name}.json").is_file():
+        raise ValueError(f"{folder} has no {name}.json: a card without measured numbers is not written")
+    return wrapped(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), name)
+
+
 def wrapped(value, path: str):
-    """A value of a JSON file, refused if it is no number though it should be one."""
+    """A value of a JSON file; a null or NaN anywhere in it is refused."""
     if isinstance(value, dict):
         return value if isinstance(value, Measured) else Measured(value, path)
     if isinstance(value, list):
         return [wrapped(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return Missing(path)
+        raise ValueError(f"the card needs {path}, which was not measured")
     return value
 
 
-class Missing:
-    """A null or NaN in an evaluation: harmless until a card asks for it."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def __format__(self, spec: str) -> str:
-        raise ValueError(f"the card needs {self.path}, which was not measured")
-
-    def __rmul__(self, factor):
-        return self
-
-    def __round__(self, digits: int = 0):
-        return self
-
-    def __add__(self, other):
-        return self
-
-
-def render(folder: Path, template: str | None = None, repository: str | None = None) -> str:
+def render(folder: Path, repository: str | None = None) -> str:
     """The card of a bundled model: its template in `hub_cards/`, filled with the numbers of the JSON files beside it.
 
     Args:
         folder (`Path`): weights and what `training/evaluate.py` wrote.
-        template (`str`, *optional*): name in `hub_cards/`; the folder's if not given.
         repository (`str`, *optional*): `user/name` on the Hub that the card is for; the package if not given.
 
     Raises:
         ValueError: when a number is missing, by its name.
     """
-    path = TEMPLATES / f"{template or folder.name}.md"
+    path = TEMPLATES / f"{folder.name}.md"
     if path.stem not in known():
         raise ValueError(f"no card template named {path.name}; known: {', '.join(sorted(known()))}")
-    values = {file.stem: wrapped(json.loads(file.read_text()), file.stem) for file in folder.glob("*.json")}
-    values = Measured(values, folder.name)
-    if "evaluation" not in values:
-        raise ValueError(f"{folder} has no evaluation.json: a card without measured numbers is not written")
+    task = read_numbers(folder, "evaluation")["task"]
+    values = {name: read_numbers(folder, name) for name in ("evaluation", *NEEDED[task])}
     numbers = {
         "evaluation": values["evaluation"],
+        "import": "" if repository else "import lamp_hf\n",
         "model": f'"{repository}"' if repository else BUNDLED[path.stem],
-        "strangers": STRANGERS if repository else "",
+        "trusted": f'"{repository}", trust_remote_code=True' if repository else BUNDLED[path.stem],
+        "trust": TRUST if repository else "",
         "size": sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6,
     }
-    fill = {"captioning": captioning, "lavimo": lavimo}.get(values["evaluation"]["task"], text_to_motion)
-    numbers["ablations"] = ABLATIONS.format(**values["ablations"]) if "ablations" in values else ""
-    numbers |= fill(values)
+    fill = {"text-to-motion": text_to_motion, "captioning": captioning, "lavimo": lavimo}
+    numbers |= fill[task](values)
     return path.read_text(encoding="utf-8").format(**numbers)
+
+
+def table_of_numbers(folder: Path) -> str:
+    """Every number of a folder's evaluation.json, for the card of a model that has no template.
+
+    Raises:
+        ValueError: when there is none, or one is null or NaN.
+    """
+    numbers = dict(_leaves(read_numbers(folder, "evaluation")))
+    if not any(isinstance(value, (int, float)) for value in numbers.values()):
+        raise ValueError(f"{folder / 'evaluation.json'} holds no number: measure by training.evaluate")
+    rows = [["measured", ""], ["---", "---"]]
+    rows += [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in numbers.items()]
+    return f"## Measured\n\n{lines(rows)}\n"
+
+
+def _leaves(values: dict, path: tuple[str, ...] = ()) -> Iterable[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, name))
+        elif not isinstance(value, list):
+            yield ", ".join((*path, name)).replace("_", " "), value
 
 
 def known() -> list[str]:
@@ -181,39 +198,35 @@ def text_to_motion(values: dict) -> dict:
         "skating": evaluation["physics"]["skating_ratio"],
         "by_action": ", ".join(f"{action} {share:.0f}" for action, share in by_action.items()),
         "wrong": "; ".join(f"“{text}”" for text in evaluation["paraphrases"]["wrong"]),
-        "generation": generation(values["generation"]) if "generation" in values else "",
-        "composition": composition(values["composition"]) if "composition" in values else "",
-        "seams": SEAMS.format(**values["seams"]) if "seams" in values else "",
-        "retrieval": retrieval(values) if "retrieval" in values else "",
+        "generation": generation(values["generation"]),
+        "composition": COMPOSITION.format_map(values["composition"]),
+        "seams": SEAMS.format_map(values["seams"]),
+        "retrieval": retrieval(values),
+        "ablations": ABLATIONS.format_map(values["ablations"]),
     }
 
 
-def composition(values: dict) -> str:
-    return COMPOSITION.format(**values, never=len(values["wrong"]))
-
-
 def retrieval(values: dict) -> str:
-    evaluation, ablations = values["retrieval"], values.get("retrieval_ablations")
+    evaluation = values["retrieval"]
     ways = {"text_to_motion": "T2M", "motion_to_text": "M2T"}
     return RETRIEVAL.format(
         clips=evaluation["clips"],
         k=evaluation["rerank"],
         table=protocol_table("scoring", evaluation["scorings"], ways),
         labels=label_table("scoring", evaluation["scorings"], ways),
-        moments=MOMENTS.format(**values["moments"]) if "moments" in values else "",
-        ablations=RETRIEVAL_ABLATIONS.format(**ablations) if ablations else "",
+        moments=MOMENTS.format_map(values["moments"]),
+        ablations=RETRIEVAL_ABLATIONS.format_map(values["retrieval_ablations"]),
     )
 
 
 def lavimo(values: dict) -> dict:
-    evaluation, ablations = values["evaluation"], values.get("ablations")
+    evaluation = values["evaluation"]
     ways = {"forth": "→", "back": "←"}
     return {
         "table": protocol_table("pair", evaluation["pairs"], ways),
         "labels": label_table("pair", evaluation["pairs"], ways),
         "beside_lamp": beside_lamp(evaluation["pairs"]["text / motion"]),
-        "foreign": foreign(evaluation.get("foreign_films", {})),
-        "ablations": LAVIMO_ABLATIONS.format(**ablations) if ablations else "",
+        "foreign": foreign(evaluation["foreign_films"]),
     }
 
 
@@ -235,11 +248,11 @@ def foreign(films: dict) -> str:
     names = ["R@1", "R@3", "R@10", "MedR", "R@1 in batches of 32"]
     rows = [["films", *names], ["---"] * (len(names) + 1)]
     rows += [
-        [kind, *(percent(numbers.get(name)) for name in names)]
+        [kind, *(percent(numbers[name]) for name in names)]
         for kind, numbers in films.items()
         if isinstance(numbers, dict)
     ]
-    return FOREIGN.format(**films, table=lines(rows)) if films else ""
+    return FOREIGN.format(films=films["films"], motions=films["motions"], table=lines(rows))
 
 
 def protocol_table(what: str, measured: dict[str, dict], ways: dict[str, str]) -> str:
@@ -289,7 +302,7 @@ def generation(values: dict) -> str:
             for kind, metrics in kinds.items():
                 cells = [
                     "{:.3f} ± {:.3f}".format(*(round(value, 3) + 0.0 for value in metrics[name]))
-                    if name in metrics
+                    if (kind, name) != ("real", "multimodality")  # a text has one real motion
                     else ""
                     for name in columns
                 ]
@@ -321,6 +334,7 @@ def captioning(values: dict) -> dict:
     scores = values["lamp_bertscore"]
     kinds = scores["one_reference"]
     return {
+        "ablations": ABLATIONS.format_map(values["ablations"]),
         "rows": lines(rows),
         "bertscore_rows": lines(
             [
@@ -335,8 +349,8 @@ def captioning(values: dict) -> dict:
     }
 
 
-def percent(value: float | Missing | None) -> str:
-    return "none" if value is None or isinstance(value, Missing) else f"{value:.1f}"
+def percent(value: float) -> str:
+    return f"{value:.1f}"
 
 
 def lines(rows: Iterable[list[str]]) -> str:

@@ -1,4 +1,4 @@
-"""A web page to try the models on: `lamp-hf demo`, or a Space of the Hub. It needs `pip install "lamp-hf[demo]"`.
+"""A web page to try the models on: `lamp-hf demo`, or a Space of the Hub. It needs gradio: `pip install ".[demo]"`.
 
     from lamp_hf.demo import launch
 

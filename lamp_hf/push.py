@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 import lamp_hf
 
-from .cards import TEMPLATES, known, render
+from .cards import TEMPLATES, render, table_of_numbers
 from .models.motion_representation import get_skeleton
 
 
@@ -31,7 +31,7 @@ class Kind:
 
 
 def push(kind: str, repository: str, source: Path | None = None, private: bool = False) -> str:
-    """Uploads in one commit, or not at all.
+    """Makes the repository if there is none, and uploads all in one commit.
 
     Args:
         kind (`str`): one of `KINDS`.
@@ -112,18 +112,15 @@ def _lavimo(folder: Path, source: Path, repository: str) -> None:
 
 
 def _model_card(source: Path, repository: str) -> str:
-    """A bundled model's from its template; else what its owner wrote, if the numbers are there."""
-    if source.name in known():
+    """A bundled model's from its template; else what its owner wrote, and the numbers that were measured."""
+    if source.resolve().parent == Path(lamp_hf.bundled()).resolve().parent:
         return render(source, repository=repository)
-    if not (source / "README.md").is_file() or not (source / "evaluation.json").is_file():
-        raise ValueError(
-            f"{source} has no README.md or no evaluation.json: write what it was trained on, its licence and its "
-            "limits into the one, and measure the other by training.evaluate"
-        )
+    if not (source / "README.md").is_file():
+        raise ValueError(f"{source} has no README.md: write what it was trained on, its licence and its limits")
     card = (source / "README.md").read_text(encoding="utf-8")
-    if unmeasured := re.search(r"\b(?:TODO|TBD|nan)\b", card):
+    if unmeasured := re.search(r"\b(?:TODO|TBD|NaN|nan|None|null)\b", card):
         raise ValueError(f"{source / 'README.md'} has a blank: {unmeasured.group()}")
-    return card
+    return card.rstrip() + "\n\n" + table_of_numbers(source)
 
 
 def _finish_model(folder: Path, source: Path, card: str) -> None:
@@ -149,6 +146,8 @@ def _dataset(folder: Path, source: Path, repository: str) -> None:
         raise ValueError(f"{about} holds no names and values")
     if missing := [name for name in ("title", "license", "source") if not told.get(name)]:
         raise ValueError(f"{about} does not tell {missing[0]}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", told["license"]):
+        raise ValueError(f"{about}: license {told['license']!r} must be the Hub's name of one, cc-by-4.0 or other")
     skeleton = told.get("skeleton", "humanml3d")
     rows = []
     for split in ("train", "val", "test"):
@@ -175,15 +174,19 @@ def _index(folder: Path, source: Path, repository: str) -> None:
     lamp_hf.MotionIndex.load(source).write_repository(folder, repository)
 
 
-def _as_it_is(folder: Path, source: Path, repository: str) -> None:
-    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+def _metric(folder: Path, source: Path, repository: str) -> None:
+    """The page, and what `evaluate` loads."""
+    _space(folder, source, repository)
+    metric = Path(lamp_hf.metrics.path("lamp_bertscore")) / "lamp_bertscore.py"
+    shutil.copyfile(metric, folder / metric.name)
 
 
-def _demo(folder: Path, source: Path, repository: str) -> None:
-    """The page with the package beside it, so that a Space runs what is installed here."""
-    _as_it_is(folder, source, repository)
+def _space(folder: Path, source: Path, repository: str) -> None:
+    """A page with the package beside it, so that a Space runs what is installed here."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=ignored)
     package = Path(lamp_hf.__file__).parent
-    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package, folder / package.name, ignore=ignored)
     needed = map(Requirement, importlib.metadata.requires("lamp-hf"))
     lines = sorted(
         f"{need.name}{need.specifier}" for need in needed if not need.marker or need.marker.evaluate({"extra": "demo"})
@@ -197,6 +200,6 @@ KINDS = {
     "video": Kind("model", _lavimo, lambda: lamp_hf.bundled("video")),
     "dataset": Kind("dataset", _dataset),
     "index": Kind("dataset", _index),
-    "metric": Kind("space", _as_it_is, lambda: lamp_hf.metrics.path("lamp_bertscore")),
-    "demo": Kind("space", _demo, lambda: TEMPLATES / "demo_space"),
+    "metric": Kind("space", _metric, lambda: TEMPLATES / "metric_space"),
+    "demo": Kind("space", _space, lambda: TEMPLATES / "demo_space"),
 }

@@ -238,4 +238,4 @@ def test_without_gradio_the_verb_says_what_to_install():
     code = "import sys; sys.modules['gradio'] = None; from lamp_hf.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "demo"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == 'lamp-hf: the demo needs gradio: pip install "lamp-hf[demo]"\n'
+    assert done.stderr == 'lamp-hf: the demo needs gradio: pip install "gradio>=6.31,<7"\n'

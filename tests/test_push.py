@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def test_a_bundled_model_is_staged_with_code_weights_and_a_card_of_its_own_name(
     bundled = sum(path.stat().st_size for path in Path(lamp_hf.bundled()).glob("*.safetensors"))
     assert weights == bundled  # in half precision, as it lies in the package
     card = (tmp_path / "README.md").read_text()
-    assert 'pipeline("text-to-motion", model="me/lamp-small")' in card
+    assert 'pipeline("text-to-motion", model="me/lamp-small", trust_remote_code=True)' in card
     assert "bundled(" not in card and "{" not in card.split("```")[0]
 
 
@@ -37,19 +38,59 @@ def test_the_committed_cards_hold_the_committed_numbers(name):
     assert render(folder) == (folder / "README.md").read_text()
 
 
+NUMBERS = [
+    ("lamp_small", "evaluation", "physics", "skating_metres_per_second"),
+    ("lamp_small", "evaluation", "captions", "well_covered"),
+    ("lamp_small", "composition", "space"),
+    ("lamp_small", "seams", "within_percent", "acceleration_m_s2"),
+    ("lamp_small", "moments", "recordings"),
+    ("lamp_small", "retrieval", "scorings", "mean", "first_hit_action"),
+    ("lamp_small", "retrieval", "scorings", "mean", "all", "text_to_motion", "R@1"),
+    ("lamp_small", "ablations", "table"),
+    ("lamp_small_captioning", "evaluation", "captioner", "action"),
+    ("lamp_small_captioning", "lamp_bertscore", "all_references"),
+    ("lavimo_small", "evaluation", "foreign_films", "compressed", "R@1"),
+    ("lavimo_small", "evaluation", "pairs", "text / motion", "first_hit_action"),
+]
+
+
 @pytest.mark.parametrize("damage", ["missing", "null", "nan"])
-def test_a_card_without_a_number_is_refused_by_the_numbers_name(tmp_path, damage):
+@pytest.mark.parametrize(("model", "file", "names"), [(model, file, names) for model, file, *names in NUMBERS])
+def test_a_card_without_a_number_is_refused_by_the_numbers_name(tmp_path, model, file, names, damage):
+    folder = tmp_path / model
+    shutil.copytree(Path(lamp_hf.bundled()).parent / model, folder)
+    numbers = json.loads((folder / f"{file}.json").read_text())
+    inner = numbers
+    for name in names[:-1]:
+        inner = inner[name]
+    if damage == "missing":
+        del inner[names[-1]]
+    else:
+        inner[names[-1]] = None if damage == "null" else float("nan")
+    (folder / f"{file}.json").write_text(json.dumps(numbers))
+    path = file + "".join(f"[{name}]" for name in names)
+    with pytest.raises(ValueError, match=re.escape(path)):
+        render(folder)
+
+
+@pytest.mark.parametrize("file", ["evaluation", "generation", "retrieval_ablations"])
+def test_a_card_without_an_evaluation_is_refused_by_its_name(tmp_path, file):
     folder = tmp_path / "lamp_small"
     shutil.copytree(lamp_hf.bundled(), folder)
-    numbers = json.loads((folder / "evaluation.json").read_text())
-    if damage == "missing":
-        del numbers["physics"]["skating_metres_per_second"]
-    else:
-        numbers["physics"]["skating_metres_per_second"] = None if damage == "null" else float("nan")
-    (folder / "evaluation.json").write_text(json.dumps(numbers))
-    with pytest.raises(ValueError, match=r"evaluation\[physics\]\[skating_metres_per_second\]"):
-        stage("text-to-motion", "me/lamp-small", folder, tmp_path / "stage")
-    assert not (tmp_path / "stage").exists()
+    (folder / f"{file}.json").unlink()
+    with pytest.raises(ValueError, match=f"no {file}.json"):
+        render(folder)
+
+
+def test_another_model_does_not_get_a_bundled_ones_card_by_its_name(tmp_path):
+    folder = tmp_path / "lamp_small"
+    shutil.copytree(lamp_hf.bundled(), folder)
+    (folder / "README.md").write_text("# Mine, trained on HumanML3D\n")
+    (tmp_path / "stage").mkdir()
+    stage("text-to-motion", "me/mine", folder, tmp_path / "stage")
+    card = (tmp_path / "stage" / "README.md").read_text()
+    assert card.startswith("# Mine, trained on HumanML3D\n\n## Measured") and "Bandai" not in card
+    assert "| physics, skating ratio |" in card
 
 
 @pytest.mark.parametrize(
@@ -70,14 +111,20 @@ def test_a_model_of_ones_own_needs_its_card_and_its_numbers(model_folder, tmp_pa
     shutil.copytree(model_folder, folder)
     with pytest.raises(ValueError, match=r"README\.md"):
         stage("text-to-motion", "me/mine", folder, tmp_path / "a")
-    (folder / "evaluation.json").write_text("{}")
     (folder / "README.md").write_text("# mine\nFID TODO\n")
     with pytest.raises(ValueError, match="blank: TODO"):
         stage("text-to-motion", "me/mine", folder, tmp_path / "b")
     (folder / "README.md").write_text("# mine\nTrained on my own recordings.\n")
-    (tmp_path / "c").mkdir()
-    stage("text-to-motion", "me/mine", folder, tmp_path / "c")
-    assert (tmp_path / "c" / "README.md").read_text().startswith("# mine")
+    for numbers, message in ((None, r"no evaluation\.json"), ({}, "no number"), ({"fid": None}, r"evaluation\[fid\]")):
+        if numbers is not None:
+            (folder / "evaluation.json").write_text(json.dumps(numbers))
+        with pytest.raises(ValueError, match=message):
+            stage("text-to-motion", "me/mine", folder, tmp_path / "c")
+    (folder / "evaluation.json").write_text(json.dumps({"by me": {"fid": 0.25}}))
+    (tmp_path / "d").mkdir()
+    stage("text-to-motion", "me/mine", folder, tmp_path / "d")
+    card = (tmp_path / "d" / "README.md").read_text()
+    assert card.startswith("# mine") and "| by me, fid | 0.25 |" in card
 
 
 def test_a_data_set_tells_its_licence_and_its_size(humanml3d_folder, tmp_path):
@@ -87,6 +134,9 @@ def test_a_data_set_tells_its_licence_and_its_size(humanml3d_folder, tmp_path):
         stage("dataset", "me/data", data, tmp_path / "stage")
     (data / "about.json").write_text(json.dumps({"title": "Walks", "license": "", "source": "me"}))
     with pytest.raises(ValueError, match="license"):
+        stage("dataset", "me/data", data, tmp_path / "stage")
+    (data / "about.json").write_text(json.dumps({"title": "Walks", "license": "mine: see mail", "source": "me"}))
+    with pytest.raises(ValueError, match="Hub's name"):
         stage("dataset", "me/data", data, tmp_path / "stage")
     (data / "about.json").write_text(json.dumps({"title": "Walks", "license": "cc-by-4.0", "source": "me"}))
     stage("dataset", "me/data", data, tmp_path / "stage")
@@ -101,9 +151,13 @@ def hub(humanml3d_folder, tmp_path_factory):
     data = tmp_path_factory.mktemp("pushed") / "data"
     shutil.copytree(humanml3d_folder, data)
     (data / "about.json").write_text(json.dumps({"title": "Walks", "license": "cc-by-4.0", "source": "me"}))
+    index = lamp_hf.MotionIndex()
+    index.add([make_motion().astype("float32")], ids=["walk"])
+    index.save(data.parent / "gallery")
+    sources = {"dataset": ("--source", data), "index": ("--source", data.parent / "gallery")}
     with LoopbackHub() as hub:
-        for kind in ("text-to-motion", "captioning", "video", "metric", "dataset"):
-            source = ("--source", str(data)) if kind == "dataset" else ()
+        for kind in ("text-to-motion", "captioning", "video", "metric", "dataset", "index"):
+            source = sources.get(kind, ())
             said = run(hub, data, sys.executable, "-m", "lamp_hf", "push", kind, f"{USER}/{kind}", *source, "--json")
             assert json.loads(said)["repository"] == f"{USER}/{kind}"
         yield hub
@@ -123,36 +177,34 @@ def run(hub: LoopbackHub, folder: Path, *command) -> str:
 @pytest.fixture
 def workshop(tmp_path) -> Path:
     """What the cards' examples take for granted."""
-    for name in ("walk.bvh", "wave.bvh"):
-        lamp_hf.Motion(make_motion(seed=len(list(tmp_path.iterdir())))).save(tmp_path / name)
+    for seed, name in enumerate(("walk.bvh", "wave.bvh", "walk.npy")):
+        lamp_hf.Motion(make_motion(seed=seed)).save(tmp_path / name)
     lamp_hf.Motion(make_motion()).save(tmp_path / "phone.mp4", size=64)
     return tmp_path
 
 
 def test_the_metric_and_a_data_set_reach_the_hub(hub):
-    assert "lamp_bertscore.py" in hub.files("space", f"{USER}/metric")
+    assert {"lamp_bertscore.py", "app.py", "lamp_hf/demo.py"} <= set(hub.files("space", f"{USER}/metric"))
     files = hub.files("dataset", f"{USER}/dataset")
     assert "new_joint_vecs/000000.npy" in files and b"cc-by-4.0" in files["README.md"]
 
 
-@pytest.mark.parametrize("kind", ["text-to-motion", "captioning", "video", "dataset"])
+@pytest.mark.parametrize("kind", ["text-to-motion", "captioning", "video", "dataset", "index"])
 def test_the_example_of_a_pushed_card_runs(hub, workshop, kind):
-    card = hub.files("dataset" if kind == "dataset" else "model", f"{USER}/{kind}")["README.md"].decode()
-    (code,) = python_blocks(card)
-    assert f"{USER}/{kind}" in code
-    run(hub, workshop, sys.executable, "-c", code)
+    run(hub, workshop, sys.executable, "-c", example(hub, kind))
 
 
 @pytest.mark.parametrize("kind", ["text-to-motion", "captioning"])
 def test_the_example_of_a_pushed_card_runs_without_the_package(hub, workshop, kind, strangers_python):
-    card = hub.files("model", f"{USER}/{kind}")["README.md"].decode()
-    assert "leave its import out and add `trust_remote_code=True`" in card
-    (code,) = python_blocks(card)
-    name = f'model="{USER}/{kind}"'
-    assert "import lamp_hf\n" in code and name in code
-    code = code.replace("import lamp_hf\n", "import numpy\n").replace(name, f"{name}, trust_remote_code=True")
-    code = code.replace('"walk.bvh"', "numpy.zeros((40, 22, 3))")  # files are read by the package
-    run(hub, workshop, strangers_python, "-c", code)
+    run(hub, workshop, strangers_python, "-c", example(hub, kind))
+
+
+def example(hub: LoopbackHub, kind: str) -> str:
+    """The code in a card, as it stands there."""
+    repo_type = "dataset" if kind in ("dataset", "index") else "model"
+    (code,) = python_blocks(hub.files(repo_type, f"{USER}/{kind}")["README.md"].decode())
+    assert f'"{USER}/{kind}"' in code
+    return code
 
 
 @pytest.mark.parametrize("name", ["lamp_small", "lamp_small_captioning", "lavimo_small"])
@@ -162,22 +214,32 @@ def test_the_example_of_a_card_in_the_package_runs(name, workshop, monkeypatch):
     exec(compile(code, name, "exec"), {})
 
 
-def test_the_space_runs_without_the_package_installed(tmp_path, strangers_python):
-    pytest.importorskip("gradio", minversion="6")
-    stage("demo", "me/demo", None, tmp_path)
-    needed = (tmp_path / "requirements.txt").read_text()
+@pytest.mark.parametrize(
+    ("kind", "endpoint", "inputs", "answer"),
+    [
+        ("demo", "/generate", ("a person walks", 1.0, 0), "seed 0"),
+        ("metric", "/score", ("walk.bvh", "he walks"), "F1"),
+    ],
+)
+def test_a_space_runs_without_the_package_installed(workshop, strangers_python, kind, endpoint, inputs, answer):
+    client = pytest.importorskip("gradio_client")
+    (workshop / "space").mkdir()
+    stage(kind, "me/space", None, workshop / "space")
+    needed = (workshop / "space" / "requirements.txt").read_text()
     assert "gradio" in needed and "torch>=" in needed and "pytest" not in needed and "lamp" not in needed
     port = free_port()
     server = subprocess.Popen(
-        [str(strangers_python), "app.py"], cwd=tmp_path, env=os.environ | {"GRADIO_SERVER_PORT": str(port)}
-    )
+        [str(strangers_python), "app.py"],
+        cwd=workshop / "space", env=os.environ | {"GRADIO_SERVER_PORT": str(port)},
+    )  # fmt: skip
     try:
-        page = wait_for(f"http://127.0.0.1:{port}/config", server)
+        wait_for(f"http://127.0.0.1:{port}/config", server)
+        inputs = [client.handle_file(workshop / text) if str(text).endswith(".bvh") else text for text in inputs]
+        said = client.Client(f"http://127.0.0.1:{port}", verbose=False).predict(*inputs, api_name=endpoint)
+        assert answer in str(said)
     finally:
         server.terminate()
         server.wait(30)
-    labels = [part["props"].get("label") for part in json.loads(page)["components"] if part["type"] == "tabitem"]
-    assert len(labels) == 4, labels
 
 
 def wait_for(address: str, server: subprocess.Popen, seconds: float = 120) -> bytes:

@@ -48,6 +48,7 @@ def test_it_holds_models_pages_rigs_and_cards_and_nothing_of_ours(wheel, record_
         "lamp_hf/metrics/lamp_bertscore/lamp_bertscore.py",
         "lamp_hf/hub_cards/lamp_small.md",
         "lamp_hf/hub_cards/demo_space/app.py",
+        "lamp_hf/hub_cards/metric_space/app.py",
     ]
     assert not set(wanted) - set(names)
     assert not [name for name in names if name.startswith(("tests/", "training/", "runs/"))]

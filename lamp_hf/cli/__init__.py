@@ -12,7 +12,8 @@ from .common import app
 def main() -> None:
     """Runs the command; what goes wrong on the user's side ends in one line and exit code 1."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.getLogger().setLevel(logging.ERROR)
     warnings.showwarning = lambda message, *_: print(f"lamp-hf: {message}", file=sys.stderr)
     try:

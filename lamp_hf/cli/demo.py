@@ -19,7 +19,7 @@ def demo(
     Example: lamp-hf demo --port 8000
     """
     if importlib.util.find_spec("gradio") is None:
-        raise ValueError('the demo needs gradio: pip install "lamp-hf[demo]"')
+        raise ValueError('the demo needs gradio: pip install "gradio>=6.31,<7"')
     from lamp_hf.demo import launch
 
     launch(host, port, model)

@@ -1,5 +1,6 @@
 """Verbs on the Hub: push, card."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -19,19 +20,23 @@ def push(
     stage: Annotated[Path | None, typer.Option(help="Write what would be uploaded here, upload nothing.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a model, a data set, a gallery, the metric or the demo, with a card of measured numbers.
+    """Upload a model, a data set, a gallery, the metric or the demo.
 
-    Log in before with `hf auth login`. A card that lacks a number is not pushed.
+    Log in before with `hf auth login`. A model's card holds its measured numbers; one that lacks a number is not
+    pushed.
 
     Example: lamp-hf push text-to-motion me/lamp-small
     """
     from lamp_hf import push as hub
 
     if stage is not None:
-        stage.mkdir(parents=True, exist_ok=True)
-        if any(stage.iterdir()):
-            raise ValueError(f"{stage} is not empty")
-        hub.stage(kind, repository, source, stage)
+        if stage.exists():
+            raise ValueError(f"{stage} exists already: name a new folder")
+        with tempfile.TemporaryDirectory(dir=stage.resolve().parent) as temporary:
+            whole = Path(temporary) / "whole"
+            whole.mkdir()
+            hub.stage(kind, repository, source, whole)
+            whole.rename(stage)
         place = str(stage)
     else:
         place = hub.push(kind, repository, source, private)
@@ -41,7 +46,6 @@ def push(
 @app.command()
 def card(
     folder: Annotated[Path, typer.Argument(help="Weights and what training/evaluate.py wrote beside them.")],
-    template: Annotated[str | None, typer.Option(help="Name in hub_cards/; the folder's if not given.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a model's card, README.md, from its template and its measured numbers.
@@ -51,6 +55,6 @@ def card(
     from lamp_hf.cards import render
     from lamp_hf.motion.files import write_atomically
 
-    text = render(folder, template)
+    text = render(folder)
     write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
     report({"output": str(folder / "README.md")}, str(folder / "README.md"), as_json)

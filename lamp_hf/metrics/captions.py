@@ -62,7 +62,7 @@ def _lemmas(text: str) -> Tokens:
     try:
         from simplemma import lemmatize
     except ImportError:
-        raise ImportError("the convention of lemmas needs simplemma: pip install 'lamp-hf[eval]'") from None
+        raise ImportError("the convention of lemmas needs simplemma: pip install simplemma") from None
     words = re.findall(r"[^\W\d_]+", text.lower().replace("-", ""))
     return [word if word == "left" else lemmatize(word, lang="en") for word in words]
 

@@ -1,4 +1,4 @@
-"""LaMP-BertScore as a metric of `evaluate`; what it computes is in the package lamp-hf."""
+"""LaMP-BertScore as a metric of `evaluate`; what it computes is in the package lamp_hf."""
 
 import datasets
 import evaluate

@@ -1,0 +1,25 @@
+import gradio as gr
+
+from lamp_hf.demo import one_line, read_upload
+from lamp_hf.metrics.motion_bertscore import lamp_bertscore
+
+
+def score(path: str, caption: str) -> dict:
+    try:
+        if not path or not (caption or "").strip():
+            raise ValueError("give a motion file and the sentence that it should show")
+        result = lamp_bertscore([read_upload(path).joints], [caption])
+    except ValueError as error:
+        raise gr.Error(one_line(error), print_exception=False) from None
+    return {"the motion shows": result["captions"][0], "F1": result["f1"][0], "hashcode": result["hashcode"]}
+
+
+gr.Interface(
+    score,
+    [gr.File(label="A motion: bvh, npz or npy, one minute at most"), gr.Textbox(label="What it should show")],
+    gr.JSON(label="LaMP-BertScore"),
+    title="LaMP-BertScore",
+    description="How well a motion shows what a sentence says, judged by a captioner and BERTScore.",
+    flagging_mode="never",
+    api_name="score",
+).launch()
