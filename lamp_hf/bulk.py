@@ -1,5 +1,6 @@
 """Many motions from a file of sentences: on all processes, resumable, nothing twice."""
 
+import contextlib
 import csv
 import json
 from dataclasses import astuple, dataclass
@@ -8,7 +9,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .motion.clip import Motion, check_output
-from .motion.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
             own_seed = int(row["seed"]) if row.get("seed") else seed + i
         except ValueError:
             raise ValueError(f"{path}, row {i + 1}: duration and seed must be numbers") from None
+        if not 0 <= own_seed < 2**63:
+            raise ValueError(f"{path}, row {i + 1}: a seed is a whole number from 0 to {2**63 - 1}")
         prompts.append(Prompt(row.get("name") or f"{i + 1:06d}", row["text"].strip(), duration, own_seed))
     if not prompts:
         raise ValueError(f"{path} holds no sentence")
@@ -80,20 +82,25 @@ def generate_files(
     A motion depends on its own text, seed and duration alone, so a run that was cut short and any number of processes
     give the same files.
     """
-    from accelerate import PartialState
+    from .processes import this_process
 
-    state = PartialState()
+    state = this_process()
+    check_output(folder.parent / f"motion.{kind}")
     folder.mkdir(parents=True, exist_ok=True)
-    check_output(folder / f"motion.{kind}")
     mine = prompts[state.process_index :: state.num_processes]
-    record = folder / f"prompts_{state.process_index}_of_{state.num_processes}.json"  # what files were made of
-    made_of = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    made_of = _read_records(folder)
+
+    def parts(prompt: Prompt) -> list:
+        return [*astuple(prompt)[1:], pipe.model.name_or_path, options]
+
     missing = [
         prompt
         for prompt in mine
         if not (folder / f"{prompt.name}.{kind}").exists()
-        or made_of.get(prompt.name, list(astuple(prompt))) != list(astuple(prompt))
+        or made_of.get(f"{prompt.name}.{kind}", parts(prompt)) != parts(prompt)
     ]
+    state.wait_for_everyone()  # before anybody writes a record
+    record = folder / f"prompts_{state.process_index}.jsonl"  # what files were made of
     # Of like length together; those whose length the model chooses last.
     missing.sort(key=lambda prompt: prompt.duration or float("inf"))
     failed: dict[str, str] = {}
@@ -104,10 +111,21 @@ def generate_files(
                 if made is not None:
                     motion = Motion(made["joints"], made["fps"], pipe.skeleton.name, text=prompt.text)
                     motion.save(folder / f"{prompt.name}.{kind}")
-                    made_of[prompt.name] = astuple(prompt)
-            write_atomically(record, lambda path: path.write_text(json.dumps(made_of), encoding="utf-8"))
+                    with open(record, "a", encoding="utf-8") as file:
+                        file.write("\n" + json.dumps([f"{prompt.name}.{kind}", parts(prompt)]))
             progress.update(len(batch))
     return BulkResult(len(missing) - len(failed), len(mine) - len(missing), failed)
+
+
+def _read_records(folder: Path) -> dict[str, list]:
+    """Of what motion files were made, by all processes of all runs; the latest word counts."""
+    made_of: dict[str, list] = {}
+    for record in sorted(folder.glob("prompts_*.jsonl"), key=lambda path: path.stat().st_mtime):
+        for line in record.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # a line that a killed run did not end
+                name, parts = json.loads(line)
+                made_of[name] = parts
+    return made_of
 
 
 def _make(pipe, batch: list[Prompt], failed: dict[str, str], **options) -> list[dict | None]:

@@ -5,12 +5,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object, parse_flag_from_env
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from .motion.clip import READABLE, Motion
+from .processes import this_process
 from .search import MotionIndex
 
 
@@ -54,7 +53,7 @@ def index_folder(
         ValueError: when the output is there already, was made with another model, or not one motion can be read.
     """
     started = time.perf_counter()
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    state = this_process()
     source, output = Path(source), Path(output)
     if not source.is_dir():
         raise FileNotFoundError(f"no such folder: {source}")

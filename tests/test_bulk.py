@@ -1,7 +1,13 @@
 """Many prompts from a file: resumed, shared, nothing twice."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import free_port
 from transformers import pipeline
 
 import lamp_hf
@@ -37,6 +43,44 @@ def test_a_name_whose_prompt_changed_is_made_again(pipe, tmp_path):
     assert lamp_hf.Motion.load(tmp_path / "bow.npz").num_frames == 40
 
 
+def test_processes_share_the_prompts_and_a_later_run_knows_what_all_have_made(model_folder, tmp_path):
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port"]
+    launch += [str(free_port()), "-m", "lamp_hf"]
+    made = []
+    for lines, way in (
+        (["she bows", "a man walks", "a person walks"], launch),
+        (["she bows", "a man turns", "a person walks"], ["-m", "lamp_hf"]),
+    ):
+        (tmp_path / "prompts.txt").write_text("\n".join(lines))
+        command = [*way, "generate", "--prompts", str(tmp_path / "prompts.txt"), "-o", str(tmp_path / "motions")]
+        done = subprocess.run(
+            [sys.executable, *command, "--model", str(model_folder), "--json"],
+            capture_output=True, text=True, timeout=300,
+            env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        texts = [lamp_hf.Motion.load(path).text for path in sorted((tmp_path / "motions").glob("*.npz"))]
+        assert texts == lines
+        made.append(sum(json.loads(line)["made"] for line in done.stdout.splitlines()))
+    assert made == [3, 1]
+
+
+def test_a_killed_run_leaves_a_record_that_the_next_can_read(pipe, tmp_path):
+    prompts = [Prompt("bow", "she bows", 1.0, 3), Prompt("walk", "a man walks", 1.0, 3)]
+    generate_files(pipe, prompts[:1], tmp_path, "npz")
+    with open(tmp_path / "prompts_0.jsonl", "a") as record:
+        record.write('\n["walk.npz", ["a man')
+    again = generate_files(pipe, prompts, tmp_path, "npz")
+    assert (again.made, again.kept) == (1, 1)
+    assert generate_files(pipe, prompts, tmp_path, "npz").kept == 2
+
+
+def test_other_options_make_other_motions(pipe, tmp_path):
+    prompts = [Prompt("bow", "she bows", 1.0, 3)]
+    generate_files(pipe, prompts, tmp_path, "npz")
+    assert generate_files(pipe, prompts, tmp_path, "npz", guidance_scale=2.0).made == 1
+
+
 def test_a_run_cut_short_and_one_in_other_batches_give_the_same_files(pipe, tmp_path):
     prompts = [Prompt(str(i), "she bows", 1.0 + 0.2 * (i % 3), i) for i in range(5)]
     generate_files(pipe, prompts[:2], tmp_path / "a", "npz")
@@ -65,6 +109,7 @@ def test_prompts_are_read_from_text_and_csv(tmp_path):
         ("text,name\nwalk,a\nrun,a\n", "names must differ"),
         ("text,name\nwalk,../a\n", "plain file names"),
         ("text\n", "holds no sentence"),
+        ("text,seed\nwalk,100000000000000000000\n", "row 1: a seed is"),
     ],
 )
 def test_bad_files_of_prompts_are_told_in_a_line(tmp_path, content, message):

@@ -147,6 +147,22 @@ class TestEditing:
         step = np.linalg.norm(joints[30, 0] - joints[29, 0])
         assert step < 0.3
 
+    def test_a_suffix_that_is_higher_is_led_up_to(self, pipe):
+        walk = make_motion(40).astype(np.float32)
+        made = pipe("she bows", prefix=walk, suffix=walk + [0, 0.5, 0], duration=2.0, seed=0)["joints"]
+        np.testing.assert_allclose(made[-40:, :, 1], walk[..., 1] + 0.5, atol=1e-4)
+        steps = np.abs(np.diff(made[:, 0, 1]))
+        assert steps[78:81].max() < 0.05  # metres, where 0.5 were
+
+    def test_a_side_of_few_frames_is_led_over_to(self, pipe):
+        walk = make_motion(60, seed=3).astype(np.float32)
+        whole, few = (pipe("she bows", prefix=walk[-n:], duration=2.0, seed=0)["joints"] for n in (40, 3))
+        seams = [
+            np.linalg.norm(np.diff(made - made[:, :1], axis=0), axis=-1).max(-1)[n - 1]
+            for made, n in ((whole, 40), (few, 3))
+        ]
+        assert seams[1] < 1.5 * seams[0] + 0.02
+
     def test_kept_ranges_stay_where_they_are(self, pipe):
         motion = make_motion(100, facing=1.0).astype(np.float32)
         joints = pipe("she bows", seed=0, motion=motion, keep=[(0, 1.5), (2.55, 3.0), (4, 5)])["joints"]
@@ -205,6 +221,8 @@ class TestEditing:
         ({"inputs": ["walk", "run"], "duration": [1.0]}, "2 texts but 1 durations"),
         ({"inputs": "walk", "num_return_sequences": 0}, "num_return_sequences"),
         ({"inputs": "walk", "guidance": 3}, "unknown option 'guidance'"),
+        ({"inputs": "walk", "seed": 2**70}, "a seed is a whole number"),
+        ({"inputs": "walk", "seed": -1}, "a seed is a whole number"),
         ({"inputs": "walk", "temperature": -1}, "temperature"),
     ],
 )

@@ -55,12 +55,11 @@ def generate(
             raise ValueError(
                 "with --prompts, durations are a column of the csv, and there is no prefix, suffix or cleaning"
             )
-        from accelerate import PartialState
-
         from lamp_hf.bulk import generate_files, read_prompts
+        from lamp_hf.processes import this_process
 
         requests = read_prompts(prompts, seed)
-        pipe = load_pipeline("text-to-motion", model, device=PartialState().device)  # each process has its own
+        pipe = load_pipeline("text-to-motion", model, device=this_process().device)  # each process has its own
         done = generate_files(pipe, requests, output, kind, batch_size)
         result = {"output": str(output), **asdict(done)}
         lines = [f"{output}: {done.made} made, {done.kept} there before, {len(done.failed)} failed"]

@@ -29,7 +29,7 @@ def gaps_of(kept: list[tuple[float, float]], num_frames: int, fps: float) -> lis
         ValueError: on ranges that are empty, overlap, lie outside of the motion, or leave nothing to make or to keep.
     """
     end, gaps = 0, []
-    if not all(isinstance(span, (list, tuple)) and len(span) == 2 for span in kept):
+    if not all(isinstance(span, (list, tuple)) and len(span) == 2 and all(map(_is_finite, span)) for span in kept):
         raise ValueError(f"keep takes ranges of seconds, e.g. [(0, 1.5)], not {kept!r}")
     for start, stop in sorted(kept):
         first, last = round(start * fps), round(stop * fps)
@@ -50,6 +50,10 @@ def gaps_of(kept: list[tuple[float, float]], num_frames: int, fps: float) -> lis
     if gaps == [(0, num_frames)]:
         raise ValueError("nothing is to be kept: without keep, give the text alone")
     return gaps
+
+
+def _is_finite(value) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 @torch.no_grad()
@@ -127,10 +131,10 @@ def _blended(decoded: torch.Tensor, first: int, last: int, left, right, skeleton
     moving = torch.ones(gap.shape[-1])
     moving[skeleton.slices["contacts"]] = 0
     weights = torch.arange(1, BLEND + 1)[:, None] / (BLEND + 1)
-    if left is not None and first:
-        gap[:BLEND] += weights.flip(0) * moving * (left[-1] - decoded[first - 1])
-    if right is not None and last < len(decoded):
-        gap[-BLEND:] += weights * moving * (right[0] - decoded[last])
+    if left is not None:  # a side of fewer frames than a token has has no code
+        gap[:BLEND] += weights.flip(0) * moving * (left[-1] - decoded[max(first - 1, 0)])
+    if right is not None:
+        gap[-BLEND:] += weights * moving * (right[0] - decoded[min(last, len(decoded) - 1)])
     return gap
 
 
@@ -166,12 +170,12 @@ def _placed(gap, before, after, left, right, anchored: bool, skeleton: Skeleton)
     if before is None or after is None:
         return made, after
     turn = _turn(bone_directions(after[0], skeleton)[0], bone_directions(joints[-1], skeleton)[0])
-    if not anchored:
-        ground = after[0, 0] * torch.tensor([1.0, 0.0, 1.0])
-        moved = rotate_y(after - ground, turn) + joints[-1, 0] * torch.tensor([1.0, 0.0, 1.0])
-        return made, moved
     share = torch.arange(1, count + 1) / (count + 1)
     share = share * share * (3 - 2 * share)
+    if not anchored:  # it keeps its height, which the made path leads to
+        level = torch.tensor([1.0, 0.0, 1.0])
+        moved = rotate_y(after - after[0, 0] * level, turn) + joints[-1, 0] * level
+        return made + share[:, None, None] * (moved[0, 0] - joints[-1, 0]), moved
     root = made[:, :1]
     made = root + rotate_y(made - root, (-turn * share)[:, None])
     return made + share[:, None, None] * (after[0, 0] - joints[-1, 0]), after

@@ -111,7 +111,10 @@ class TextToMotionPipeline(MotionPipeline):
         """A motion for each request: those that fit in one window in batches, longer ones by themselves."""
         long = [self._is_long(request["duration"]) for request in requests]  # all are checked before any work is done
         short = [request for request, is_long in zip(requests, long) if not is_long]
-        made = iter(super().__call__(short, batch_size=batch_size, **kwargs) if short else [])
+        order = sorted(range(len(short)), key=lambda i: short[i]["duration"] or math.inf)  # less padding
+        sorted_requests = [short[i] for i in order]
+        results = super().__call__(sorted_requests, batch_size=batch_size, **kwargs) if short else []
+        made = (result for _, result in sorted(zip(order, results), key=lambda pair: pair[0]))
         return [
             self._whole(request["text"], request["duration"], request["seed"], **kwargs) if is_long else next(made)
             for request, is_long in zip(requests, long)
@@ -188,8 +191,6 @@ class TextToMotionPipeline(MotionPipeline):
 
     def _read_joints(self, motion, name: str) -> torch.Tensor:
         joints = self.processor.feature_extractor.read_joints(motion, name)
-        if not len(joints):
-            raise ValueError(f"{name} is empty")
         return torch.as_tensor(joints).float() / self.skeleton.metres
 
     def _plan(self, inputs, duration, kwargs: dict) -> tuple[list[str], list[int | None], tuple[dict, bool]]:
@@ -238,7 +239,7 @@ class TextToMotionPipeline(MotionPipeline):
         return {}, kwargs, {} if fit_bones is None else {"fit_bones": fit_bones}
 
     def preprocess(self, inputs: dict) -> dict:
-        seed = torch.randint(2**31, ()).item() if inputs["seed"] is None else int(inputs["seed"])
+        seed = _one_seed(inputs["seed"])
         tokens = self.processor(text=inputs["text"])
         num_frames = torch.tensor([self._num_frames(inputs["duration"]) or 0])
         return dict(tokens) | {"num_frames": num_frames, "seed": torch.tensor([seed]), "text": [inputs["text"]]}
@@ -290,7 +291,11 @@ class TextToMotionPipeline(MotionPipeline):
 def _one_seed(seed: int | None) -> int:
     if isinstance(seed, (list, tuple)):
         raise ValueError("one motion has one seed: give a number")
-    return torch.randint(2**31, ()).item() if seed is None else int(seed)
+    if seed is None:
+        return torch.randint(2**31, ()).item()
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"a seed is a whole number from 0 to {2**63 - 1}, got {seed}")
+    return int(seed)
 
 
 def _one_for_each(value, texts: list[str], what: str) -> list:
