@@ -55,8 +55,8 @@ def test_the_studys_picture_is_drawn_from_its_numbers(tmp_path, monkeypatch):
     guidance = [row | {"guidance_scale": 1.0, "guidance_schedule": "constant"}]
     guidance += [row | {"guidance_scale": 2.0, "guidance_schedule": kind} for kind in ("constant", "linear")]
     (tmp_path / "sampling.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
-    (tmp_path / "two_means__causal").mkdir()
-    (tmp_path / "two_means__causal" / "val.json").write_text(
+    (tmp_path / "two_means__causal_300").mkdir()
+    (tmp_path / "two_means__causal_300" / "val.json").write_text(
         json.dumps(numbers | {"attention_effective_rank": [3.0, 2.0]})
     )
     picture = tmp_path / "sampling.png"

@@ -40,6 +40,9 @@ SMALL = {
         }
     },
 }
+RESIDUAL = {
+    "residual_tokenizer": {"model": {"width": 16, "codebook_dim": 8, "codebook_size": 16, "num_quantizers": 2}}
+}
 CAPTIONING = {
     "language_model": {
         "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
@@ -55,8 +58,10 @@ def recipe(tmp_path, bert_folder):
 
     def write(stage: str, **changes) -> Path:
         values = yaml.safe_load((ROOT / f"training/recipes/small/{stage}.yaml").read_text())
-        values |= (SMALL | CAPTIONING)[stage]
+        values |= (SMALL | RESIDUAL | CAPTIONING)[stage]
         values["data"] |= {"mirrored": False, "rarity_exponent": 0.0}
+        if "composed" in values["data"]:
+            values["data"]["composed"] = 0
         if stage == "retrieval":
             values["data"] |= {"sentence_encoder": str(bert_folder)}
             values["model"] |= {"summary_size": 8}
@@ -117,6 +122,14 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
         run(tmp_path, *command(stage, "--recipe", recipe(stage), *data, "--output", folders[stage], *earlier))
         numbers = json.loads((folders[stage] / "evaluations.jsonl").read_text().splitlines()[-1])
         assert numbers["step"] == 4 and all(value == value for value in numbers.values())
+    residual = tmp_path / "residual"
+    composed = ("--set", "data.composed=1")  # of two wild clips: there may be none
+    run(
+        tmp_path,
+        *command("tokenizer", "--recipe", recipe("residual_tokenizer"), *data, "--output", residual, *composed),
+    )
+    paths = ("--tokenizer", residual / "model", "--lamp", folders["lamp"] / "model", "--output", tmp_path / "refined")
+    run(tmp_path, *command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *composed))
     plain = ("--set", f"plain_text_encoder={bert_folder}", "model.condition_mode=text_mean")
     paths = ("--output", tmp_path / "plain", *earlier)
     run(tmp_path, *command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *plain))
@@ -124,6 +137,8 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
 
     import lamp_hf
 
+    pipe = pipeline("text-to-motion", model=str(tmp_path / "refined" / "model"))
+    assert pipe.model.config.tokenizer_config.num_quantizers == 2 and pipe("she bows", duration=1.0)["fps"] == 20
     pipe = pipeline("text-to-motion", model=str(tmp_path / "plain" / "model"))
     assert pipe.model.config.condition_mode == "text_mean" and len(pipe("she bows", duration=1.0)["joints"]) == 20
     assert lamp_hf.LampModel.from_pretrained(folders["lamp"] / "model").config.hidden_size == 16

@@ -80,7 +80,7 @@ STUDIES = {
         ("tokenizer", "lamp"),
         ["data.composed=0", "data.mirrored=false", "data.synonyms=null"],
         {
-            "two means; bidirectional": [],
+            "two means; bidirectional": ["model.condition_mode=query_and_text_mean"],
             "two means; soft_tril": ["model.attention_mask_mode=soft_tril"],
             "two means; causal": ["model.attention_mask_mode=causal"],
             "LaMP's mean query; bidirectional": ["model.condition_mode=query_mean"],
@@ -201,7 +201,8 @@ def main() -> None:
 
 def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str, changes: list[str]) -> dict:
     """What is there already is not made again."""
-    folder = arguments.output / "".join(letter if letter.isalnum() else "_" for letter in variant)
+    name = "".join(letter if letter.isalnum() else "_" for letter in variant)
+    folder = arguments.output / f"{name}_{arguments.steps}"
     inputs = [part for name in study.inputs for part in (f"--{name.replace('_', '-')}", getattr(arguments, name))]
     if not (folder / "model").is_dir():
         recipe = Path(__file__).parent / "recipes" / "small" / f"{study.stage}.yaml"

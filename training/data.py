@@ -43,6 +43,7 @@ class Clips:
             return
         if self.motions[0].shape[-1] != HUMANML3D.num_features:
             raise ValueError("clips are composed on HumanML3D's skeleton only: set data.composed=0")
+        real = len(self.motions)
         composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
         for clip in composer(count, seed):
             self.motions.append(clip.motion)
@@ -51,6 +52,7 @@ class Clips:
             self.actions.append(clip.kind)
             self.styles.append("")
         self.lengths = np.array([len(motion) for motion in self.motions])
+        print(f"{len(self.motions) - real} clips composed of {real}")
 
     def rarity_weights(self, exponent: float) -> np.ndarray:
         """Draws a clip of an action with n clips n^-exponent times as often as the clip of an action with one."""

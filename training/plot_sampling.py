@@ -57,7 +57,7 @@ def plot_guidance(quality, likeness, rows: list[dict]) -> None:
 
 def plot_attention(ranks, quality, folder: Path) -> None:
     found = sorted(folder.glob("two_means__*/val.json"))  # alike but for the mode
-    results = {path.parent.name.split("__")[1]: json.loads(path.read_text()) for path in found}
+    results = {path.parent.name.split("__")[1].rpartition("_")[0]: json.loads(path.read_text()) for path in found}
     for mode, numbers in results.items():
         values = numbers["attention_effective_rank"]
         ranks.plot(range(1, len(values) + 1), values, marker=".", label=mode)
