@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
@@ -31,6 +32,7 @@ from .motion.clip import READABLE, page
 
 
 LONGEST = 60.0  # seconds of a motion or a film
+PIXELS, RATE = 4096, 120  # of a film, a side and a second: all of it is decoded
 CHARACTERS, SENTENCES = 500, 6  # of a text at most; six sentences of 9.8 seconds stay below a minute
 UPLOAD = "20mb"
 UNPACKED = 200e6  # bytes of an npz
@@ -116,6 +118,10 @@ def read_film(path: str) -> lamp_hf.Video:
     _check_suffix(path, FILMS)
     film = lamp_hf.Video(path)
     _check_length(path, film.duration)
+    with av.open(str(path)) as file:
+        for stream in file.streams.video:
+            if max(stream.width, stream.height) > PIXELS or (stream.average_rate or 0) > RATE:
+                raise ValueError(f"{path.name} has over {PIXELS} pixels a side or {RATE} pictures a second")
     return film
 
 

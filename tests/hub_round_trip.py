@@ -27,7 +27,7 @@ def features() -> np.ndarray:
 
 
 def numbers(values) -> list[float]:
-    return np.asarray(values, np.float64).ravel()[:64].tolist()
+    return np.asarray(values, np.float64).ravel().tolist()
 
 
 @torch.no_grad()
@@ -68,13 +68,18 @@ def answer(kind: str, name: str, **options) -> list:
         model = lamp_hf.LampForMotionCaptioning.from_pretrained(name).eval()
         return numbers(model.get_soft_tokens(torch.from_numpy(features())[None]).detach())
     if kind == "scheduler":
-        return numbers(lamp_hf.MaskedMotionScheduler.from_pretrained(name).config.mask_token_id)
+        scheduler = lamp_hf.MaskedMotionScheduler.from_pretrained(name)
+        scheduler.set_timesteps(3)
+        logits = torch.from_numpy(features()[None, :5, :7])
+        sample, mask = torch.full((1, 5), scheduler.config.mask_token_id), torch.ones(1, 5, dtype=torch.bool)
+        return numbers(scheduler.step(logits, 0, sample, mask, [torch.Generator().manual_seed(0)]).prev_sample)
     if kind == "index":
-        return [hit.score for hit in lamp_hf.MotionIndex.load(name).search(text="she bows")]
+        hits = lamp_hf.MotionIndex.load(name).search(text="she bows")
+        return [hit.score for hit in hits] + [hit.id == "back" for hit in hits]
     import evaluate
 
-    first, *_ = evaluate.load(name).features  # it takes one reference or several
-    return sorted(first)
+    score = evaluate.load(name).compute(predictions=[features()], references=["she bows"])
+    return [score["lamp_bertscore"], *score["f1"]]
 
 
 def push(kind: str, folder: str) -> list:

@@ -1,5 +1,6 @@
 """Every block of code in the README and in docs/ runs, in the order in which a reader meets it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_every_block_runs(page, workshop):
 
 
 def run(code: str) -> None:
-    code = code.replace("lamp-hf ", f"{sys.executable} -m lamp_hf ").replace("lamp-hf view", "true")
+    code = code.replace("lamp-hf ", f"{sys.executable} -m lamp_hf ")
     code = re.sub(r"-m lamp_hf view ([^#\n]*)", r"-m lamp_hf view \1 -o page.html ", code)
     done = subprocess.run(["bash", "-e", "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{code}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
@@ -65,10 +66,15 @@ def run(code: str) -> None:
 def check_options(code: str) -> None:
     """Of commands that take hours: scripts, recipes and options are there."""
     commands = re.sub(r"\\\n\s*", "", code)
-    for script, rest in re.findall(r"python -m (training\.\w+|lamp_hf\.convert)(.*)", commands):
-        told = subprocess.run([sys.executable, "-m", script, "--help"], capture_output=True, text=True, cwd=ROOT)
+    module = r"(?:-m |^)(training\.\w+|lamp_hf\.convert|lamp_hf \w+|lamp-hf \w+)(.*)"
+    known = re.findall(module, commands, re.MULTILINE)
+    assert known, f"no command is checked in:\n{code}"
+    for script, rest in known:
+        script = script.replace("lamp-hf", "lamp_hf")
+        command = [sys.executable, "-m", *script.split(), "--help"]
+        told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "200"})
         assert told.returncode == 0, told.stderr
         for option in re.findall(r" (--[\w-]+)", rest.split("#")[0]):
-            assert option in told.stdout, f"{script} has no {option}"
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", told.stdout), f"{script} has no {option}"
         for recipe in re.findall(r"training/recipes/\S+", rest):
             assert (ROOT / recipe).is_file(), recipe

@@ -2,8 +2,9 @@
 
 Known are T2M-GPT's motion tokenizer, LaMP's tokenizer, Q-Former and generator, and MoMask's residual tokenizer. Left
 out are MoMask's transformers and T2M-GPT's, which read CLIP's features and have no counterpart here, and LaMP's
-captioner, whose file no published code writes. The names are those of the published code; weights of our own making
-with these names were converted and compared, the published files were not at hand.
+captioner, whose published code imports modules that are not published, so that nobody can run it. The names are those
+of the published code; weights of our own making with these names were converted and compared, the published files were
+not at hand.
 """
 
 from pathlib import Path
@@ -52,8 +53,8 @@ KINDS = {
     "generator": Kind(("t2m_transformer",), "Qformer.", 49, "LaMP's text-to-motion generator", _LAMP),
 }  # fmt: skip
 _REFUSED = {
-    "trans": "a captioner of LaMP or a transformer of T2M-GPT: no code that writes the one is published, and the "
-    "other has no counterpart here",
+    "trans": "a captioner of LaMP or a transformer of T2M-GPT: the one's published code cannot be run, so that a "
+    "conversion could not be checked, and the other has no counterpart here",
     "t2m_transformer": "a transformer that reads CLIP's features (MoMask), which has no counterpart here",
     "res_transformer": "MoMask's residual transformer, which reads CLIP's features and has no counterpart here",
     "estimator": "MoMask's predictor of lengths, which reads CLIP's features and has no counterpart here",
@@ -70,8 +71,9 @@ license: other
 ---
 # {title}
 
-Converted from `{file}` (SHA-256 `{sha256}`) without training. The weights are of {origin};
-which key became which is in `conversion.json`.
+Converted without training; which key became which is in `conversion.json`. The weights are of {origin}:
+
+{files}
 
 The licence is that of their authors and of the data that they trained on (HumanML3D or KIT-ML, and the motion capture
 behind them): look there before you share them or use them commercially.
@@ -126,7 +128,9 @@ def convert_checkpoint(
     checkpoint.finish()
     processor, normalisation = _processor(models[""].config, KINDS[kind].text_length, mean, std, bert)
     report = {"kind": kind, **checkpoint.report(), "normalisation": normalisation, "parts": parts}
-    card = _CARD.format(**KINDS[kind]._asdict(), **report["source"], normalisation=normalisation)
+    sources = [report["source"], *(part["source"] for part in parts.values())]
+    files = "\n".join(f"* `{source['file']}`, SHA-256 `{source['sha256']}`" for source in sources)
+    card = _CARD.format(**KINDS[kind]._asdict(), files=files, normalisation=normalisation)
     write_folder(output, models, processor, report, card)
     return report
 
