@@ -1,5 +1,6 @@
 """Every block of code in the README and in docs/ runs, in the order in which a reader meets it."""
 
+import json
 import os
 import re
 import subprocess
@@ -78,3 +79,31 @@ def check_options(code: str) -> None:
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", told.stdout), f"{script} has no {option}"
         for recipe in re.findall(r"training/recipes/\S+", rest):
             assert (ROOT / recipe).is_file(), recipe
+
+
+def test_the_readmes_table_holds_the_measured_numbers():
+    folder = Path(lamp_hf.bundled()).parent
+
+    def numbers(model: str, name: str = "evaluation") -> dict:
+        return json.loads((folder / model / f"{name}.json").read_text())
+
+    generated, found = numbers("lamp_small"), numbers("lamp_small", "retrieval")["scorings"]["mean"]
+    everything = found["all"]["text_to_motion"]
+    said, filmed = numbers("lamp_small_captioning")["captioner"], numbers("lavimo_small")["pairs"]
+    batches = [filmed[f"{view} / motion"]["small_batches"]["forth"]["R@1"] for view in ("fixed view", "unseen views")]
+    sizes = [
+        sum(path.stat().st_size for path in (folder / model).glob("*.safetensors")) / 1e6
+        for model in ("lamp_small", "lamp_small_captioning", "lavimo_small")
+    ]
+    rows = [
+        f"{generated['captions']['well_covered']:.1f} %, what a paraphrase in other words says: "
+        f"{generated['paraphrases']['all']:.1f} % (real clips {generated['real']['well_covered']:.1f} %)",
+        f"at once: {numbers('lamp_small', 'composition')['space']:.0f} %, aim 80 | {sizes[0]:.0f} |",
+        f"among 387: {everything['R@1']:.1f} %, among ten {everything['R@10']:.1f} %; first hit shows the action: "
+        f"{found['first_hit_action']:.1f} %",
+        f"rightly: {said['action']:.1f} %, the side: {said['side']:.1f} % | {sizes[1]:.0f} |",
+        f"{batches[0]:.1f} % by the usual camera, {batches[1]:.1f} % by unseen ones (aims 85, 65) | {sizes[2]:.0f} |",
+        f"Feet slide {generated['physics']['skating_ratio']:.1f} times",
+    ]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [row for row in rows if row not in readme]
