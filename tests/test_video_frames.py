@@ -102,6 +102,14 @@ def test_the_rotation_of_a_phone_is_applied(tmp_path):
     assert (frames[0, :, 17:20] > 200).mean() > 0.9  # the bar is on the left again
 
 
+def test_a_minute_and_pictures_of_4k(tmp_path):
+    minute = Video(write(tmp_path / "minute.mp4", counting(60), fps=1))
+    assert minute.duration == pytest.approx(60, abs=1)
+    assert numbers(minute.sample(4, 16).pixels).tolist() == pytest.approx([7, 22, 37, 52], abs=1)
+    large = Video(write(tmp_path / "large.mp4", counting(3, height=2160, width=3840)))
+    assert large.sample(2, 32).pixels.shape == (2, 32, 32, 3)
+
+
 def test_a_short_clip_is_repeated_and_masked():
     frames = Video(counting(3)).sample(num_frames=8, size=16)
     assert frames.mask.tolist() == [True] * 3 + [False] * 5

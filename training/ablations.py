@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lamp_hf.cards import recall
+
 
 PLAIN = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -31,7 +33,7 @@ class Study:
     inputs (`tuple[str]`): folders of earlier stages that it takes.
     changes (`list[str]`): of the recipe, for all variants.
     variants (`dict[str, list[str]]`): further changes of each.
-    columns (`dict[str, Callable]`): what the table shows of an evaluation.
+    columns (`dict[str, Callable]`): what the table shows of an evaluation, numbers or how they are written.
     options (`dict[str, list[str]]`): of the evaluation of some variants.
     task (`str`, *optional*): the evaluation, if it has another name than the study.
     """
@@ -40,20 +42,20 @@ class Study:
     inputs: tuple[str, ...]
     changes: list[str]
     variants: dict[str, list[str]]
-    columns: dict[str, Callable[[dict], float]]
+    columns: dict[str, Callable[[dict], float | str]]
     options: dict[str, list[str]] = field(default_factory=dict)
     task: str | None = None
 
 
-def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], float]:
-    return lambda numbers: by_mean(numbers)[protocol][direction][name]
+def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], str]:
+    return lambda numbers: recall(by_mean(numbers)[protocol][direction], name)
 
 
-def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callable[[dict], float | None]:
-    """None for a model without the pair."""
+def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callable[[dict], str]:
+    """Says none for a model without the pair."""
 
-    def read(numbers: dict) -> float | None:
-        return numbers["pairs"][pair][protocol][direction][name] if pair in numbers["pairs"] else None
+    def read(numbers: dict) -> str:
+        return recall(numbers["pairs"][pair][protocol][direction], name) if pair in numbers["pairs"] else "none"
 
     return read
 
@@ -192,7 +194,7 @@ def main() -> None:
     for variant, changes in study.variants.items():
         numbers = train_and_evaluate(arguments, study, variant, changes)
         values = [column(numbers) for column in study.columns.values()]
-        rows.append([variant, *("none" if value is None else f"{value:.3g}" for value in values)])
+        rows.append([variant, *(value if isinstance(value, str) else f"{value:.3g}" for value in values)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     print(table)
     result = {"table": table, "steps": arguments.steps, "split": arguments.split}
