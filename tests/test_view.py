@@ -83,7 +83,7 @@ def test_joints_are_seen_where_they_are_told_to_be(seed):
     for number, ends in zip((0, 11), told):
         (picture,) = draw_frames(joints, HUMANML3D, 224, view, numbers=[number])
         rows, columns = np.nonzero(picture.sum(-1) > 300)
-        assert len(rows) > 30
+        assert len(rows) > 10
         across, up = columns / 112 - 1, 1 - rows / 112
         low, high = ends[:, :2].min(0) - 0.15, ends[:, :2].max(0) + 0.15
         assert (across > low[0]).all() and (across < high[0]).all() and (up > low[1]).all() and (up < high[1]).all()

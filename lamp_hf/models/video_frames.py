@@ -1,7 +1,7 @@
 """Video in: files, bytes, folders of pictures and arrays to a few square frames, taken by the clock.
 
 PyAV decodes, so neither torchvision nor an ffmpeg of the system is needed. Only what is asked for is kept, already
-small: a minute of 4K takes no more memory than a second.
+small: a minute of 4K on disk takes no more memory than a second.
 """
 
 import io
