@@ -143,10 +143,8 @@ STUDIES = {
             "text, video and motion; tokens, filter": [],
             "text and motion alone": ["model.use_video=false"],
             "no fusion, no reconstruction": ["model.fusion=none"],
-            "pooled fusion": ["model.fusion=pooled"],
             "alike captions as negatives (identity)": ["model.target=identity"],
             "alike captions wanted (soft)": ["model.target=soft"],
-            "soft for video and motion too, as in the paper": ["model.target=soft", "model.video_target=soft"],
         },
         {
             "T2M R@1": lavimo_column("text / motion", "all", "forth", "R@1"),

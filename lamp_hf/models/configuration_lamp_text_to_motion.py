@@ -41,7 +41,8 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         condition_dropout (`float`): share of training clips without text, for guidance.
         length_loss_weight (`float`): of the predictor of a clip's length.
         guidance_scale (`float`): logits are `unconditional + scale * (conditional - unconditional)`. The released code
-            uses 4 for HumanML3D and 2 for KIT-ML.
+            uses 4 for HumanML3D and 2 for KIT-ML. Residual codes are the most likely ones by the same scale, whatever
+            the schedule and the temperature.
         guidance_schedule (`str`): `"constant"`, as released; `"linear"`, from 1 at the first step up to the scale
             (Muse); or `"interval"`, between the first and the last fifth of the steps alone (Kynkäänniemi et al.,
             2024), which saves the second pass of the others.
