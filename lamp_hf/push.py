@@ -104,6 +104,18 @@ def _pipeline(task: str) -> Callable[[Path, Path, str], None]:
     return fill
 
 
+def _model(folder: Path, source: Path, repository: str) -> None:
+    """Any other model: a tokenizer, LaMP before it is part of a generator, what `lamp_hf.convert` wrote."""
+    from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor
+
+    card = _model_card(source, repository)
+    AutoModel.from_pretrained(source).save_pretrained(folder)
+    for name, kind in (("processor_config.json", AutoProcessor), ("preprocessor_config.json", AutoFeatureExtractor)):
+        if (source / name).is_file():
+            kind.from_pretrained(source).save_pretrained(folder)
+    _finish_model(folder, source, card)
+
+
 def _lavimo(folder: Path, source: Path, repository: str) -> None:
     card = _model_card(source, repository)
     lamp_hf.LavimoModel.from_pretrained(source).save_pretrained(folder)
@@ -120,6 +132,8 @@ def _model_card(source: Path, repository: str) -> str:
     card = (source / "README.md").read_text(encoding="utf-8")
     if unmeasured := re.search(r"\b(?:TODO|TBD|NaN|nan|None|null)\b", card):
         raise ValueError(f"{source / 'README.md'} has a blank: {unmeasured.group()}")
+    if (source / "conversion.json").is_file():  # nobody trained it here; the card says where it is from
+        return card
     return card.rstrip() + "\n\n" + table_of_numbers(source)
 
 
@@ -198,6 +212,7 @@ KINDS = {
     "text-to-motion": Kind("model", _pipeline("text-to-motion"), lambda: lamp_hf.bundled()),
     "captioning": Kind("model", _pipeline("motion-to-text"), lambda: lamp_hf.bundled("captioning")),
     "video": Kind("model", _lavimo, lambda: lamp_hf.bundled("video")),
+    "model": Kind("model", _model),
     "dataset": Kind("dataset", _dataset),
     "index": Kind("dataset", _index),
     "metric": Kind("space", _metric, lambda: TEMPLATES / "metric_space"),

@@ -327,7 +327,10 @@ class MotionIndex:
             ValueError: when the models differ, or an id occurs twice.
         """
         if other.origin != self.origin:
-            raise ValueError(f"an index made with {other.origin} cannot join one made with {self.origin}")
+            raise ValueError(
+                f"vectors of different models ({self.origin[:8]}, {other.origin[:8]}) cannot be in one index: give "
+                "the model that made the others, or index all motions again"
+            )
         self._check_new(other.ids)
         self._append(other._rows, other.ids, other._sources)
         return self

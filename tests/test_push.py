@@ -96,7 +96,8 @@ def test_another_model_does_not_get_a_bundled_ones_card_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "repository", "message"),
     [
-        ("model", "me/x", "unknown kind 'model'"),
+        ("weights", "me/x", "unknown kind 'weights'"),
+        ("model", "me/x", "Give its folder"),
         ("text-to-motion", "lamp-small", "user/name"),
         ("dataset", "me/x", "Give its folder"),
     ],
@@ -125,6 +126,22 @@ def test_a_model_of_ones_own_needs_its_card_and_its_numbers(model_folder, tmp_pa
     stage("text-to-motion", "me/mine", folder, tmp_path / "d")
     card = (tmp_path / "d" / "README.md").read_text()
     assert card.startswith("# mine") and "| by me, fid | 0.25 |" in card
+
+
+def test_a_tokenizer_and_a_converted_model_are_staged_with_code_and_statistics(processor, lamp_config, tmp_path):
+    for name, numbers in (("evaluation.json", {"joint_error_mm": 17.5}), ("conversion.json", {"kind": "vqvae"})):
+        folder, staged = tmp_path / name / "model", tmp_path / name / "staged"
+        lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(folder)
+        processor.feature_extractor.save_pretrained(folder)
+        (folder / "README.md").write_text("# A tokenizer of my recordings\n")
+        (folder / name).write_text(json.dumps(numbers))
+        staged.mkdir()
+        stage("model", "me/tokenizer", folder, staged)
+        names = {path.name for path in staged.iterdir()}
+        assert {"modeling_motion_vqvae.py", "preprocessor_config.json", name} <= names
+        card = (staged / "README.md").read_text()
+        assert ("| joint error mm | 17.5 |" in card) == (name == "evaluation.json")
+        assert lamp_hf.MotionVQVAEModel.from_pretrained(staged).config.width == 16
 
 
 def test_a_data_set_tells_its_licence_and_its_size(humanml3d_folder, tmp_path):

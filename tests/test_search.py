@@ -337,7 +337,7 @@ class TestCommands:
         motion(seed=9).save(recordings / "late.npz")
         done = self.run("index", recordings, "-o", gallery, "--update", "--json")  # by the gallery's own model
         assert (done["motions"], done["added"], done["removed"]) == (4, 1, 1)
-        with pytest.raises(ValueError, match="cannot join"):
+        with pytest.raises(ValueError, match="different models"):
             index_folder(recordings.parent, gallery, "bundled:video", update=True)
 
     def test_processes_share_the_files(self, recordings, model_folder, tmp_path):

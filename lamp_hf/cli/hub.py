@@ -11,7 +11,9 @@ from .common import Json, app, report
 
 @app.command()
 def push(
-    kind: Annotated[str, typer.Argument(help="text-to-motion, captioning, video, dataset, index, metric or demo.")],
+    kind: Annotated[
+        str, typer.Argument(help="text-to-motion, captioning, video, any other model, dataset, index, metric or demo.")
+    ],
     repository: Annotated[str, typer.Argument(help="user/name on the Hub.")],
     source: Annotated[
         Path | None, typer.Option(help="Folder of the model, data set or gallery; the bundled model if not given.")
