@@ -6,12 +6,13 @@ import time
 import numpy as np
 from transformers import pipeline
 
+from lamp_hf.models.scheduling_masked_motion import GUIDANCE_SCHEDULES
+
 from .evaluate_text_to_motion import TextToMotionTest
 
 
 STEPS = (1, 2, 3, 5, 8, 10, 12, 15, 20, 30)
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-SCHEDULES = ("constant", "linear", "interval")
 TEXT, SECONDS, REPEATS = "a person walks forward", 6.0, 5
 
 
@@ -20,6 +21,8 @@ def evaluate_sampling(arguments: argparse.Namespace) -> dict:
 
     Choose on the validation split.
     """
+    if not arguments.evaluator:
+        raise ValueError("sampling is judged by --evaluator too")
     pipe = pipeline("text-to-motion", model=str(arguments.model))
     test = TextToMotionTest(arguments)
     config = pipe.model.config
@@ -32,9 +35,9 @@ def evaluate_sampling(arguments: argparse.Namespace) -> dict:
     ]
     numbers["guidance_steps"] = steps
     numbers["guidance"] = []
-    for schedule in SCHEDULES:
+    for schedule in GUIDANCE_SCHEDULES:
         for scale in SCALES:
-            if scale == 1 and schedule != SCHEDULES[0]:
+            if scale == 1 and schedule != "constant":
                 continue  # no guidance is no guidance
             options = {"num_inference_steps": steps, "guidance_scale": scale, "guidance_schedule": schedule}
             numbers["guidance"].append(options | summary(test(pipe, **options)))
@@ -59,11 +62,11 @@ def seconds(pipe, steps: int) -> float:
 
 def summary(numbers: dict) -> dict:
     """What a curve shows of an evaluation."""
-    judged = numbers.get("evaluator", {})
+    judged = numbers["evaluator"]
     return {
         "captions": numbers["captions"]["well_covered"],
         "paraphrases": numbers["paraphrases"]["all"],
         "skating_ratio": numbers["physics"]["skating_ratio"],
         "acceleration_ratio": numbers["physics"]["largest_acceleration_median"]
         / numbers["physics"]["largest_acceleration_median_of_real"],
-    } | {name: judged[name] for name in ("action", "style", "frechet_ratio") if name in judged}
+    } | {name: judged[name] for name in ("action", "style", "frechet_ratio")}
