@@ -31,8 +31,8 @@ def plot_steps(quality, cost, rows: list[dict]) -> None:
     steps = [row["num_inference_steps"] for row in rows]
     for name, label in CURVES.items():
         quality.plot(steps, [row[name] for row in rows], marker=".", label=label)
-    quality.set(xlabel="steps", ylabel="%", title="Quality against steps")
-    quality.legend()
+    quality.set(xlabel="steps", ylabel="%", title="Quality against steps", ylim=(60, 100))
+    quality.legend(loc="lower right")
     cost.plot(steps, [row["frechet_ratio"] for row in rows], marker=".", label="Fréchet ratio")
     cost.plot(steps, [row["skating_ratio"] for row in rows], marker=".", label="skating ratio")
     cost.plot(steps, [10 * row["seconds"] for row in rows], marker=".", label="tenths of a second for 6 s")
