@@ -43,7 +43,7 @@ def workshop(tmp_path, humanml3d_folder, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_runs(page, workshop):
-    names = {"lamp_hf": lamp_hf, "motion": lamp_hf.Motion(make_motion())}
+    names: dict = {}
     blocks = _BLOCK.findall(page.read_text(encoding="utf-8"))
     assert blocks
     for note, language, code in blocks:
