@@ -33,6 +33,7 @@ setup(
         "av>=14",
         "faiss-cpu>=1.9",
         "filelock>=3.12",
+        "packaging>=23",
         "pillow>=10.1",
         "psutil>=5.9",
         "pygltflib>=1.16",

@@ -94,11 +94,6 @@ budget.
 
 {table}"""
 
-LAVIMO_ABLATIONS = """Variants, {steps} steps each, captions as they are, seed 0, everything else alike; test split
-(`training/ablations.py lavimo`). Equal captions are no negatives in any row. The bundled model is the first row, with
-paraphrases, trained to the end.
-
-{table}"""
 FOREIGN = """Another style: {films} test clips, filmed by a path tracer (Mitsuba; soft shadows, tiled floor, patterned
 walls, another body, portrait of 126 by 224 pixels, 16 pictures a clip, `training/render_mitsuba.py`), film to motion
 among all {motions} clips, and in batches of 32 of the filmed ones; then the same films compressed hard (H.264, CRF
@@ -127,7 +122,7 @@ def read_numbers(folder: Path, name: str) -> Measured:
 def wrapped(value, path: str):
     """A value of a JSON file; a null or NaN anywhere in it is refused."""
     if isinstance(value, dict):
-        return value if isinstance(value, Measured) else Measured(value, path)
+        return Measured(value, path)
     if isinstance(value, list):
         return [wrapped(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

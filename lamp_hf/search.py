@@ -27,6 +27,7 @@ from safetensors.numpy import save_file
 
 from . import BUNDLED, bundled
 from .embedding import Embedder, windows_of
+from .index_rows import Rows
 from .motion.files import write_atomically
 
 
@@ -74,7 +75,7 @@ class MotionIndex:
         self._model = _locate(str(model))
         self._embedder: Embedder | None = None
         self._origin: str | None = None  # of the model that made the vectors
-        self._rows: _Rows | None = None
+        self._rows: Rows | None = None
         self._ids: list[str] = []  # of the items that rows point to
         self._known: set[str] = set()
         self._sources: list[str] = []
@@ -93,7 +94,7 @@ class MotionIndex:
                 raise ValueError(f"the index was made with {self._origin}; {self._model} is {embedder.origin}")
             self._embedder, self._origin = embedder, embedder.origin
             if self._rows is None:
-                self._rows = _Rows.empty(embedder.dimension)
+                self._rows = Rows.empty(embedder.dimension)
         return self._embedder
 
     @property
@@ -141,7 +142,7 @@ class MotionIndex:
         vectors = embedder.embed_motions(parts) if parts else self._rows.vectors[:0]
         spans = np.array([span for some in windows for span in some], np.float32).reshape(-1, 2) / embedder.fps
         items = np.repeat(np.arange(len(clips)), [len(some) for some in windows])
-        self._append(_Rows(vectors, items, spans), ids, sources)
+        self._append(Rows(vectors, items, spans), ids, sources)
 
     def add_vectors(self, vectors: np.ndarray, ids: Sequence[str]) -> None:
         """Adds vectors of the model that were made elsewhere, `(num_items, dimension)`, one an id."""
@@ -150,7 +151,7 @@ class MotionIndex:
             raise ValueError(f"{len(ids)} finite vectors of {size} numbers wanted, got {list(vectors.shape)}")
         self._check_new(ids)
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        rows = _Rows(vectors, np.arange(len(ids)), np.zeros((len(ids), 2), np.float32))
+        rows = Rows(vectors, np.arange(len(ids)), np.zeros((len(ids), 2), np.float32))
         self._append(rows, list(ids), [""] * len(ids))
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -168,7 +169,7 @@ class MotionIndex:
         self._sources = [source for source, keep in zip(self._sources, kept) if keep]
         self._ids, self._known = [name for name in self._ids if name not in gone], self._known - gone
         rows = self._rows[kept[self._rows.items]]
-        self._rows = _Rows(rows.vectors, (np.cumsum(kept) - 1)[rows.items], rows.spans)
+        self._rows = Rows(rows.vectors, (np.cumsum(kept) - 1)[rows.items], rows.spans)
         self._quantised = None
 
     def search(
@@ -235,7 +236,7 @@ class MotionIndex:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self._rows is None:
-            self._rows = _Rows.empty(self.embedder.dimension)
+            self._rows = Rows.empty(self.embedder.dimension)
         with FileLock(folder / ".lock"):
             name = f"{uuid.uuid4().hex[:12]}.safetensors"
             write_atomically(folder / name, lambda path: save_file(self._tensors(), path))
@@ -347,8 +348,8 @@ class MotionIndex:
         if len(set(ids)) != len(ids):
             raise ValueError("an id is given twice")
 
-    def _append(self, rows: "_Rows", ids: list[str], sources: list[str]) -> None:
-        self._rows = self._rows + _Rows(rows.vectors, rows.items + len(self), rows.spans)
+    def _append(self, rows: Rows, ids: list[str], sources: list[str]) -> None:
+        self._rows = self._rows + Rows(rows.vectors, rows.items + len(self), rows.spans)
         self._ids, self._sources, self._known = self._ids + ids, self._sources + sources, self._known | set(ids)
         if self._quantised is not None:
             self._quantised.add(np.ascontiguousarray(rows.vectors))
@@ -404,40 +405,11 @@ class MotionIndex:
             vectors = _memory_map(file, "vectors")
         with safe_open(path, framework="numpy") as tensors:
             values = {name: tensors.get_tensor(name) for name in set(tensors.keys()) - {"vectors"}}
-        self._rows = _Rows(vectors, values["items"].astype(np.int64), values["spans"])
+        self._rows = Rows(vectors, values["items"].astype(np.int64), values["spans"])
         self._ids, self._sources = (json.loads(values[name].tobytes()) for name in ("ids", "sources"))
         self._known = set(self._ids)
         if "quantised" in values:
             self._quantised = faiss.deserialize_index(values["quantised"])
-
-
-@dataclass
-class _Rows:
-    """Vectors, the motion that each belongs to, and the seconds of it that each stands for.
-
-    Args:
-        vectors (`np.ndarray` of shape `(num_rows, dimension)`): float32, unit length.
-        items (`np.ndarray` of shape `(num_rows,)`): places in the list of ids.
-        spans (`np.ndarray` of shape `(num_rows, 2)`): float32, start and end.
-    """
-
-    vectors: np.ndarray
-    items: np.ndarray
-    spans: np.ndarray
-
-    @classmethod
-    def empty(cls, dimension: int) -> "_Rows":
-        return cls(np.zeros((0, dimension), np.float32), np.zeros(0, int), np.zeros((0, 2), np.float32))
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def __getitem__(self, chosen) -> "_Rows":
-        return _Rows(self.vectors[chosen], self.items[chosen], self.spans[chosen])
-
-    def __add__(self, other: "_Rows") -> "_Rows":
-        pairs = ((self.vectors, other.vectors), (self.items, other.items), (self.spans, other.spans))
-        return _Rows(*(np.concatenate(pair) for pair in pairs))
 
 
 def _quantise(vectors: np.ndarray) -> faiss.Index:
