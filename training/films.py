@@ -1,12 +1,15 @@
 """Clips as films: rendered, sampled as a video is, and seen by a frozen vision encoder."""
 
 import hashlib
+import io
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from lamp_hf.models.modeling_lavimo import LavimoModel
@@ -21,6 +24,7 @@ from .loop import save_atomically
 
 FIXED = -1  # the seed that stands for the view of `Motion.render`, always the same
 UNSEEN = 1000  # the first seed of views that are never trained on
+COMPRESSED = 0.3  # share of the films to train on, other than the fixed view, that are
 
 
 def sampled_frames(length: int, count: int) -> np.ndarray:
@@ -42,7 +46,19 @@ def film(features: np.ndarray, name: str, seed: int, skeleton: str, count: int, 
     """`(at most count, size, size, 3)` pictures of a clip."""
     tree = get_skeleton(skeleton)
     joints, numbers = joints_in_metres(features, tree), sampled_frames(len(features), count)
-    return np.stack(list(draw_frames(joints, tree, size, view_of(name, seed), numbers=numbers)))
+    pictures = list(draw_frames(joints, tree, size, view_of(name, seed), numbers=numbers))
+    rng = np.random.default_rng([zlib.crc32(name.encode()), max(seed, 0)])
+    if 0 <= seed < UNSEEN and rng.random() < COMPRESSED:
+        side, quality = int(size * rng.uniform(0.5, 1)), int(rng.integers(15, 60))
+        pictures = [compressed(picture, side, quality) for picture in pictures]
+    return np.stack(pictures)
+
+
+def compressed(picture: np.ndarray, side: int, quality: int) -> np.ndarray:
+    """What a phone on a bad line leaves of a picture: fewer pixels, and JPEG's blocks."""
+    file, size = io.BytesIO(), (picture.shape[1], picture.shape[0])
+    Image.fromarray(picture).resize((side, side)).save(file, "jpeg", quality=quality)
+    return np.asarray(Image.open(file).resize(size))
 
 
 def all_cores() -> ProcessPoolExecutor:
