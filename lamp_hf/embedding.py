@@ -36,11 +36,8 @@ class Embedder:
         self.origin = content_digest(name)
         config = self.model.config
         self.dimension, self.fps = config.projection_dim, float(self.processor.feature_extractor.sampling_rate)
-        if self.name == "lavimo":
-            self.shortest, self.longest = 1, config.max_frames  # frames
-        else:
-            self.shortest = config.motion_config.downsampling_factor
-            self.longest = config.num_query_tokens * self.shortest
+        self.shortest = 1 if self.name == "lavimo" else config.motion_config.downsampling_factor  # frames
+        self.longest = config.max_frames
 
     def read(self, motion, name: str = "motion") -> np.ndarray:
         """Features of a motion, a path or an array, see [`MotionFeatureExtractor.read`]."""
@@ -73,11 +70,12 @@ class Embedder:
         return _means(vectors, [len(some) for some in parts])
 
     @torch.no_grad()
-    def embed_video(self, video) -> tuple[np.ndarray, np.ndarray]:
+    def embed_video(self, video, boxes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of a video, of the whole if the model can look at it at once, else of windows, see [`windows_of`].
 
         Args:
             video ([`Video`], or what it takes): the video.
+            boxes (`np.ndarray`, *optional*): of the person in it, see [`Video.sample`].
 
         Returns:
             float32 `(num_windows, dimension)`, and their start and end in seconds, `(num_windows, 2)`.
@@ -90,13 +88,14 @@ class Embedder:
                 "the model reads no video: index the motions with LAVIMO, --model bundled:video for instance"
             )
         video, processor = video if isinstance(video, Video) else Video(video), self.processor
-        frames = video.sample(processor.num_video_frames, processor.image_size)  # tells how long it really is
+        frames = video.sample(processor.num_video_frames, processor.image_size, boxes=boxes)
+        # Now the video knows how long it really is.
         if video.duration * self.fps <= self.longest + 0.5:
             inputs = {
                 name: values.to(self.model.device) for name, values in processor.frames_to_inputs([frames]).items()
             }
             return self.model.get_video_features(**inputs).cpu().numpy(), np.array([[0, video.duration]], np.float32)
-        frames = video.sample(round(_GLANCES * video.duration), processor.image_size)
+        frames = video.sample(round(_GLANCES * video.duration), processor.image_size, boxes=boxes)
         windows = windows_of(round(video.duration * self.fps), self.longest, self.fps)
         spans = np.array(windows, np.float32) / self.fps
         features, mask = self._windows(self._look(frames), frames.times[frames.mask], spans)

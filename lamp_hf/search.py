@@ -173,7 +173,7 @@ class MotionIndex:
         self._quantised = None
 
     def search(
-        self, text: str | None = None, motion=None, k: int = 10, moments: bool = False, *, video=None
+        self, text: str | None = None, motion=None, k: int = 10, moments: bool = False, *, video=None, boxes=None
     ) -> list[Hit]:
         """The motions most like a text, a motion, a video, or several of these; the best first.
 
@@ -185,6 +185,7 @@ class MotionIndex:
             k (`int`): how many; all there are, when there are fewer.
             moments (`bool`): tell every part of a long motion that fits, not only its best one.
             video ([`Video`] or what it takes, *optional*): a film of an example, for a model with a video tower.
+            boxes (`np.ndarray`, *optional*): of the person in the video, see [`Video.sample`].
 
         Raises:
             ValueError: when there is nothing to search for, or it cannot be read.
@@ -200,7 +201,7 @@ class MotionIndex:
             vectors.append(self.embedder.embed_motions([self.embedder.read(motion)])[0])
         if video is None:
             return self.search_vector(np.mean(vectors, 0), k, moments)
-        films, spans = self.embedder.embed_video(video)
+        films, spans = self.embedder.embed_video(video, boxes)
         found = self._search(np.stack([np.mean([film, *vectors], 0) for film in films]), k, moments)
         times = [tuple(map(float, span)) for span in spans]
         return [

@@ -62,6 +62,20 @@ def test_a_file_and_its_pictures_are_the_same_film(index, motions, tmp_path):
     assert all(hit.score == pytest.approx(again[hit.id], abs=0.1) for hit in hits)
 
 
+def test_labels_for_motions_and_films_and_where_they_fit(motions):
+    classify = pipeline("zero-shot-motion-classification", model=lamp_hf.bundled("video"))
+    labels = ["waves with the left hand", "walks forward", "runs forward", "bows"]
+    wave, walk = (motion.render(160) for motion in (motions[0], motions[2]))
+    of_motion, of_film = classify([motions[2], walk], candidate_labels=labels)
+    for answer in (of_motion, of_film):
+        assert answer[0]["label"] == "walks forward" and sum(row["score"] for row in answer) == pytest.approx(1)
+        assert (answer[0]["start"], answer[0]["end"]) == (0, pytest.approx(4, abs=0.06))
+    # Sixteen seconds are looked at in two parts.
+    long = {row["label"]: row for row in classify(np.concatenate([wave, wave, walk, walk]), candidate_labels=labels)}
+    for label, start in (("waves with the left hand", 0), ("walks forward", 8)):
+        assert (long[label]["start"], long[label]["end"]) == pytest.approx((start, start + 8), abs=0.1)
+
+
 def test_the_cards_five_lines_work(motions, tmp_path):
     card = (Path(lamp_hf.bundled("video")) / "README.md").read_text(encoding="utf-8")
     code = card.partition("```python\n")[2].partition("```")[0]

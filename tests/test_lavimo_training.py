@@ -63,6 +63,15 @@ def test_both_stages_learn_and_the_eyes_stay_as_they_were(trained, lavimo):
     assert len(list((trained / "cache").glob("films-*"))) == 2  # of training and of validation
 
 
+def test_the_text_encoder_may_learn_too(trained, lavimo, humanml3d_folder, tmp_path):
+    inputs = ["--recipe", trained / "lavimo.yaml", "--data", humanml3d_folder, "--vision", trained / "vision/model"]
+    inputs += ["--cache", trained / "cache", "--output", tmp_path, "--set", "model.freeze_text=false"]
+    run(tmp_path, *command("lavimo", *inputs))
+    frozen, learned = (load_file(path / "model.safetensors") for path in (lavimo, tmp_path / "model"))
+    name = "text_encoder.encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(frozen[name], learned[name])
+
+
 def test_what_is_evaluated(trained, lavimo, humanml3d_folder, bert_folder):
     options = ("--data", humanml3d_folder, "--model", lavimo, "--sentence-encoder", bert_folder)
     result = trained / "evaluation.json"
@@ -102,6 +111,17 @@ def test_a_film_finds_motions_alone_and_with_a_sentence(gallery, tmp_path):
     assert (hits[0].video_start, hits[0].video_end) == (0, pytest.approx(3, abs=0.06))
     both = gallery.search(text="someone waves", video=path.read_bytes(), k=4)
     assert len(both) == 4 and both[0].score != gallery.search(video=path, k=4)[0].score
+
+
+def test_a_box_cuts_the_person_out_of_a_film(gallery):
+    pictures = lamp_hf.Motion(make_motion(60, seed=1)).render(64)
+    crowded = np.random.default_rng(0).integers(0, 255, (60, 96, 128, 3)).astype(np.uint8)
+    crowded[:, 20:84, 50:114] = pictures
+    alone, boxed, whole = (
+        {hit.id: hit.score for hit in gallery.search(video=film, boxes=box, k=4)}
+        for film, box in ((pictures, None), (crowded, (50, 20, 114, 84)), (crowded, None))
+    )
+    assert boxed == pytest.approx(alone, abs=1e-5) and boxed != pytest.approx(whole, abs=1e-3)
 
 
 def test_moments_of_a_long_film_do_not_overlap(gallery, tmp_path):

@@ -17,7 +17,7 @@ def pipe(model_folder):
 def test_scores_are_the_softmax_of_scaled_cosines(pipe, processor):
     motion = lamp_hf.Motion(make_motion(61))
     answer = pipe(motion, candidate_labels=["walks", "bows"], hypothesis_template="a person {}")
-    lamp = pipe.lamp
+    lamp = pipe.encoder
     with torch.no_grad():
         text = lamp.get_text_features(**processor(text=["a person walks", "a person bows"]))
         clip = lamp.get_motion_features(**processor(motion=motion))
@@ -33,6 +33,8 @@ def test_a_list_and_a_long_motion(pipe, tmp_path):
     answers = pipe([path, make_motion(500, seed=2)], candidate_labels="walks, bows,waves ")
     assert [{row["label"] for row in rows} for rows in answers] == [{"walks", "bows", "waves"}] * 2
     assert all(sum(row["score"] for row in rows) == pytest.approx(1, abs=1e-5) for rows in answers)
+    assert all((row["start"], row["end"]) == (0, pytest.approx(2)) for row in answers[0])
+    assert all(0 <= row["start"] < row["end"] <= 25 and row["end"] - row["start"] < 10 for row in answers[1])
     alone = pipe(path, candidate_labels=["walks", "bows", "waves"])
     assert [row["score"] for row in answers[0]] == pytest.approx([row["score"] for row in alone], abs=1e-5)
     assert pipe([], candidate_labels=["walks"]) == []

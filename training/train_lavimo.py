@@ -3,9 +3,9 @@ r"""LAVIMO: text, video and motion into one space.
     python -m training.train_lavimo --recipe training/recipes/small/lavimo.yaml --data mocap.parquet \
         --vision runs/vision/model --cache runs/films --output runs/lavimo
 
-`--vision` is a folder or a Hub id, of CLIP for instance. The encoders of words and of frames are frozen, so what they
-make of every caption and of every film is computed once; films are rendered from the clips, see `films.py`, and what
-was seen in them stays in `--cache`.
+`--vision` is a folder or a Hub id, of CLIP for instance. The encoder of frames is frozen, and that of words unless
+`model.freeze_text` is off, so what they make of every film and caption is computed once; films are rendered from the
+clips, see `films.py`, and what was seen in them stays in `--cache`.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
 
 from lamp_hf.metrics.retrieval import retrieval_metrics
@@ -32,7 +33,7 @@ from .train_lamp import Captions
 
 
 class TripleSource:
-    """A clip, one of its captions as the text encoder reads it, and what is seen in one film of it."""
+    """A clip, one of its captions as the text encoder or the text tower reads it, and what is seen in one film."""
 
     def __init__(
         self, clips: Clips, model: LavimoModel, processor: LavimoProcessor, data: dict, seeds, paraphrase, cache
@@ -72,7 +73,7 @@ class TripleSource:
 
     def _item(self, index: int, caption: str, words: str, start: int, view: int) -> dict:
         motion = self.motions[index][start : start + self.max_frames]
-        item = {"index": index, "caption": caption, "words": self.words[words].float(), "motion": motion}
+        item = {"index": index, "caption": caption, "words": self.words[words], "motion": motion}
         if self.films:
             features, counts = self.films
             seen = np.arange(features.shape[2]) < counts[index, view]
@@ -81,10 +82,11 @@ class TripleSource:
 
     def collate(self, items: list[dict]) -> dict:
         motion, motion_mask = pad_motions([item["motion"] for item in items], multiple=1)
-        words, mask = pad_motions([item["words"] for item in items], multiple=1)
+        words = pad_sequence([item["words"] for item in items], batch_first=True)
+        counts = torch.tensor([len(item["words"]) for item in items])
         batch = {
-            "word_features": words,
-            "attention_mask": mask,
+            **({"word_features": words.float()} if words.is_floating_point() else {"input_ids": words}),
+            "attention_mask": torch.arange(words.shape[1]) < counts[:, None],
             "motion_values": motion,
             "motion_attention_mask": motion_mask,
             "clip_ids": torch.tensor([item["index"] for item in items]),
@@ -98,15 +100,15 @@ class TripleSource:
 
 @torch.no_grad()
 def encode_words(model: LavimoModel, processor: LavimoProcessor, texts: list[str]) -> dict[str, torch.Tensor]:
-    """Of each text what the frozen encoder makes of its words, `(text_length, text_hidden_size)`, float16."""
+    """Of each text what the frozen encoder makes of its words, `(text_length, text_hidden_size)` in float16; if the
+    encoder learns, the tokens, `(text_length,)`."""
     result: dict[str, torch.Tensor] = {}
     for first in range(0, len(texts), 256):
         batch = processor.tokenizer(texts[first : first + 256], padding=True, truncation=True, return_tensors="pt")
         ids, mask = (batch[name].to(model.device) for name in ("input_ids", "attention_mask"))
-        for text, hidden, count in zip(
-            texts[first:], model.encode_words(ids, mask).half().cpu(), mask.sum(1).tolist()
-        ):
-            result[text] = hidden[:count].clone()
+        words = model.encode_words(ids, mask).half() if model.config.freeze_text else ids
+        for text, row, count in zip(texts[first:], words.cpu(), mask.sum(1).tolist()):
+            result[text] = row[:count].clone()
     return result
 
 
@@ -180,13 +182,10 @@ def build(recipe: dict, captions: list[str], vision: str, extractor: MotionFeatu
         vision_config=vision_encoder.config.to_dict(),
         feature_size=extractor.feature_size,
         max_frames=data["max_frames"],
-        num_video_frames=data["num_video_frames"],
         **recipe["model"],
     )
-    if not (config.freeze_text and config.freeze_vision):
-        raise ValueError(
-            "words and films are looked at once, before training: freeze_text and freeze_vision must be on"
-        )
+    if not config.freeze_vision:
+        raise ValueError("films are looked at once, before training: freeze_vision must be on")
     model = LavimoModel(config)
     model.text_encoder.load_state_dict(text_encoder.state_dict())
     if config.use_video:

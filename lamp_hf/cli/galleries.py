@@ -60,6 +60,10 @@ def search(
     text: Annotated[str | None, typer.Argument(help="What the person does, in a sentence.")] = None,
     motion: Annotated[Path | None, typer.Option(help="A motion file to find the like of.")] = None,
     video: Annotated[Path | None, typer.Option(help="A film of somebody to find the like of.")] = None,
+    box: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(help="Of the person in the film: left, top, right and bottom, in pixels."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
     moments: Annotated[bool, typer.Option("--moments", help="Tell every part of a long motion that fits.")] = False,
     output: Annotated[
@@ -77,7 +81,7 @@ def search(
     if output is not None and (output.suffix.lower() != ".html" or not output.parent.is_dir()):
         raise ValueError(f"cannot write {output}: give an .html file in a folder that exists")
     found = lamp_hf.MotionIndex.load(gallery, model or None)
-    hits = found.search(text, motion, k, moments, video=video)
+    hits = found.search(text, motion, k, moments, video=video, boxes=box)
     rows = [
         {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(hit).items()}
         for hit in hits

@@ -76,7 +76,7 @@ def retrieval_metrics(
     def measure(protocol: str, right: np.ndarray, groups: list[np.ndarray]) -> None:
         """`groups`: rows and columns that are ranked among themselves."""
         result[protocol] = {
-            direction: _summarise([ranks(scores[np.ix_(*rows)], truth[np.ix_(*rows)]) for rows in pairs], chance)
+            direction: summarise([ranks(scores[np.ix_(*rows)], truth[np.ix_(*rows)]) for rows in pairs], chance)
             | {"gallery": len(pairs[0][1])}
             for direction, scores, truth, pairs in (
                 (directions[0], similarity, right, groups),
@@ -169,8 +169,13 @@ def _same_ids(shape: tuple[int, int], query_ids, gallery_ids) -> np.ndarray | No
     return rows[:, None] == columns
 
 
-def _summarise(groups: list[np.ndarray], chance: tuple[np.random.Generator, int]) -> dict:
-    """Numbers of the ranks of one gallery, or their means over several; intervals over queries, or over galleries."""
+def summarise(groups: list[np.ndarray], chance: tuple[np.random.Generator, int]) -> dict:
+    """Numbers of the ranks of one gallery, or their means over several; intervals over queries, or over galleries.
+
+    Args:
+        groups (`list[np.ndarray]`): the [`ranks`] of each gallery's queries.
+        chance (`tuple[np.random.Generator, int]`): draws so many bootstrap samples; none at 0.
+    """
     rng, samples = chance
     if len(groups) == 1:
         units, statistics = groups[0], _statistics

@@ -89,5 +89,10 @@ class LampConfig(ShippedPipelinesMixin, PreTrainedConfig):
             self.motion_config = MotionVQVAEConfig(**self.motion_config)
         super().__post_init__(**kwargs)
 
+    @property
+    def max_frames(self) -> int:
+        """Of a motion that is read at once."""
+        return self.num_query_tokens * self.motion_config.downsampling_factor
+
 
 __all__ = ["LampConfig"]

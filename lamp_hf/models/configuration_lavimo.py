@@ -25,7 +25,6 @@ class LavimoConfig(PreTrainedConfig):
         summary_size (`int`): channels of convolutions over motion whose sums over time join its embedding; 0, as in
             the paper, for none. A transformer averages and hardly counts.
         max_frames (`int`): of a motion.
-        num_video_frames (`int`): that a video is sampled to (interpretation: 16).
         freeze_text, freeze_vision (`bool`): keep the pretrained encoders as they are (interpretation).
         fusion (`str`): what reconstructs the motion: `"tokens"`, the motion's embedding attends to words and frames;
             `"pooled"`, to the one embedding of each, as the paper's formula reads, where attention has one thing to
@@ -60,7 +59,6 @@ class LavimoConfig(PreTrainedConfig):
     projection_dim: int = 512
     summary_size: int = 0
     max_frames: int = 196
-    num_video_frames: int = 16
     freeze_text: bool = True
     freeze_vision: bool = True
     fusion: str = "tokens"

@@ -170,9 +170,16 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
             names = (r"^vision_encoder", r"^frame_norm", r"^video_tower", r"^heads\.video", r"^fusion\..*video")
             self._keys_to_ignore_on_load_unexpected += names
         self.text_encoder.requires_grad_(not config.freeze_text)
+        if getattr(self.text_encoder, "pooler", None) is not None:
+            self.text_encoder.pooler.requires_grad_(False)  # BERT's, which nothing reads
         if config.use_video:
             self.vision_encoder.requires_grad_(not config.freeze_vision)
         self.post_init()
+
+    @property
+    def temperature(self) -> torch.Tensor:
+        """What cosines are multiplied by to be logits, at most 100."""
+        return self.logit_scale.exp().clamp(max=100)
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -355,12 +362,11 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     def _align(self, first, second, present, ids, sentence_embeds, target: str) -> torch.Tensor:
         """Both directions' cross-entropies, added as in the paper."""
         config = self.config
-        scale = self.logit_scale.exp().clamp(max=100)
         targets = contrastive_targets(
             first, ids, sentence_embeds, TARGETS[target], config.target_threshold, config.soft_weight, present
         )
-        forward = scale * cosines(first, gather_with_gradient(second))
-        backward = scale * cosines(second, gather_with_gradient(first))
+        forward = self.temperature * cosines(first, gather_with_gradient(second))
+        backward = self.temperature * cosines(second, gather_with_gradient(first))
         return sum(contrastive_loss(logits, *targets, present=present) for logits in (forward, backward))
 
     def _reconstruct(self, encoded, present, motion_values, motion_mask) -> torch.Tensor:

@@ -30,9 +30,9 @@ class MotionPipeline(Pipeline):
         self.skeleton, self.fps = get_skeleton(extractor.skeleton), float(extractor.sampling_rate)
         lamp = getattr(config, "lamp_config", config)
         # A generator's own tokenizer may be coarser or finer than LaMP's.
-        motion = config.motion_config if hasattr(config, "tokenizer_config") else lamp.motion_config
-        self.frames_per_token = motion.downsampling_factor
-        self.max_frames = lamp.num_query_tokens * lamp.motion_config.downsampling_factor  # that LaMP reads at once
+        motion = config.motion_config if hasattr(config, "tokenizer_config") else getattr(lamp, "motion_config", None)
+        self.frames_per_token = motion.downsampling_factor if motion else 1
+        self.max_frames = lamp.max_frames  # that LaMP or LAVIMO reads at once
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
         """Model, processor and the pipeline's code: a folder that works where the package is not installed.

@@ -1,12 +1,14 @@
 """Processor of LAVIMO: text, motion and video to model inputs."""
 
+import math
+
 import numpy as np
 import torch
 from transformers import BatchFeature
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .processing_lamp import LampProcessor
-from .video_frames import Frames, Video
+from .video_frames import Frames, Video, is_video
 
 
 class LavimoProcessor(LampProcessor):
@@ -42,7 +44,7 @@ class LavimoProcessor(LampProcessor):
         Args:
             text (`str` or `list[str]`, *optional*): sentences.
             motion (what [`MotionFeatureExtractor`] takes, or a list of it, *optional*): motions.
-            video (what [`Video`] takes, or a list of it, *optional*): videos, each looked at as a whole.
+            video ([`Frames`], [`Video`], what it takes, or a list of these, *optional*): each looked at as a whole.
             fps (`float`): of videos that are arrays or pictures, which do not say.
             boxes (`np.ndarray`, *optional*): of the person, see [`Video.sample`]; of a single video.
 
@@ -60,8 +62,39 @@ class LavimoProcessor(LampProcessor):
         sources = video if _is_batch(video) else [video]
         if boxes is not None and len(sources) > 1:
             raise ValueError(f"boxes are of one video, got {len(sources)} videos")
-        videos = [Video(source, fps).sample(self.num_video_frames, self.image_size, boxes=boxes) for source in sources]
+        videos = [
+            source if isinstance(source, Frames) else _opened(source, fps).sample(*self._sampling, boxes=boxes)
+            for source in sources
+        ]
         return BatchFeature({**batch, **self.frames_to_inputs(videos)})
+
+    @property
+    def _sampling(self) -> tuple[int, int]:
+        return self.num_video_frames, self.image_size
+
+    is_video = staticmethod(is_video)
+
+    def split_video(self, video, longest: float) -> list[tuple[Frames, float, float]]:
+        """Parts of like length that a model can look at, with their start and end in seconds.
+
+        Args:
+            video ([`Video`] or what it takes): of any length.
+            longest (`float`): seconds that the model looks at.
+        """
+        video, (count, size) = _opened(video), self._sampling
+        frames = video.sample(count, size)  # tells how long it really is
+        parts = math.ceil(video.duration / longest - 0.01)  # half a frame does not count
+        if parts < 2:
+            return [(frames, 0.0, video.duration)]
+        frames = video.sample(parts * count, size)
+        spans = np.linspace(0, video.duration, parts + 1)
+        ends = np.searchsorted(frames.times[frames.mask], spans[1:])
+        result = []
+        for first, last, start, end in zip([0, *ends], ends, spans, spans[1:]):
+            rows = np.arange(first, first + count).clip(max=max(last, 1) - 1)
+            mask = np.arange(count) < max(last - first, 1)  # on the screen is always something
+            result.append((Frames(frames.pixels[rows], mask, frames.times[rows]), float(start), float(end)))
+        return result
 
     def frames_to_inputs(self, videos: list[Frames]) -> dict[str, torch.Tensor]:
         """`pixel_values` and `video_mask` of sampled videos."""
@@ -78,6 +111,10 @@ def normalise_pixels(pixels: torch.Tensor, mean=OPENAI_CLIP_MEAN, std=OPENAI_CLI
     """uint8 `(..., height, width, 3)` to what a vision encoder reads, float `(..., 3, height, width)`."""
     mean, std = (torch.tensor(values, device=pixels.device) for values in (mean, std))
     return ((pixels / 255 - mean) / std).movedim(-1, -3)
+
+
+def _opened(source, fps: float = 20.0) -> Video:
+    return source if isinstance(source, Video) else Video(source, fps)
 
 
 def _is_batch(video) -> bool:

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+VIDEOS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 PADDING = (127, 127, 127)  # of the bars that make a frame square
 
 
@@ -33,6 +34,14 @@ class Frames:
     pixels: np.ndarray
     mask: np.ndarray
     times: np.ndarray
+
+
+def is_video(source) -> bool:
+    """Whether this is a video rather than a motion: a [`Video`], bytes, a file or folder of that kind, an array of
+    pictures."""
+    if isinstance(source, (str, Path)):
+        return Path(source).suffix.lower() in VIDEOS or Path(source).is_dir()
+    return isinstance(source, (Video, bytes, bytearray)) or getattr(source, "ndim", 0) == 4
 
 
 class Video:
@@ -263,4 +272,4 @@ def _square(picture: Image.Image, size: int) -> np.ndarray:
     return np.asarray(ImageOps.pad(picture, (size, size), Image.Resampling.BILINEAR, color=PADDING))
 
 
-__all__ = ["Frames", "Video"]
+__all__ = ["Frames", "Video", "is_video"]
