@@ -145,6 +145,11 @@ STUDIES = {
             "no fusion, no reconstruction": ["model.fusion=none"],
             "alike captions as negatives (identity)": ["model.target=identity"],
             "alike captions wanted (soft)": ["model.target=soft"],
+            "alike captions wanted a little (soft, weight 0.3)": ["model.target=soft", "model.soft_weight=0.3"],
+            "the text encoder learns too, a fiftieth as fast": [
+                "model.freeze_text=false",
+                "optimization.learning_rate_scales={logit_scale: 10, text_encoder: 0.02}",
+            ],
         },
         {
             "T2M R@1": lavimo_column("text / motion", "all", "forth", "R@1"),
