@@ -137,7 +137,7 @@ def validate(model: LavimoModel, source: TripleSource) -> dict[str, float]:
             batch = source.collate([source.first(row, view) for row in rows])
             output = model(**{name: value.to(model.device) for name, value in batch.items()})
             for name, values in parts.items():
-                if (embeds := output[f"{name}_embeds"]) is not None:
+                if (embeds := getattr(output, f"{name}_embeds")) is not None:
                     values.append(embeds.cpu())
         embeds = {name: torch.cat(values) for name, values in parts.items() if values}
         pairs = [("text", "motion")] * (view == 0) + [("video", "motion")] * ("video" in embeds)
