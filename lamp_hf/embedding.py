@@ -103,10 +103,11 @@ class Embedder:
 
     def _look(self, frames: Frames) -> torch.Tensor:
         """What the model sees in each frame, `(num_frames, vision_size)`."""
-        pixels = frames.pixels[frames.mask]
-        batches = [pixels[first : first + 64] for first in range(0, len(pixels), 64)]
-        inputs = [self.processor.pixels_to_inputs(batch).to(self.model.device) for batch in batches]
-        return torch.cat([self.model.encode_frames(batch[None])[0] for batch in inputs])
+        pixels, seen = frames.pixels[frames.mask], []
+        for first in range(0, len(pixels), 64):
+            inputs = self.processor.pixels_to_inputs(pixels[first : first + 64]).to(self.model.device)
+            seen.append(self.model.encode_frames(inputs[None])[0])
+        return torch.cat(seen)
 
     def _windows(self, seen: torch.Tensor, times: np.ndarray, spans: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames on the screen at even times of each window, `(num_windows, F, vision_size)`, and their mask."""

@@ -262,11 +262,27 @@ def test_it_comes_back_from_a_folder_the_same(inputs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"fusion": "sum"}, "unknown fusion"), ({"target": "hard"}, "unknown target")]
+    ("changes", "message"),
+    [
+        ({"fusion": "sum"}, "unknown fusion"),
+        ({"target": "hard"}, "unknown target"),
+        ({"alignment_pairs": ["tm", "xm"]}, "unknown pair 'xm'"),
+    ],
 )
 def test_unknown_choices_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         new_model(**changes)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_reads_what_the_processor_gives(inputs, dtype):
+    model, half = new_model(summary_size=4), new_model(summary_size=4).to(dtype)
+    with torch.no_grad():
+        for name in MODALITIES:
+            get = f"get_{name}_features"
+            torch.testing.assert_close(
+                getattr(half, get)(**inputs[name]), getattr(model, get)(**inputs[name]), atol=0.05, rtol=0
+            )
 
 
 def test_a_motion_that_is_too_long_is_refused():

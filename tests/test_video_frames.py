@@ -17,6 +17,7 @@ def counting(frames: int, height: int = 48, width: int = 32) -> np.ndarray:
     """Frame i is grey 4 i, with a bright bar on its left edge and a dark one at its top."""
     pictures = np.repeat(np.arange(frames, dtype=np.uint8)[:, None, None, None] * 4, height, 1).repeat(width, 2)
     pictures = pictures.repeat(3, 3)
+    pictures[:, : height // 8] = 0
     pictures[:, :, :6] = 250
     return pictures
 
@@ -83,7 +84,7 @@ def test_frames_that_come_irregularly_are_taken_when_they_are_shown(tmp_path):
 
 def test_the_rotation_of_a_phone_is_applied(tmp_path):
     """A phone held upright writes a lying picture, and how to turn it."""
-    upright = counting(10, height=64, width=32)
+    upright = counting(40, height=64, width=32)
     path = tmp_path / "clip.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=20)
@@ -100,6 +101,7 @@ def test_the_rotation_of_a_phone_is_applied(tmp_path):
     frames = Video(bytes(content)).sample(2, 64).pixels
     np.testing.assert_allclose(frames, Video(upright).sample(2, 64).pixels, atol=40)
     assert (frames[0, :, 17:20] > 200).mean() > 0.9  # the bar is on the left again
+    assert (frames[1, 1:6, 26:44] < 40).mean() > 0.9 and (frames[1, 12:, 26:44] > 80).mean() > 0.9
 
 
 def test_a_minute_and_pictures_of_4k(tmp_path):
@@ -137,11 +139,35 @@ def test_a_person_is_cut_out():
     assert (pixels[:2, :, :4] > 200).all() and (pixels[2:] < 20).all()
     with pytest.raises(ValueError, match="has nothing of a picture"):
         Video(pictures).sample(4, 16, boxes=[70, 0, 80, 9])
+    with pytest.raises(ValueError, match="3 boxes, but the video has more frames"):
+        Video(pictures).sample(4, 16, boxes=boxes[:3])
+    with pytest.raises(ValueError, match="left, top, right and bottom"):
+        Video(pictures).sample(4, 16, boxes=[[0, 0, 9, 9, 0.8]] * 4)
 
 
-def test_transparent_parts_are_grey():
+def test_transparent_parts_are_grey(tmp_path):
     picture = np.zeros((8, 8, 4), np.uint8)
     assert (Video([picture]).sample(1, 8).pixels == PADDING).all()
+    images = []
+    for row in range(3):
+        picture[row] = (9, 9, 9, 255)
+        images.append(Image.fromarray(picture.copy()))
+    images[0].save(tmp_path / "clip.gif", save_all=True, append_images=images[1:], duration=50, disposal=2)
+    assert (Video(tmp_path / "clip.gif").sample(3, 8).pixels[:, 4:] == PADDING).all()
+
+
+def test_sixteen_bits_of_grey(tmp_path):
+    Image.fromarray(np.full((8, 8), 25700, np.uint16)).save(tmp_path / "0.png")
+    assert (Video(tmp_path).sample(1, 8).pixels == 100).all()
+
+
+def test_a_picture_that_is_held_for_long_is_a_part_of_the_film(tmp_path):
+    images = [Image.fromarray(picture) for picture in counting(10)]
+    images[0].save(tmp_path / "clip.gif", save_all=True, append_images=images[1:], duration=[50] * 9 + [4000])
+    video = Video(tmp_path / "clip.gif")
+    frames = video.sample(10, 16)
+    assert video.duration == pytest.approx(4.45, abs=0.02) and numbers(frames.pixels)[0] == 4
+    assert frames.mask.sum() == 2 and numbers(frames.pixels)[1] == 9
 
 
 def audio_only(path):
@@ -194,8 +220,9 @@ def test_the_cover_of_a_song_is_no_film(tmp_path):
 def test_one_picture_is_a_film_of_one_picture_and_an_array_of_it_is_refused():
     picture = counting(1)[0]
     assert Video(Image.fromarray(picture)).sample(4, 16).mask.tolist() == [True, False, False, False]
-    with pytest.raises(ValueError, match="one picture"):
-        Video(picture)
+    for one in (picture, torch.from_numpy(picture).permute(2, 0, 1)):
+        with pytest.raises(ValueError, match="one picture"):
+            Video(one)
 
 
 @pytest.mark.parametrize(

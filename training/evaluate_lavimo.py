@@ -12,7 +12,7 @@ import torch
 
 from lamp_hf.embedding import Embedder
 from lamp_hf.metrics.evaluators import sentence_embeddings
-from lamp_hf.metrics.retrieval import ranks, retrieval_metrics
+from lamp_hf.metrics.retrieval import ranks, retrieval_metrics, summarise
 from lamp_hf.models.modeling_lavimo import LavimoModel
 from lamp_hf.models.processing_lavimo import LavimoProcessor
 from lamp_hf.motion.video import write_video
@@ -93,12 +93,11 @@ def foreign_films(arguments: argparse.Namespace, clips: Clips) -> dict:
             content = files[name.replace("/", "_")].read_bytes()
             vectors.append(embedder.embed_video(spoil(content))[0].mean(0))
         scores = np.stack(vectors) @ motions.T
-        rank = ranks(scores, np.array(rows)[:, None] == np.arange(len(clips)))  # among all motions
-        numbers[kind] = {f"R@{k}": 100 * float((rank < k).mean()) for k in (1, 3, 10)}
-        numbers[kind]["MedR"] = float(np.median(rank)) + 1
-        if len(rows) >= 32:  # and among the filmed ones
-            batches = retrieval_metrics(scores[:, rows], names=names, bootstrap=0, directions=WAYS)["small_batches"]
-            numbers[kind]["R@1 in batches of 32"] = batches["forth"]["R@1"]
+        rank = ranks(scores, np.array(rows)[:, None] == np.arange(len(clips)))
+        numbers[kind] = {"among_all": summarise([rank], (np.random.default_rng(arguments.seed), 1000))}
+        if len(rows) >= 32:
+            among_filmed = retrieval_metrics(scores[:, rows], names=names, directions=WAYS, seed=arguments.seed)
+            numbers[kind]["small_batches"] = among_filmed["small_batches"]["forth"]
     return numbers
 
 

@@ -8,6 +8,7 @@ r"""LAVIMO: text, video and motion into one space.
 clips, see `films.py`, and what was seen in them stays in `--cache`.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from accelerate import PartialState
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
+from transformers.image_processing_base import ImageProcessingMixin
 
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lavimo import LavimoConfig
@@ -51,7 +53,8 @@ class TripleSource:
         self.words = encode_words(model, processor, sorted(texts, key=len))
         self.films = None
         if model.config.use_video:
-            with PartialState().main_process_first():  # the others find what it has written
+            # The others find what it has written, which may take longer than processes usually wait for each other.
+            with PartialState(timeout=timedelta(days=1)).main_process_first():
                 self.films = film_features(model, processor, clips, seeds, cache)
         self._captions = Captions(clips.captions, data["sentence_encoder"])
 
@@ -171,6 +174,15 @@ def load_vision(name: str) -> PreTrainedModel:
     return AutoModel.from_pretrained(name)
 
 
+def image_statistics(name: str) -> tuple[list[float], list[float]] | tuple[None, None]:
+    """Mean and deviation of colours as a vision encoder learned to see them; none if it does not say."""
+    try:
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(name)
+    except OSError:
+        return None, None
+    return settings["image_mean"], settings["image_std"]
+
+
 def build(recipe: dict, captions: list[str], vision: str, extractor: MotionFeatureExtractor):
     """A model with pretrained encoders of words and frames, ready to compute with them, and its processor."""
     data = recipe["data"]
@@ -190,7 +202,8 @@ def build(recipe: dict, captions: list[str], vision: str, extractor: MotionFeatu
     model.text_encoder.load_state_dict(text_encoder.state_dict())
     if config.use_video:
         model.vision_encoder.load_state_dict(vision_encoder.state_dict())
-    return model.eval(), LavimoProcessor(extractor, tokenizer, data["num_video_frames"], data["image_size"])
+    pixels = image_statistics(vision)
+    return model.eval(), LavimoProcessor(extractor, tokenizer, data["num_video_frames"], data["image_size"], *pixels)
 
 
 def main() -> None:

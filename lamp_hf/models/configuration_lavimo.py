@@ -32,7 +32,8 @@ class LavimoConfig(PreTrainedConfig):
         decoder_layers (`int`): of the reconstruction (interpretation: 4).
         reconstruction_weight (`float`): 0.1 in the authors' next paper.
         alignment_pairs (`list[str]`): pairs of initials of text, video and motion that are aligned.
-        target (`str`): what alignment makes of pairs whose captions are alike (equal ones are never negatives):
+        target (`str`): what alignment makes of pairs of a text and another whose captions are alike (equal
+            ones are never negatives):
             `"identity"`, negatives; `"filter"`, left out (TMR); `"soft"`, wanted in the proportion of their cosine, as
             in the paper.
         video_target (`str`): the same for video and motion; a video shows one motion, whatever its caption, so
@@ -72,7 +73,7 @@ class LavimoConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         if not isinstance(self.text_config, PreTrainedConfig):
-            self.text_config = AutoConfig.for_model(**self.text_config or {"model_type": "distilbert"})
+            self.text_config = AutoConfig.for_model(**{"model_type": "distilbert"} | (self.text_config or {}))
         if not isinstance(self.vision_config, PreTrainedConfig):
             self.vision_config = AutoConfig.for_model(
                 **{"model_type": "clip_vision_model"} | (self.vision_config or {})

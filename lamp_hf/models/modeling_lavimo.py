@@ -74,7 +74,7 @@ class LavimoTower(nn.Module):
 
     def forward(self, values: torch.Tensor, mask: torch.Tensor) -> Encoded:
         """`(B, L, input_size)` and its mask, true where there is something."""
-        hidden = self.projection(values)
+        hidden = self.projection(values.to(self.projection.weight.dtype))
         hidden = hidden + sinusoidal_positions(*hidden.shape[1:]).to(hidden)
         hidden = torch.cat([self.cls.weight.to(hidden).expand(len(hidden), 1, -1), hidden], 1)
         padding = nn.functional.pad(~mask.bool(), (1, 0), value=False)
@@ -147,6 +147,9 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         for target in (config.target, config.video_target):
             if target not in TARGETS:
                 raise ValueError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
+        for pair in config.alignment_pairs:
+            if len(set(pair)) != 2 or not set(pair) <= set(MODALITIES):
+                raise ValueError(f"unknown pair {pair!r} to align; a pair is two of t, v and m")
         self.text_encoder = AutoModel.from_config(config.text_config)
         self.text_tower = LavimoTower(config, config.text_config.hidden_size, config.text_layers)
         self.motion_tower = LavimoTower(config, config.motion_patch * config.feature_size, config.motion_layers)
@@ -211,7 +214,8 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     def encode_frames(self, pixel_values: torch.FloatTensor) -> torch.FloatTensor:
         """Pictures `(batch_size, num_video_frames, 3, size, size)` to `(..., num_video_frames, vision_size)`."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_vision):
-            pooled = self.vision_encoder(pixel_values=pixel_values.flatten(0, 1)).pooler_output
+            pixels = pixel_values.flatten(0, 1).to(self.vision_encoder.dtype)
+            pooled = self.vision_encoder(pixel_values=pixels).pooler_output
         return pooled.flatten(1).unflatten(0, pixel_values.shape[:2])
 
     def encode_video(
@@ -225,6 +229,7 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         if pixel_values is None and frame_features is None:
             raise ValueError("nothing to look at: give pixel_values or frame_features")
         features = self.encode_frames(pixel_values) if frame_features is None else frame_features
+        features = features.to(self.frame_norm.weight.dtype)
         return self.video_tower(self.frame_norm(features), full_mask(features, video_mask))
 
     def get_text_features(self, input_ids, attention_mask=None, **kwargs) -> torch.FloatTensor:
@@ -271,7 +276,7 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     def _embed_motion(self, encoded: Encoded, motion_values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         features = self.heads["motion"](encoded.pooled)
         if self.motion_summary is not None:
-            features = features + self.motion_summary(motion_values, mask)
+            features = features + self.motion_summary(motion_values.to(features.dtype), mask)
         return nn.functional.normalize(features.float(), dim=-1)
 
     def forward(

@@ -117,7 +117,7 @@ class MotionEncoder(nn.Module):
 
         Frames that do not fill a token are left out.
         """
-        num_tokens = motion.shape[1] // self.factor
+        motion, num_tokens = motion.to(self.conv_in.weight.dtype), motion.shape[1] // self.factor
         token_mask = mask.sum(1, keepdim=True) // self.factor > torch.arange(num_tokens, device=motion.device)
         frame_mask = token_mask.repeat_interleave(self.factor, 1)[:, None].to(motion.dtype)  # [B, 1, T]
         hidden = motion[:, : num_tokens * self.factor].transpose(1, 2) * frame_mask

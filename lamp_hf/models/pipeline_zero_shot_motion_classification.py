@@ -80,7 +80,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         if self.model.config.model_type == "lavimo" and self.processor.is_video(source):
             return [
                 ({"video": frames}, start, end)
-                for frames, start, end in self.processor.split_video(source, self.max_frames / self.fps)
+                for frames, start, end in self.processor.split_video(source, (self.max_frames + 0.5) / self.fps)
             ]
         parts = self.split(self.read(source, name))
         ends = np.cumsum([len(part) for part in parts]) / self.fps

@@ -21,7 +21,6 @@ class LampProcessor(ProcessorMixin):
         text: str | list[str] | None = None,
         motion: np.ndarray | list[np.ndarray] | None = None,
         return_tensors: str = "pt",
-        **kwargs,
     ) -> BatchFeature:
         """
         Args:

@@ -1,6 +1,7 @@
 """Processor of LAVIMO: text, motion and video to model inputs."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class LavimoProcessor(LampProcessor):
         self.image_std = list(image_std or OPENAI_CLIP_STD)
 
     def __call__(
-        self, text=None, motion=None, video=None, return_tensors: str = "pt", fps: float = 20.0, boxes=None, **kwargs
+        self, text=None, motion=None, video=None, return_tensors: str = "pt", fps: float = 20.0, boxes=None
     ) -> BatchFeature:
         """
         Args:
@@ -57,16 +58,20 @@ class LavimoProcessor(LampProcessor):
             ValueError: when nothing is given, or something cannot be read.
         """
         if video is None:
+            if boxes is not None:
+                raise ValueError("boxes are of a video, and there is none")
             return super().__call__(text, motion, return_tensors)
         batch = {} if text is None and motion is None else super().__call__(text, motion, return_tensors)
         sources = video if _is_batch(video) else [video]
         if boxes is not None and len(sources) > 1:
             raise ValueError(f"boxes are of one video, got {len(sources)} videos")
         videos = [
-            source if isinstance(source, Frames) else _opened(source, fps).sample(*self._sampling, boxes=boxes)
+            source
+            if isinstance(source, Frames) and boxes is None
+            else _opened(source, fps).sample(*self._sampling, boxes=boxes)
             for source in sources
         ]
-        return BatchFeature({**batch, **self.frames_to_inputs(videos)})
+        return BatchFeature({**batch, **self.frames_to_inputs(videos)}, tensor_type=return_tensors)
 
     @property
     def _sampling(self) -> tuple[int, int]:
@@ -83,7 +88,7 @@ class LavimoProcessor(LampProcessor):
         """
         video, (count, size) = _opened(video), self._sampling
         frames = video.sample(count, size)  # tells how long it really is
-        parts = math.ceil(video.duration / longest - 0.01)  # half a frame does not count
+        parts = math.ceil(video.duration / longest)
         if parts < 2:
             return [(frames, 0.0, video.duration)]
         frames = video.sample(parts * count, size)
@@ -122,7 +127,7 @@ def _is_batch(video) -> bool:
     if not isinstance(video, (list, tuple)) or not video:
         return False
     first = video[0]
-    if isinstance(first, (str, bytes, list, tuple)) or hasattr(first, "__fspath__") or hasattr(first, "read"):
+    if isinstance(first, (str, Path, bytes, bytearray, list, tuple, Video, Frames)) or hasattr(first, "read"):
         return True
     return getattr(first, "ndim", 0) == 4
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-VIDEOS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
+VIDEOS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".3gp", ".ts", ".mts", ".mpg", ".mpeg", ".wmv")
 PADDING = (127, 127, 127)  # of the bars that make a frame square
 
 
@@ -37,11 +37,11 @@ class Frames:
 
 
 def is_video(source) -> bool:
-    """Whether this is a video rather than a motion: a [`Video`], bytes, a file or folder of that kind, an array of
-    pictures."""
+    """Whether this is a video and no motion: a [`Video`], bytes, an open file, a path or folder of that kind, an array
+    `(frames, height, width, channels)`."""
     if isinstance(source, (str, Path)):
         return Path(source).suffix.lower() in VIDEOS or Path(source).is_dir()
-    return isinstance(source, (Video, bytes, bytearray)) or getattr(source, "ndim", 0) == 4
+    return isinstance(source, (Video, bytes, bytearray)) or hasattr(source, "read") or getattr(source, "ndim", 0) == 4
 
 
 class Video:
@@ -62,8 +62,8 @@ class Video:
         if not 0 < fps < np.inf:
             raise ValueError(f"fps must be a positive number, got {fps}")
         self.name = str(source) if isinstance(source, (str, Path)) else "video"
-        # Times, and how to get the pictures: most of a video is never looked at.
-        self._open: Callable[[], Iterator[tuple[float, Callable[[], Image.Image]]]]
+        # From when and how long each picture is shown, and how to get it: most of a video is never looked at.
+        self._open: Callable[[], Iterator[tuple[float, float, Callable[[], Image.Image]]]]
         if isinstance(source, (str, Path)):
             path = Path(source)
             if not path.exists():
@@ -72,7 +72,7 @@ class Video:
                 files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_by_number)
                 if not files:
                     raise ValueError(f"{path}: a folder must hold pictures ({', '.join(PICTURES)}); it has none")
-                self._open = lambda: ((i / fps, partial(_load_picture, file)) for i, file in enumerate(files))
+                self._open = lambda: ((i / fps, 1 / fps, partial(_load_picture, file)) for i, file in enumerate(files))
                 self.duration = len(files) / fps
             else:
                 self._open = lambda: self._decode(str(path))
@@ -83,7 +83,9 @@ class Video:
             self.duration = self._probe(io.BytesIO(content))
         else:
             pictures = _pictures(source, self.name)
-            self._open = lambda: ((i / fps, partial(_as_picture, row, self.name)) for i, row in enumerate(pictures))
+            self._open = lambda: (
+                (i / fps, 1 / fps, partial(_as_picture, row, self.name)) for i, row in enumerate(pictures)
+            )
             self.duration = len(pictures) / fps
         if self.duration <= 0:
             raise ValueError(f"{self.name}: it holds no picture")
@@ -107,26 +109,28 @@ class Video:
         if not 0 <= start < end:
             raise ValueError(f"{self.name}: nothing from {start:g} to {end:g} s; it lasts {self.duration:g} s")
         wanted = start + (np.arange(num_frames) + 0.5) * (end - start) / num_frames
+        wanted += 1e-6  # rounding must not miss the first moment of a picture
         chosen: list[tuple[float, np.ndarray]] = []
-        last: tuple[int, float, Callable[[], Image.Image]] | None = None
+        last: tuple[int, float, float, Callable[[], Image.Image]] | None = None
 
         def keep() -> None:
-            number, time, load = last
+            number, time, _, load = last
             if not chosen or chosen[-1][0] != time:
                 chosen.append((time, _square(_crop(load(), boxes, number), size)))
 
         place = 0
-        for number, (time, load) in enumerate(self._open()):
+        for number, (time, lasts, load) in enumerate(self._open()):
             while last is not None and place < num_frames and wanted[place] < time:
                 keep()  # what was on the screen then
                 place += 1
-            last = number, time, load
+            last = number, time, lasts, load
             if place == num_frames:
                 break
         if last is None:
             raise ValueError(f"{self.name}: it holds no picture")
         if place < num_frames:
-            shown = last[1] + max(last[1] / max(last[0], 1), 0.05)  # the last picture as long as the others
+            number, time, lasts, _ = last
+            shown = time + max(lasts, time / max(number, 1), 0.05)  # the last picture at least as long as the others
             if shown + 0.5 < end:  # the header promised more, or the file was cut off
                 self.duration = shown
                 return self.sample(num_frames, size, start, None, boxes)
@@ -149,10 +153,11 @@ class Video:
                 return container.duration / av.time_base
             if hasattr(file, "seek"):
                 file.seek(0)
-        times = [time for time, _ in self._decode(file)]
+        times = [(time, lasts) for time, lasts, _ in self._decode(file)]
         if not times:
             return 0.0
-        return times[-1] + (times[-1] / (len(times) - 1) if len(times) > 1 else 0.05)
+        time, lasts = times[-1]
+        return time + (lasts or time / max(len(times) - 1, 1) or 0.05)
 
     def _container(self, file):
         try:
@@ -165,8 +170,8 @@ class Video:
             raise ValueError(f"{self.name}: it has no pictures, only: {kinds}")
         return container
 
-    def _decode(self, file) -> Iterator[tuple[float, Callable[[], Image.Image]]]:
-        """Pictures with their times from the first one on; what is damaged ends it."""
+    def _decode(self, file) -> Iterator[tuple[float, float, Callable[[], Image.Image]]]:
+        """Pictures with their times from the first one on and how long they say they last; what is damaged ends it."""
         first = None
         with self._container(file) as container:
             stream = _film(container)
@@ -175,7 +180,7 @@ class Video:
                 for i, frame in enumerate(container.decode(stream)):
                     time = i / 20 if frame.time is None else frame.time
                     first = time if first is None else first
-                    yield time - first, partial(_upright, frame)
+                    yield time - first, float((frame.duration or 0) * (frame.time_base or 0)), partial(_upright, frame)
             except av.error.FFmpegError as error:
                 if first is None:
                     raise ValueError(f"{self.name}: damaged: {error}") from None
@@ -190,7 +195,10 @@ def _film(container):
 
 def _upright(frame: av.VideoFrame) -> Image.Image:
     """Turned as the phone was."""
-    picture = frame.to_image()
+    if any(component.is_alpha for component in frame.format.components):
+        picture = _as_picture(Image.fromarray(frame.to_ndarray(format="rgba")), "video")
+    else:
+        picture = frame.to_image()
     return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
@@ -221,7 +229,7 @@ def _channels_last(values, name: str) -> np.ndarray:
     """Of torch, channels come second."""
     torch_like = hasattr(values, "detach")
     values = np.asarray(values.detach().cpu() if torch_like else values)
-    if values.ndim == 3 and values.shape[-1] in (3, 4):
+    if values.ndim == 3 and (values.shape[-1] in (3, 4) or (torch_like and values.shape[0] in (1, 3, 4))):
         raise ValueError(f"{name}: an array of shape {list(values.shape)} is one picture; give [picture]")
     if values.ndim == 3:
         values = values[..., None]
@@ -247,6 +255,8 @@ def _as_picture(value, name: str) -> Image.Image:
         if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (3, 4)) or 0 in values.shape:
             raise ValueError(f"{name}: a picture of shape {list(values.shape)}")
         value = Image.fromarray(values)
+    if value.mode.startswith("I"):  # 16 bits of grey
+        value = Image.fromarray((np.asarray(value).clip(0, 65535) // 257).astype(np.uint8))
     if value.mode in ("RGBA", "LA", "PA") or "transparency" in value.info:
         value = value.convert("RGBA")
         ground = Image.new("RGBA", value.size, (*PADDING, 255))
@@ -258,7 +268,12 @@ def _crop(picture: Image.Image, boxes, number: int) -> Image.Image:
     if boxes is None:
         return picture
     box = np.asarray(boxes, float)
-    box = box if box.ndim == 1 else box[min(number, len(box) - 1)]
+    if box.shape[-1:] != (4,) or box.ndim > 2 or not np.isfinite(box).all():
+        raise ValueError(f"boxes are left, top, right and bottom, [4] or [all frames, 4]; got {list(box.shape)}")
+    if box.ndim == 2:
+        if number >= len(box):
+            raise ValueError(f"{len(box)} boxes, but the video has more frames: give one for each, or one for all")
+        box = box[number]
     left, top, right, bottom = np.round(box).astype(int)
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
     if left >= right or top >= bottom:
