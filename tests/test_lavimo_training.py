@@ -18,6 +18,7 @@ import lamp_hf
 from lamp_hf.models.video_frames import Video
 from training.evaluate_lavimo import SPOILT
 from training.films import FIXED, UNSEEN, film, sampled_frames
+from training.train_lavimo import image_statistics
 
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,13 @@ def test_both_stages_learn_and_the_eyes_stay_as_they_were(trained, lavimo):
     assert all(torch.equal(values, model[f"vision_encoder.{name}"]) for name, values in eyes.items())
     assert model["logit_scale"] != pytest.approx(np.log(1 / 0.07), abs=1e-6)
     assert len(list((trained / "cache").glob("films-*"))) == 2  # of training and of validation
+
+
+def test_pictures_are_shown_to_the_eyes_as_they_learned_to_see_them(tmp_path):
+    assert image_statistics(str(tmp_path)) == (None, None)
+    values = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.2, 0.2, 0.2]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
+    assert image_statistics(str(tmp_path)) == tuple(values.values())
 
 
 def test_the_text_encoder_may_learn_too(trained, lavimo, humanml3d_folder, tmp_path):

@@ -49,7 +49,7 @@ NUMBERS = [
     ("lamp_small", "ablations", "table"),
     ("lamp_small_captioning", "evaluation", "captioner", "action"),
     ("lamp_small_captioning", "lamp_bertscore", "all_references"),
-    ("lavimo_small", "evaluation", "foreign_films", "compressed", "R@1"),
+    ("lavimo_small", "evaluation", "foreign_films", "compressed", "among_all", "R@1"),
     ("lavimo_small", "evaluation", "pairs", "text / motion", "first_hit_action"),
 ]
 
