@@ -33,7 +33,7 @@ NEEDED = {
         "ablations",
     ),
     "captioning": ("lamp_bertscore", "ablations"),
-    "lavimo": (),
+    "lavimo": ("ablations",),
 }  # fmt: skip
 
 ABLATIONS = """## Why it is built so
@@ -94,6 +94,12 @@ budget.
 
 {table}"""
 
+LAVIMO_ABLATIONS = """Variants, {steps} steps each, captions as they are, seed 0, everything else alike; {split} split
+(`training/ablations.py lavimo`). Between texts and others equal captions are no
+negatives in any row. The bundled model is the first row, with
+paraphrases, trained to the end.
+
+{table}"""
 FOREIGN = """Another style: {films} test clips, filmed by a path tracer (Mitsuba; soft shadows, tiled floor, patterned
 walls, another body, portrait of 126 by 224 pixels, 16 pictures a clip, `training/render_mitsuba.py`), film to motion
 among all {motions} clips, and in batches of 32 of the filmed ones; then the same films compressed hard (H.264, CRF
@@ -222,6 +228,7 @@ def lavimo(values: dict) -> dict:
         "labels": label_table("pair", evaluation["pairs"], ways),
         "beside_lamp": beside_lamp(evaluation["pairs"]["text / motion"]),
         "foreign": foreign(evaluation["foreign_films"]),
+        "ablations": LAVIMO_ABLATIONS.format_map(values["ablations"]),
     }
 
 
