@@ -200,6 +200,8 @@ class MotionIndex:
         if motion is not None:
             vectors.append(self.embedder.embed_motions([self.embedder.read(motion)])[0])
         if video is None:
+            if boxes is not None:
+                raise ValueError("boxes are of a video, and there is none")
             return self.search_vector(np.mean(vectors, 0), k, moments)
         films, spans = self.embedder.embed_video(video, boxes)
         found = self._search(np.stack([np.mean([film, *vectors], 0) for film in films]), k, moments)

@@ -156,6 +156,8 @@ def test_a_box_cuts_the_person_out_of_a_film(gallery):
         {hit.id: hit.score for hit in gallery.search(video=film, boxes=box, k=4)}
         for film, box in ((pictures, None), (crowded, (50, 20, 114, 84)), (crowded, None))
     )
+    with pytest.raises(ValueError, match="there is none"):
+        gallery.search(text="someone waves", boxes=(50, 20, 114, 84))
     assert boxed == pytest.approx(alone, abs=1e-5) and boxed != pytest.approx(whole, abs=1e-3)
 
 
