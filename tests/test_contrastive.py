@@ -112,7 +112,7 @@ def symmetric_loss(text, motion, ids, captions, way):
     loss = lamp_contrastive_loss(lamp, text, queries, [ids], captions)
     target = {"none": "identity"}.get(way, way)
     lavimo = SimpleNamespace(
-        logit_scale=torch.tensor(2.0), config=SimpleNamespace(target_threshold=0.6, soft_weight=0.7)
+        temperature=torch.tensor(7.4), config=SimpleNamespace(target_threshold=0.6, soft_weight=0.7)
     )
     present = ids != 3  # both rows of one process's last clip
     return loss + LavimoModel._align(lavimo, text, motion, present, [ids], captions, target)
