@@ -47,11 +47,17 @@ def film(features: np.ndarray, name: str, seed: int, skeleton: str, count: int, 
     tree = get_skeleton(skeleton)
     joints, numbers = joints_in_metres(features, tree), sampled_frames(len(features), count)
     pictures = list(draw_frames(joints, tree, size, view_of(name, seed), numbers=numbers))
-    rng = np.random.default_rng([zlib.crc32(name.encode()), max(seed, 0)])
-    if 0 <= seed < UNSEEN and rng.random() < COMPRESSED:
-        side, quality = int(size * rng.uniform(0.5, 1)), int(rng.integers(15, 60))
-        pictures = [compressed(picture, side, quality) for picture in pictures]
+    if 0 <= seed < UNSEEN:
+        rng = np.random.default_rng([zlib.crc32(name.encode()), seed, 1])  # other numbers than the view's
+        pictures = maybe_compressed(pictures, rng)
     return np.stack(pictures)
+
+
+def maybe_compressed(pictures: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    if rng.random() < COMPRESSED:
+        side, quality = int(len(pictures[0]) * rng.uniform(0.5, 1)), int(rng.integers(15, 60))
+        return [compressed(picture, side, quality) for picture in pictures]
+    return pictures
 
 
 def compressed(picture: np.ndarray, side: int, quality: int) -> np.ndarray:

@@ -96,7 +96,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             if rows:
                 found = super().__call__([parts[row] for row in rows], batch_size=batch_size, **kwargs)
                 logits |= dict(zip(rows, found))
-        return iter(logits[row] for row in range(len(parts)))
+        return (logits[row] for row in range(len(parts)))
 
     def _sanitize_parameters(self, **kwargs):
         return {}, kwargs, {}
