@@ -174,6 +174,16 @@ class TestEditing:
         steps = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)
         assert steps.max() < 0.5
 
+    def test_a_gap_may_be_longer_than_a_window(self, pipe):
+        motion = make_motion(420, facing=1.0).astype(np.float32)
+        joints = pipe("she bows", seed=0, motion=motion, keep=[(0, 1), (20, 21)])["joints"]
+        kept = np.r_[0:20, 400:420]
+        np.testing.assert_allclose(joints[kept], motion[kept], atol=1e-5)
+        made = pipe("she bows", prefix=motion[:40], suffix=motion[:40], duration=25.0, seed=0)["joints"]
+        assert len(made) == 40 + 500 + 40
+        steps = np.linalg.norm(np.diff(made[:, 0], axis=0), axis=-1)
+        assert steps[[39, 539]].max() < 0.3
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -187,7 +197,7 @@ class TestEditing:
             ({"motion": None, "prefix": np.zeros((30, 21, 3)), "duration": 1.0}, "21"),
             ({"motion": None, "prefix": np.full((30, 22, 3), np.nan), "duration": 1.0}, "NaN"),
             ({"motion": None, "prefix": lamp_hf.Motion(make_motion(30), fps=30), "duration": 1.0}, "resample"),
-            ({"motion": None, "prefix": make_motion(30), "duration": 12.0}, "too long"),
+            ({"motion": None, "prefix": make_motion(30), "duration": 601.0}, "not returned in one piece"),
             ({"motion": None, "prefix": make_motion(30), "mode": "sequence"}, "one text"),
         ],
     )

@@ -1,5 +1,6 @@
 """Motion made between, before or behind frames that stay as they are."""
 
+import itertools
 import math
 
 import torch
@@ -15,6 +16,7 @@ from .motion_representation import (
     rotate_y,
     set_bone_lengths,
 )
+from .motion_windows import generate_windows
 
 
 CONTEXT = 6  # tokens on each side that the model sees; with more it goes on as before and does not hear the text
@@ -75,32 +77,23 @@ def fill_gap(
         condition (`torch.FloatTensor` of shape `(1, num_prefix, lamp_hidden_size)`): what the frames show.
         before, after (`torch.FloatTensor` of shape `(any, num_joints, 3)`, *optional*): joints of any body of the
             skeleton, in its units.
-        num_frames (`int`): to make.
+        num_frames (`int`): to make, window by window where they are more than the model reads at once.
         anchored (`bool`): whether `after` stays where it is, so that the made path must lead there; else it is moved
             to where the path ends.
 
     Returns:
         Joints of the gap, `(num_frames, num_joints, 3)`, of the body that `before` or `after` has, and `after` where
         it lies then.
-
-    Raises:
-        ValueError: when the gap does not fit in what the model reads at once.
     """
     factor = model.config.motion_config.downsampling_factor
     gap_tokens = -(-num_frames // factor)
-    sides = (before is not None) + (after is not None)
-    context = min(CONTEXT, (model.max_num_tokens - gap_tokens) // sides)
-    if context < 1:
-        longest = (model.max_num_tokens - sides) * factor / skeleton.fps
-        raise ValueError(f"a gap of {num_frames / skeleton.fps:g} seconds is too long: at most {longest:g}")
     # The features of a frame need the next one: the last is thought to go on as it moves.
-    left = None if before is None else joints_to_features(_extended(before[-context * factor - 1 :]), skeleton)
-    right = None if after is None else joints_to_features(_extended(after)[: context * factor + 1], skeleton)
+    left = None if before is None else joints_to_features(_extended(before[-CONTEXT * factor - 1 :]), skeleton)
+    right = None if after is None else joints_to_features(_extended(after)[: CONTEXT * factor + 1], skeleton)
     left_codes, right_codes = (_encode(model, extractor, side, keep_end) for side, keep_end in ((left, 1), (right, 0)))
-    unknown = torch.full((1, gap_tokens, model.config.motion_config.num_quantizers), -1, device=model.device)
-    known = torch.cat([left_codes, unknown, right_codes], 1)
-    mask = torch.ones(known.shape[:2], dtype=torch.bool, device=known.device)
-    codes = model.generate_codes(condition, mask, [generator], known, **sampling)
+    streams = itertools.repeat(generator)
+    made = generate_windows(model, [condition], [gap_tokens], streams, left_codes, right_codes, **sampling)
+    codes = torch.cat([left_codes, *made, right_codes], 1)
     decoded = extractor.denormalise(model.vqvae.decode(codes)[0].float().cpu())
     first, last = left_codes.shape[1] * factor, (left_codes.shape[1] + gap_tokens) * factor
     gap = _blended(decoded, first, last, left, right, skeleton)

@@ -16,8 +16,9 @@ def generate_windows(
     model: LampForTextToMotion,
     conditions: list[torch.Tensor],
     lengths: list[int],
-    seed: int,
-    first: torch.Generator,
+    streams: Iterator[torch.Generator],
+    before: torch.LongTensor | None = None,
+    after: torch.LongTensor | None = None,
     **sampling,
 ) -> Iterator[torch.LongTensor]:
     """Tokens of one text after another, each going on from the last tokens of what was made before.
@@ -25,27 +26,27 @@ def generate_windows(
     Args:
         conditions (`list[torch.FloatTensor]` of shape `(1, num_prefix, lamp_hidden_size)`): one a text.
         lengths (`list[int]`): tokens for each text.
-        seed (`int`): of all windows but the first.
-        first (`torch.Generator`): stream of the first window, so that a motion that fits in is the usual one.
+        streams (`Iterator[torch.Generator]`): the random stream of each window.
+        before, after (`torch.LongTensor` of shape `(1, n, num_quantizers)`, *optional*): tokens that the first window
+            goes on from and that the last one leads to.
 
     Yields:
         New tokens, `(1, n, num_quantizers)`.
     """
-    made = torch.zeros(1, 0, model.config.motion_config.num_quantizers, dtype=torch.long, device=model.device)
-    window = 0
+    none = torch.zeros(1, 0, model.config.motion_config.num_quantizers, dtype=torch.long, device=model.device)
+    made, after = (none if part is None else part for part in (before, after))
+    left = sum(lengths)
     for condition, length in zip(conditions, lengths, strict=True):
         while length:
             known = made[:, -OVERLAP:]
-            room = model.max_num_tokens - known.shape[1]
+            room = model.max_num_tokens - known.shape[1] - after.shape[1]
             new = -(-length // -(-length // room))  # windows of like length, none much shorter than the others
-            unknown = known.new_full((1, new, known.shape[-1]), -1)
-            generator = window_stream(seed, window) if window else first
-            codes = torch.cat([known, unknown], 1)
+            length, left = length - new, left - new
+            codes = torch.cat([known, known.new_full((1, new, known.shape[-1]), -1), none if left else after], 1)
             mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
-            made = model.generate_codes(condition, mask, [generator], codes, **sampling)
+            codes = model.generate_codes(condition, mask, [next(streams)], codes, **sampling)
+            made = codes[:, : known.shape[1] + new]
             yield made[:, -new:]
-            length -= new
-            window += 1
 
 
 def window_stream(seed: int, window: int) -> torch.Generator:

@@ -1,12 +1,13 @@
 """`pipeline("text-to-motion")`."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
-from .motion_editing import CONTEXT, fill_gap, gaps_of
+from .motion_editing import fill_gap, gaps_of
 from .motion_representation import features_to_joints, fit_bone_lengths, joints_to_features
 from .motion_windows import JointsStream, decode_stream, generate_windows, window_stream
 from .pipeline_motion import MotionPipeline
@@ -144,16 +145,14 @@ class TextToMotionPipeline(MotionPipeline):
 
     def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
         """What `stream` gives, in one piece."""
-        texts, lengths, options = self._plan(inputs, duration, kwargs)
-        if sum(length or 0 for length in lengths) > LONGEST * self.fps:
-            raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
+        texts, lengths, options = self._plan(inputs, duration, kwargs, longest=LONGEST)
         joints, features = (np.concatenate(part) for part in zip(*self._parts(texts, lengths, seed, *options)))
         return {"joints": joints, "features": features, "fps": self.fps, "text": ", then ".join(texts)}
 
     @torch.no_grad()
     def _edited(self, text: str, duration, seed: int | None, prefix, suffix, motion, keep, **kwargs) -> dict:
         """A motion of which frames are given."""
-        _, (num_frames,), (sampling, _) = self._plan(text, duration, kwargs)
+        _, (num_frames,), (sampling, _) = self._plan(text, duration, kwargs, longest=LONGEST)
         if (motion is None) != (keep is None):
             raise ValueError("motion and keep belong together: keep=[(0, 1.5)] keeps the first 1.5 seconds of motion")
         if motion is not None and (prefix is not None or suffix is not None or duration is not None):
@@ -181,8 +180,7 @@ class TextToMotionPipeline(MotionPipeline):
                 for part, name in ((prefix, "prefix"), (suffix, "suffix"))
             )
             if num_frames is None:
-                tokens = int(self.model.choose_lengths(condition, [None], [generator])[0])
-                num_frames = min(tokens, self.model.max_num_tokens - 2 * CONTEXT) * self.frames_per_token
+                num_frames = int(self.model.choose_lengths(condition, [None], [generator])[0]) * self.frames_per_token
             made, after = fill(before, after, num_frames, anchored=False)
             joints = torch.cat([part for part in (before, made, after) if part is not None])
         features = joints_to_features(torch.cat([joints, 2 * joints[-1:] - joints[-2:-1]]), self.skeleton)
@@ -193,12 +191,16 @@ class TextToMotionPipeline(MotionPipeline):
         joints = self.processor.feature_extractor.read_joints(motion, name)
         return torch.as_tensor(joints).float() / self.skeleton.metres
 
-    def _plan(self, inputs, duration, kwargs: dict) -> tuple[list[str], list[int | None], tuple[dict, bool]]:
-        """Texts, frames for each, and options of decoding, all of them checked."""
+    def _plan(
+        self, inputs, duration, kwargs: dict, longest: float = math.inf
+    ) -> tuple[list[str], list[int | None], tuple[dict, bool]]:
+        """Texts, frames for each, and options of decoding, all of them checked; `longest` in seconds."""
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         if not texts:
             raise ValueError("no text: describe a motion in a sentence, or several in a row")
         lengths = [self._num_frames(seconds) for seconds in _one_for_each(duration, texts, "durations")]
+        if sum(length or 0 for length in lengths) > longest * self.fps:
+            raise ValueError(f"motions over {longest:g} seconds are not returned in one piece: use pipe.stream")
         _, sampling, after = self._sanitize_parameters(**kwargs)
         after = self._postprocess_params | after
         return texts, lengths, (self._forward_params | sampling, after.get("fit_bones", True))
@@ -209,7 +211,8 @@ class TextToMotionPipeline(MotionPipeline):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Joints and features of one text after another, in parts."""
         seed = _one_seed(seed)
-        streams = [window_stream(seed, -text) for text in range(len(texts))]  # before those of further windows
+        # Of the texts' lengths, the first also of the first window, so that a motion that fits in is the usual one.
+        streams = [window_stream(seed, -text) for text in range(len(texts))]
         inputs = self.processor(text=texts).to(self.device)
         conditions = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"]).split(1)
         asked = [None if frames is None else -(-frames // self.frames_per_token) for frames in lengths]
@@ -217,7 +220,8 @@ class TextToMotionPipeline(MotionPipeline):
         # What is asked for ends where it was asked to; between texts a token is the finest step.
         left = sum(drawn[:-1]) * self.frames_per_token + (lengths[-1] or drawn[-1] * self.frames_per_token)
         to_joints = JointsStream(self.skeleton)
-        windows = generate_windows(self.model, conditions, drawn, seed, streams[0], **sampling)
+        further = (window_stream(seed, window) for window in itertools.count(1))
+        windows = generate_windows(self.model, conditions, drawn, itertools.chain(streams[:1], further), **sampling)
         for values in decode_stream(self.model.vqvae, windows):
             if not left:
                 return
