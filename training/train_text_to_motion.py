@@ -48,7 +48,7 @@ class CodeSource:
         self.texts = texts
         self.conditions = None if model.config.new_text_projection else encode_texts(model, processor, texts)
         self.lengths = clips.lengths
-        self.weights = clips.rarity_weights(data["rarity_exponent"])
+        self.weights = clips.rarity_weights(data["rarity_exponent"], data["composed_share"])
         self.weights[[not codes for codes in self.codes]] = 0
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
