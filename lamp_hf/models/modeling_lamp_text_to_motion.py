@@ -12,7 +12,7 @@ from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_lamp import LampModel
 from .modeling_motion_vqvae import MotionVQVAEModel, full_mask, masked_mean
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer
-from .scheduling_masked_motion import GUIDANCE_SCHEDULES, MaskedMotionScheduler
+from .scheduling_masked_motion import MaskedMotionScheduler, check_sampling
 from .strict_loading import StrictLoadingMixin
 
 
@@ -238,11 +238,10 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             Indices `(batch_size, num_tokens, num_quantizers)`.
         """
         config, mask_token_id = self.config, self.transformer.mask_token_id
+        check_sampling(num_inference_steps, guidance_scale, guidance_schedule, temperature, top_k)
         steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = config.guidance_scale if guidance_scale is None else guidance_scale
         schedule = guidance_schedule or config.guidance_schedule
-        if schedule not in GUIDANCE_SCHEDULES:
-            raise ValueError(f"unknown guidance_schedule {schedule!r}; known: {', '.join(GUIDANCE_SCHEDULES)}")
         temperature = config.temperature if temperature is None else temperature
         top_k = config.top_k if top_k is None else top_k
 

@@ -11,6 +11,7 @@ from .motion_editing import fill_gap, gaps_of
 from .motion_representation import features_to_joints, fit_bone_lengths, joints_to_features
 from .motion_windows import JointsStream, decode_stream, generate_windows, window_stream
 from .pipeline_motion import MotionPipeline
+from .scheduling_masked_motion import check_sampling
 
 
 LONGEST = 600.0  # seconds that are returned whole; `stream` has no limit
@@ -234,12 +235,7 @@ class TextToMotionPipeline(MotionPipeline):
         known = {"num_inference_steps", "guidance_scale", "guidance_schedule", "temperature", "top_k"}
         if unknown := sorted(set(kwargs) - known):
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'fit_bones'}))}")
-        for name in ("num_inference_steps", "top_k"):
-            if kwargs.get(name) is not None and kwargs[name] < 1:
-                raise ValueError(f"{name} must be at least 1, got {kwargs[name]}")
-        for name in ("temperature", "guidance_scale"):
-            if kwargs.get(name) is not None and not 0 <= kwargs[name] < math.inf:
-                raise ValueError(f"{name} must be a number from 0, got {kwargs[name]}")
+        check_sampling(**kwargs)
         return {}, kwargs, {} if fit_bones is None else {"fit_bones": fit_bones}
 
     def preprocess(self, inputs: dict) -> dict:

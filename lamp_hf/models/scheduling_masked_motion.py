@@ -1,5 +1,6 @@
 """Masked-token decoding as a diffusers scheduler (MaskGIT; LaMP section 4)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,28 @@ from diffusers.utils import BaseOutput
 
 GUIDANCE_SCHEDULES = ("constant", "linear", "interval")
 GUIDED = (0.2, 0.8)  # shares of the steps between which the schedule "interval" guides
+
+
+def check_sampling(
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_schedule: str | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+) -> None:
+    """Options of decoding, of which None is any that the configuration has.
+
+    Raises:
+        ValueError: on one that no motion can be made with.
+    """
+    for name, value in (("num_inference_steps", num_inference_steps), ("top_k", top_k)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    for name, value in (("temperature", temperature), ("guidance_scale", guidance_scale)):
+        if value is not None and not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a number from 0, got {value}")
+    if guidance_schedule is not None and guidance_schedule not in GUIDANCE_SCHEDULES:
+        raise ValueError(f"unknown guidance_schedule {guidance_schedule!r}; known: {', '.join(GUIDANCE_SCHEDULES)}")
 
 
 @dataclass
@@ -139,4 +162,4 @@ def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: li
     return noise.to(logits.device)
 
 
-__all__ = ["GUIDANCE_SCHEDULES", "MaskedMotionScheduler", "MaskedMotionSchedulerOutput"]
+__all__ = ["GUIDANCE_SCHEDULES", "MaskedMotionScheduler", "MaskedMotionSchedulerOutput", "check_sampling"]
