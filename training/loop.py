@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import get_scheduler
+from transformers.utils import PushToHubMixin
 
 
 class Source(Protocol):
@@ -97,17 +98,18 @@ def train(
     recipe: dict,
     output: Path,
     evaluate: Callable[[nn.Module], dict[str, float]],
-    save: Callable[[nn.Module, Path], None],
+    processor: PushToHubMixin | None = None,
 ) -> None:
     """Trains until the recipe's last step, going on from the newest checkpoint in `output` if there is one.
 
     Args:
-        objective (`nn.Module`): called with a batch, returns the loss and a dictionary of numbers to log.
+        objective (`nn.Module`): called with a batch, returns the loss and a dictionary of numbers to log; its `model`
+            is what is saved.
         source ([`Source`]): the data.
         recipe (`dict`): `seed`, `checkpoint_steps`, `evaluation_steps` and `optimization`.
         output (`Path`): holds `checkpoints/`, TensorBoard logs, `evaluations.jsonl` and, at the end, `model/`.
         evaluate (`Callable`): validation numbers of an objective.
-        save (`Callable`): writes an objective's model into a folder.
+        processor (*optional*): what is saved beside the model.
     """
     settings, seed = recipe["optimization"], recipe["seed"]
     accumulation = settings["gradient_accumulation_steps"]
@@ -159,7 +161,8 @@ def train(
         if last or step % recipe["checkpoint_steps"] == 0:
             _save_checkpoint(accelerator, output, step)
     if accelerator.is_main_process:
-        save_atomically(lambda folder: save(averaged.module, folder), output / "model")
+        saved = [part for part in (averaged.module.model, processor) if part is not None]
+        save_atomically(lambda folder: [part.save_pretrained(folder) for part in saved], output / "model")
         seconds = (time.perf_counter() - started) / max(step - first_step, 1)
         tqdm.write(f"{seconds:.2f} s a step, all told; memory {_memory(accelerator.device):.1f} GB")
     accelerator.wait_for_everyone()

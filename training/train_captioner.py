@@ -122,11 +122,8 @@ def main() -> None:
     def validate(objective: CaptionObjective) -> dict[str, float]:
         return {"loss": validation_loss(objective.model, held_out)}
 
-    def save(objective: CaptionObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-
-    train(CaptionObjective(model), CaptionSource(clips, processor, data), recipe, arguments.output, validate, save)
+    source = CaptionSource(clips, processor, data)
+    train(CaptionObjective(model), source, recipe, arguments.output, validate, processor)
 
 
 if __name__ == "__main__":

@@ -136,12 +136,8 @@ def main() -> None:
             "r_precision_1": 100 * r_precision(text[order], motion[order])[0],
         }
 
-    def save(objective: EvaluatorObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        extractor.save_pretrained(folder)
-
     source = LabelledSource(clips, extractor, config, data)
-    train(EvaluatorObjective(MotionEvaluatorModel(config)), source, recipe, arguments.output, validate, save)
+    train(EvaluatorObjective(MotionEvaluatorModel(config)), source, recipe, arguments.output, validate, extractor)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ r"""Stage 2: LaMP's Q-Former with its four objectives.
         --tokenizer runs/tokenizer/model --output runs/lamp
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
@@ -166,17 +164,13 @@ def main() -> None:
     source = PairSource(clips, extractor, motion_tokenizer, text_tokenizer, data, paraphrase)
     validation = PairSource(Clips(arguments.data, "val", data), extractor, motion_tokenizer, text_tokenizer, data)
 
-    def save(objective: LampObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        LampProcessor(extractor, text_tokenizer).save_pretrained(folder)
-
     train(
         LampObjective(model),
         source,
         recipe,
         arguments.output,
         evaluate=lambda objective: validate(objective.model, validation),
-        save=save,
+        processor=LampProcessor(extractor, text_tokenizer),
     )
 
 

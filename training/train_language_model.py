@@ -6,8 +6,6 @@ r"""The small language model of the captioner, trained on sentences about motion
 The paper takes a pretrained OPT-2.7B instead (see recipes/base/captioner.yaml), and has no use for this stage.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -104,12 +102,8 @@ def main() -> None:
         numbers = {"perplexity": perplexity(objective.model, tokenizer, own)}
         return numbers | ({"perplexity_of_others": perplexity(objective.model, tokenizer, held_out)} if others else {})
 
-    def save(objective: LanguageObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
     source = BlockSource(sentences + others, tokenizer, data["block_size"], load_paraphraser(data))
-    train(LanguageObjective(model), source, recipe, arguments.output, validate, save)
+    train(LanguageObjective(model), source, recipe, arguments.output, validate, tokenizer)
 
 
 if __name__ == "__main__":

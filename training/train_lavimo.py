@@ -9,7 +9,6 @@ clips, see `films.py`, and what was seen in them stays in `--cache`.
 """
 
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -229,17 +228,13 @@ def main() -> None:
         )
     )
 
-    def save(objective: LavimoObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-
     train(
         LavimoObjective(model),
         source,
         recipe,
         arguments.output,
         evaluate=lambda objective: validate(objective.model, validation),
-        save=save,
+        processor=processor,
     )
 
 

@@ -194,17 +194,13 @@ def main() -> None:
         for split, paraphrase in (("train", load_paraphraser(data)), ("val", None))
     )
 
-    def save(objective: RetrievalObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        LampProcessor.from_pretrained(arguments.lamp).save_pretrained(folder)  # ours was told to truncate
-
     train(
         objective,
         source,
         recipe,
         arguments.output,
         evaluate=lambda objective: validate(objective, validation),
-        save=save,
+        processor=LampProcessor.from_pretrained(arguments.lamp),  # ours was told to truncate
     )
 
 

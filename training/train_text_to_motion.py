@@ -161,17 +161,13 @@ def main() -> None:
     source = CodeSource(clips, model, processor, data, load_paraphraser(data))
     validation = CodeSource(Clips(arguments.data, "val", data), model, processor, data)
 
-    def save(objective: TextToMotionObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-
     train(
         TextToMotionObjective(model),
         source,
         recipe,
         arguments.output,
         evaluate=lambda objective: validate(objective.model, validation),
-        save=save,
+        processor=processor,
     )
 
 

@@ -4,8 +4,6 @@ python -m training.train_tokenizer --recipe training/recipes/small/tokenizer.yam
     --output runs/tokenizer
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
@@ -134,17 +132,13 @@ def main() -> None:
         MotionVQVAEConfig(skeleton=data["skeleton"], feature_size=extractor.feature_size, **recipe["model"])
     )
 
-    def save(objective: TokenizerObjective, folder: Path) -> None:
-        objective.model.save_pretrained(folder)
-        extractor.save_pretrained(folder)
-
     train(
         TokenizerObjective(model, extractor, recipe["geometry_weights"]),
         WindowSource(clips, extractor, data),
         recipe,
         arguments.output,
         evaluate=lambda objective: reconstruction_errors(objective.model, extractor, validation),
-        save=save,
+        processor=extractor,
     )
 
 

@@ -11,7 +11,7 @@ this stage is not needed.
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from lamp_hf.models.motion_representation import get_skeleton
 from lamp_hf.models.processing_lavimo import normalise_pixels
@@ -50,16 +50,15 @@ class PictureSource:
 class PoseObjective(nn.Module):
     """Joints from what the encoder makes of a picture, by one linear layer."""
 
-    def __init__(self, encoder: nn.Module, size: int, num_joints: int):
+    def __init__(self, model: PreTrainedModel, num_joints: int):
         super().__init__()
-        self.encoder, self.head = encoder, nn.Linear(size, 3 * num_joints)
+        self.model, self.head = model, nn.Linear(model.config.hidden_sizes[-1], 3 * num_joints)
 
     def see(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(B, num_joints, 3)`."""
         pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
-        return (
-            self.head(self.encoder(pixel_values=pixel_values).pooler_output.flatten(1)).float().unflatten(1, (-1, 3))
-        )
+        pooled = self.model(pixel_values=pixel_values).pooler_output.flatten(1)
+        return self.head(pooled).float().unflatten(1, (-1, 3))
 
     def forward(self, pixel_values: torch.Tensor, joints: torch.Tensor):
         # Ten times: joints are seldom further than a tenth of a picture from where they are thought to be.
@@ -75,8 +74,7 @@ def main() -> None:
         for split in ("train", "val")
     )
     torch.manual_seed(recipe["seed"])
-    encoder = AutoModel.from_config(AutoConfig.for_model(**vision)).to(memory_format=torch.channels_last)
-    objective = PoseObjective(encoder, encoder.config.hidden_sizes[-1], source.skeleton.num_joints)
+    model = AutoModel.from_config(AutoConfig.for_model(**vision)).to(memory_format=torch.channels_last)
     pictures = [validation.item(i % len(validation.names), np.random.default_rng(i)) for i in range(512)]
 
     def validate(objective: PoseObjective) -> dict[str, float]:
@@ -91,14 +89,7 @@ def main() -> None:
             depth.append(error[..., 2].abs().mean(1))
         return {"in_picture_percent": 100 * torch.cat(across).mean(), "depth_cm": 100 * torch.cat(depth).mean()}
 
-    train(
-        objective,
-        source,
-        recipe,
-        arguments.output,
-        evaluate=validate,
-        save=lambda objective, folder: objective.encoder.save_pretrained(folder),
-    )
+    train(PoseObjective(model, source.skeleton.num_joints), source, recipe, arguments.output, validate)
 
 
 if __name__ == "__main__":
