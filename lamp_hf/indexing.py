@@ -42,7 +42,8 @@ def index_folder(
         output (`str` or `Path`): of the gallery; new, unless it is to be brought up to date.
         model (`str` or `Path`, *optional*): folder or Hub id of the model; if not given LaMP's bundled one, or that of
             the gallery that is brought up to date.
-        update (`bool`): keep what is in the gallery, add files that are new, drop those that are gone.
+        update (`bool`): keep what is in the gallery, add files that are new, drop those that are gone, and embed
+            again those that were written since.
         reading (*optional*): `rig`, `unit` and `up` of BVH files, see [`Motion.load`].
 
     Returns:
@@ -50,7 +51,8 @@ def index_folder(
 
     Raises:
         FileNotFoundError: when the source is missing, or a gallery to be brought up to date is.
-        ValueError: when the output is there already, was made with another model, or not one motion can be read.
+        ValueError: when the output is there already, was made with another model or of another folder, or not one
+            motion can be read.
     """
     started = time.perf_counter()
     state = this_process()
@@ -63,7 +65,7 @@ def index_folder(
     names = {str(path.relative_to(source)): path for path in files}
     old = MotionIndex.load(output, model) if update else None
     model = model or (old.model_name if old else "bundled:text-to-motion")
-    known = set(old.ids) if old else set()
+    known = _known(old, source, output, names) if old else set()
     new = sorted(names.keys() - known)
     share = MotionIndex(model)
     with state.split_between_processes(new) as mine:
@@ -78,15 +80,32 @@ def index_folder(
     if state.num_processes > 1:
         share = MotionIndex.merge([shares / str(rank) for rank in range(state.num_processes)], model)
         shutil.rmtree(shares)
-    gone = known - names.keys()
-    added = len(share)
+    added, removed = len(share), 0
     if old:
+        kept = known & names.keys()
+        gone = [name for name, file in zip(old.ids, old.sources) if file and name not in kept]
+        removed = len(gone)
         old.remove(gone)
         share = old.join(share)
     if not len(share):
         raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
     share.save(output)
-    return Indexed(len(share), added, len(gone), broken, time.perf_counter() - started)
+    return Indexed(len(share), added, removed, broken, time.perf_counter() - started)
+
+
+def _known(old: MotionIndex, source: Path, output: Path, names: dict[str, Path]) -> set[str]:
+    """Motions of a gallery whose vectors still hold: files that were not written since.
+
+    Raises:
+        ValueError: when the gallery was made of the files of another folder.
+    """
+    root, saved = source.resolve(), (output / "index.json").stat().st_mtime
+    for name, file in zip(old.ids, old.sources):
+        if file and Path(file) != root / name:
+            raise ValueError(f"{output} was made of another folder, which held {file}: give that one, or another -o")
+        if not file and name in names:
+            raise ValueError(f"{output} holds another motion named {name!r}, which is of no file")
+    return {name for name in old.ids if name in names and names[name].stat().st_mtime <= saved}
 
 
 def _add(
@@ -103,7 +122,7 @@ def _add(
     for name, path in tqdm(files.items(), unit=" files", disable=None if show and len(files) > batch_size else True):
         try:
             batch[name] = index.embedder.read(Motion.load(path, **reading), name)
-        except ValueError as error:
+        except (OSError, ValueError) as error:  # no such thing ends the work on all the others
             broken[name] = " ".join(str(error).split())
         if len(batch) == batch_size:
             flush()

@@ -47,7 +47,7 @@ _VOLATILE |= {"_commit_hash", "name_or_path", "processor_class", "peft_version",
 def _weights(folder: Path) -> dict[str, Path]:
     """The file of each tensor."""
     found = {}
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob("*model*.safetensors"):  # and no gallery of motions that may lie there too
         with safe_open(path, "pt") as file:
             found |= dict.fromkeys(file.keys(), path)
     return found

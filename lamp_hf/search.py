@@ -7,7 +7,9 @@ neighbours where vectors do not cluster; the scan loses none and takes milliseco
 numbers).
 """
 
+import copy
 import hashlib
+import itertools
 import json
 import re
 import tempfile
@@ -107,6 +109,11 @@ class MotionIndex:
         """Of all motions, in the order in which they came."""
         return list(self._ids)
 
+    @property
+    def sources(self) -> list[str]:
+        """The file that each motion came from, in the order of `ids`; empty where none was told."""
+        return list(self._sources)
+
     def __len__(self) -> int:
         return len(self._ids)
 
@@ -123,7 +130,7 @@ class MotionIndex:
 
         Args:
             motions (`Sequence`): [`Motion`]s, paths or arrays, see [`MotionFeatureExtractor.read`].
-            ids (`Sequence[str]`, *optional*): new names; the paths, or running numbers, if not given.
+            ids (`Sequence[str]`, *optional*): new names; the paths, or free numbers, if not given.
             sources (`Sequence[str]`, *optional*): files to tell in hits; the paths among `motions` if not given.
 
         Raises:
@@ -131,7 +138,10 @@ class MotionIndex:
         """
         embedder = self.embedder
         paths = [str(motion) if isinstance(motion, (str, Path)) else "" for motion in motions]
-        ids = [path or str(len(self) + i) for i, path in enumerate(paths)] if ids is None else list(map(str, ids))
+        if ids is None:
+            free = (name for name in map(str, itertools.count(len(self))) if name not in self._known)
+            ids = [path or next(free) for path in paths]
+        ids = list(map(str, ids))
         sources = paths if sources is None else list(map(str, sources))
         if not len(motions) == len(ids) == len(sources):
             raise ValueError(f"{len(motions)} motions, {len(ids)} ids, {len(sources)} sources")
@@ -147,12 +157,13 @@ class MotionIndex:
     def add_vectors(self, vectors: np.ndarray, ids: Sequence[str]) -> None:
         """Adds vectors of the model that were made elsewhere, `(num_items, dimension)`, one an id."""
         vectors, size = np.asarray(vectors, np.float32), self.embedder.dimension
+        ids = list(map(str, ids))
         if vectors.shape != (len(ids), size) or not np.isfinite(vectors).all():
             raise ValueError(f"{len(ids)} finite vectors of {size} numbers wanted, got {list(vectors.shape)}")
         self._check_new(ids)
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         rows = Rows(vectors, np.arange(len(ids)), np.zeros((len(ids), 2), np.float32))
-        self._append(rows, list(ids), [""] * len(ids))
+        self._append(rows, ids, [""] * len(ids))
 
     def remove(self, ids: Iterable[str]) -> None:
         """Removes motions.
@@ -194,6 +205,8 @@ class MotionIndex:
             raise ValueError("nothing to search for: give a text, a motion or a video")
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"a search is for one text, got {text!r}")
         vectors = []
         if text is not None:
             vectors.append(self.embedder.embed_texts([text])[0])
@@ -212,8 +225,11 @@ class MotionIndex:
         ]
 
     def search_vector(self, vector: np.ndarray, k: int = 10, moments: bool = False) -> list[Hit]:
-        """As `search`, by a vector of the model."""
-        found = self._search(np.asarray(vector, np.float32)[None], k, moments)
+        """As `search`, by a vector of the model, `(dimension,)`."""
+        vector = np.asarray(vector, np.float32)
+        if (self._rows is not None and vector.shape != self._rows.vectors.shape[1:]) or not np.isfinite(vector).all():
+            raise ValueError(f"a finite vector of the model's size is wanted, got {list(vector.shape)}")
+        found = self._search(vector[None], k, moments)
         return [self._hit(row, score) for row, score, _ in found]
 
     def _search(self, vectors: np.ndarray, k: int, moments: bool) -> list[tuple[int, float, int]]:
@@ -270,15 +286,26 @@ class MotionIndex:
             options (*optional*): of [`huggingface_hub.HfApi.create_repo`], `private=True` for instance.
         """
         api = HfApi()
-        address = api.create_repo(name, repo_type="dataset", exist_ok=True, **options)
         with tempfile.TemporaryDirectory() as folder:
             self.write_repository(folder, name)
+            address = api.create_repo(name, repo_type="dataset", exist_ok=True, **options)
             api.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, delete_patterns=VECTORS)
         return str(address)
 
     def write_repository(self, folder: str | Path, name: str) -> None:
-        """Writes what a data set `name` of the Hub holds: the index, and a note on what it is."""
-        self.save(folder)
+        """Writes what a data set `name` of the Hub holds: the index without paths of this machine, and a note.
+
+        Raises:
+            ValueError: when the model is a folder of this machine, where nobody else finds it.
+        """
+        if Path(_portable(self._model)).is_dir():
+            raise ValueError(
+                f"others do not have {self._model}: push the model, then load the index with its name on the Hub, "
+                "MotionIndex.load(folder, model)"
+            )
+        public = copy.copy(self)
+        public._sources = [""] * len(self)
+        public.save(folder)
         (Path(folder) / ".lock").unlink()
         (Path(folder) / "README.md").write_text(_ABOUT.format(name=name, motions=len(self)), encoding="utf-8")
 
@@ -288,7 +315,8 @@ class MotionIndex:
 
         Args:
             folder (`str` or `Path`): what `save` wrote, or the name of what `push_to_hub` uploaded.
-            model (`str` or `Path`, *optional*): where the model lies now; where it lay then if not given.
+            model (`str` or `Path`, *optional*): where the model lies now, loaded and compared with the one that made
+                the vectors; where it lay then if not given.
 
         Raises:
             FileNotFoundError: when there is no index.
@@ -301,13 +329,15 @@ class MotionIndex:
             index._origin = about["origin"]
             try:
                 index._read(folder / about["file"], about["sha256"])
-                return index
             except FileNotFoundError:
                 if about == _read_about(folder):
                     raise ValueError(
                         f"{folder}: damaged: {about['file']} is missing; index the motions again"
                     ) from None
-                # else it was saved anew while we read
+                continue  # it was saved anew while we read
+            if model is not None:
+                index.embedder  # noqa: B018 - refuses another model
+            return index
         raise ValueError(f"{folder} is being saved all the time: wait until it is done")
 
     @classmethod
@@ -319,9 +349,9 @@ class MotionIndex:
         """
         if not folders:
             raise ValueError("no index to merge")
-        first, *others = [cls.load(folder, model) for folder in folders]
-        for other in others:
-            first.join(other)
+        first = cls.load(folders[0], model)
+        for folder in folders[1:]:
+            first.join(cls.load(folder))
         return first
 
     def join(self, other: "MotionIndex") -> "MotionIndex":
@@ -429,7 +459,7 @@ def _quantise(vectors: np.ndarray) -> faiss.Index:
 def _fetch(name: str | Path) -> Path:
     """A folder, or, where there is none of the name, what the Hub or the cache has of it."""
     folder = Path(name)
-    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+    if folder.exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name)):
         return folder
     try:
         return Path(snapshot_download(str(name), repo_type="dataset"))

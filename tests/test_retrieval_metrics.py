@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 import lamp_hf
 from lamp_hf.metrics.retrieval import RECALLS, dissimilar_subset, small_batches
@@ -78,9 +79,25 @@ def test_single_answers_rank_as_scipy_ranks_ties():
     assert lamp_hf.metrics.retrieval.ranks(similarity, np.eye(50, dtype=bool)) == pytest.approx(expected)
 
 
-def test_a_model_that_scores_all_alike_is_as_good_as_chance():
+def test_a_model_that_scores_all_alike_wins_nothing():
     metrics = lamp_hf.retrieval_metrics(np.zeros((64, 64)), bootstrap=0)["all"]["text_to_motion"]
     assert metrics["R@10"] == 0 and metrics["MedR"] == pytest.approx(32.5)
+
+
+def test_pairs_that_are_none_by_their_ids_have_no_protocols_of_pairs():
+    """A gallery in another order: the diagonal says nothing, ids do."""
+    metrics = lamp_hf.retrieval_metrics(np.eye(4)[::-1], [0, 1, 2, 3], [3, 2, 1, 0], bootstrap=0)
+    assert metrics["all_multi_positive"]["text_to_motion"]["R@1"] == 100
+    assert "all" not in metrics and "small_batches" not in metrics
+
+
+def test_ids_may_be_tensors_and_subsets_masks():
+    subset = np.array([True, False, True, True])
+    metrics = lamp_hf.retrieval_metrics(
+        np.eye(4), torch.arange(4), sentence_similarity=np.eye(4), subset=subset, bootstrap=0
+    )
+    assert metrics["all_multi_positive"]["text_to_motion"]["R@1"] == 100
+    assert metrics["dissimilar"]["text_to_motion"]["gallery"] == 3
 
 
 def test_duplicate_captions_are_wrong_by_pair_and_right_by_id():

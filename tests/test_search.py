@@ -124,7 +124,7 @@ class TestSearch:
         index = lamp_hf.MotionIndex(model_folder)
         index.add([path, motion(seed=2)])
         hit = index.search(motion=path, k=1)[0]
-        assert index.ids == [str(path), "1"] and (hit.id, hit.source) == (str(path), str(path))
+        assert index.ids == [str(path), "0"] and (hit.id, hit.source) == (str(path), str(path))
 
     def test_remove_and_add_again(self, index):
         index.remove(["b", "d"])
@@ -135,6 +135,16 @@ class TestSearch:
         with pytest.raises(ValueError, match="no motion 'b'"):
             index.remove(["a", "b"])
         assert "a" in index.ids
+
+    def test_running_numbers_are_free_ones(self, model_folder):
+        index = lamp_hf.MotionIndex(model_folder)
+        index.add([motion(seed=i) for i in range(3)])
+        index.remove(["0"])
+        index.add([motion(seed=3)])
+        assert index.ids == ["1", "2", "3"]
+        index.add_vectors(unit_vectors(2), range(7, 9))
+        index.remove([7])
+        assert index.ids[-1] == "8"
 
     def test_nothing_is_added_when_one_motion_is_broken(self, index):
         with pytest.raises(ValueError, match=r"z.*too short"):
@@ -147,6 +157,8 @@ class TestSearch:
             (lambda index: index.search(), "nothing to search for"),
             (lambda index: index.search(text=""), "empty"),
             (lambda index: index.search(text="walks", k=0), "k must be at least 1"),
+            (lambda index: index.search(text=["walks"]), "one text"),
+            (lambda index: index.search_vector(np.zeros(3)), "finite vector"),
             (lambda index: index.add([motion()], ids=["a"]), "has a motion 'a' already"),
             (lambda index: index.add([motion(), motion()], ids=["x", "x"]), "given twice"),
             (lambda index: index.add([motion()], ids=["x", "y"]), "1 motions, 2 ids"),
@@ -210,11 +222,15 @@ class TestFiles:
         other = shutil.copytree(model_folder, tmp_path / "other")
         again = lamp_hf.MotionIndex.load(tmp_path / "gallery", other)
         assert again.search(text="walks", k=1)  # the same model in another place
+        again.save(other)  # a gallery beside the weights is none of them
+        assert lamp_hf.MotionIndex.load(other, other).origin == again.origin
+        with pytest.raises(ValueError, match=r"others do not have .*push the model"):
+            again.push_to_hub("user/gallery")
         weights = load_file(other / "model.safetensors")
         weights["text_head.bias"] += 1
         save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(ValueError, match="the index was made with"):
-            lamp_hf.MotionIndex.load(tmp_path / "gallery", other).search(text="walks")
+            lamp_hf.MotionIndex.load(tmp_path / "gallery", other)
 
     def test_damage_is_told(self, index, tmp_path):
         with pytest.raises(FileNotFoundError, match="no motion index"):
@@ -282,14 +298,6 @@ class TestFiles:
         with pytest.raises(ValueError, match="already"):
             lamp_hf.MotionIndex.merge([tmp_path / "one", tmp_path / "one"])
 
-
-def rebuild(folder, times: int) -> None:
-    gallery = lamp_hf.MotionIndex.load(folder)
-    for i in range(times):
-        gallery.add_vectors(unit_vectors(1, seed=i), [f"new {i}"])
-        gallery.save(folder)
-        time.sleep(0.05)
-
     def test_what_others_put_into_the_folder_stays(self, index, tmp_path):
         (tmp_path / "model.safetensors").write_bytes(b"somebody's weights")
         for _ in range(2):
@@ -304,6 +312,14 @@ def rebuild(folder, times: int) -> None:
         index.save(tmp_path / "gallery")
         monkeypatch.chdir(tmp_path)
         assert lamp_hf.MotionIndex.load("gallery").search(text="walks")[0].id == "a"
+
+
+def rebuild(folder, times: int) -> None:
+    gallery = lamp_hf.MotionIndex.load(folder)
+    for i in range(times):
+        gallery.add_vectors(unit_vectors(1, seed=i), [f"new {i}"])
+        gallery.save(folder)
+        time.sleep(0.05)
 
 
 class TestCommands:
@@ -337,8 +353,24 @@ class TestCommands:
         motion(seed=9).save(recordings / "late.npz")
         done = self.run("index", recordings, "-o", gallery, "--update", "--json")  # by the gallery's own model
         assert (done["motions"], done["added"], done["removed"]) == (4, 1, 1)
-        with pytest.raises(ValueError, match="different models"):
-            index_folder(recordings.parent, gallery, "bundled:video", update=True)
+        with pytest.raises(ValueError, match="the index was made with"):
+            index_folder(recordings, gallery, "bundled:video", update=True)
+        with pytest.raises(ValueError, match="was made of another folder"):
+            index_folder(recordings.parent, gallery, update=True)
+
+    def test_a_file_that_was_written_anew_is_embedded_anew(self, recordings, model_folder, tmp_path):
+        gallery = tmp_path / "gallery"
+        index_folder(recordings, gallery, model_folder)
+        before = lamp_hf.MotionIndex.load(gallery)
+        before.add([motion(seed=8)], ids=["by hand"])
+        before.save(gallery)
+        motion(seed=5).save(recordings / "clip 1.npz")
+        later = time.time() + 10
+        os.utime(recordings / "clip 1.npz", (later, later))
+        done = index_folder(recordings, gallery, update=True)
+        assert (done.motions, done.added, done.removed) == (5, 1, 1)
+        hit = lamp_hf.MotionIndex.load(gallery).search(motion=motion(seed=5), k=1)[0]
+        assert hit.id == "clip 1.npz" and hit.score == pytest.approx(1, abs=1e-4)
 
     def test_processes_share_the_files(self, recordings, model_folder, tmp_path):
         launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]

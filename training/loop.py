@@ -19,7 +19,7 @@ import psutil
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
@@ -116,6 +116,8 @@ def train(
     accelerator = Accelerator(
         gradient_accumulation_steps=accumulation,
         mixed_precision=settings["mixed_precision"],
+        # A loss of weight 0 leaves its head without a gradient.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         log_with="tensorboard",
         project_dir=str(output),
     )

@@ -135,7 +135,7 @@ class RetrievalObjective(nn.Module):
         if lamp.config.matching_weight:
             projected = lamp.project_latents(latents)
             loss = lamp_matching_loss(
-                lamp, input_ids, attention_mask.bool(), projected, motion_mask, text, motion, ids
+                lamp, input_ids, attention_mask.bool(), projected, motion_mask, text, motion, ids, sentence_embeds
             )
             losses["matching"] = lamp.config.matching_weight * loss
         return sum(losses.values()), {name: loss.detach() for name, loss in losses.items()}

@@ -27,8 +27,8 @@ def retrieval_metrics(
 ) -> dict:
     """Recalls at 1, 2, 3, 5, 10 in percent and the median rank (MedR, from 1), of queries and the other way round.
 
-    A query's rank is that of its best right answer; among answers of equal score the expected rank counts, so that a
-    model which scores all alike is as good as chance. The protocols:
+    A query's rank is that of its best right answer; among answers of equal score the expected rank counts, so that
+    their order in the gallery does not matter, and scoring all alike wins nothing. The protocols:
 
     | name | gallery | right answers |
     |---|---|---|
@@ -44,7 +44,8 @@ def retrieval_metrics(
             a pair, unless the numbers differ: then ids tell what belongs together, and only `all_multi_positive` is
             left.
         query_ids, gallery_ids (*optional*): equal ids belong together: captions, clips, actions. The gallery's are
-            the queries' if not given. Without ids there is no multi-positive protocol.
+            the queries' if not given, and with both, row i and column i must have the same for the protocols of
+            pairs. Without ids there is no multi-positive protocol.
         sentence_similarity (`np.ndarray` of shape `(num_queries, num_queries)`, *optional*): cosines of the captions
             by a sentence encoder. Without it there is neither `threshold` nor `dissimilar`.
         threshold (`float`): a cosine. TMR writes 0.95 for the same, on the scale (cosine + 1) / 2.
@@ -87,7 +88,7 @@ def retrieval_metrics(
     everything = [tuple(np.arange(size) for size in similarity.shape)]
     if same is not None:
         measure("all_multi_positive", same, everything)
-    if similarity.shape[0] != similarity.shape[1]:
+    if similarity.shape[0] != similarity.shape[1] or (same is not None and not same.diagonal().all()):
         return result
     size = len(similarity)
     pairs = np.eye(size, dtype=bool)
@@ -98,7 +99,7 @@ def retrieval_metrics(
         if sentence_similarity.shape != similarity.shape:
             raise ValueError(f"{list(sentence_similarity.shape)} cosines of captions for {size} pairs")
         measure("threshold", pairs | (sentence_similarity > threshold), everything)
-        chosen = dissimilar_subset(sentence_similarity, subset_size) if subset is None else np.asarray(subset)
+        chosen = dissimilar_subset(sentence_similarity, subset_size) if subset is None else np.arange(size)[subset]
         measure("dissimilar", pairs, [(chosen, chosen)])
     if size >= batch_size:
         batches = [(rows, rows) for rows in small_batches(size, batch_size, names)]
@@ -112,7 +113,8 @@ def ranks(similarity: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Rank of each row's best right answer, from 0, `(num_rows,)`.
 
     Of t answers that share the best right one's score, p of them right, the first right one is expected at place
-    (t - p) / (p + 1); with p = 1 that is the mean of the tied places, as in TMR.
+    (t - p) / (p + 1); with p = 1 that is the mean of the tied places, as in TMR. With more, TMR counts the right ones
+    among those in front, so that equal captions cost it a place or two in `threshold`.
     """
     best = np.where(right, similarity, -np.inf).max(1, keepdims=True)
     if not np.isfinite(best).all():
@@ -164,6 +166,8 @@ def _same_ids(shape: tuple[int, int], query_ids, gallery_ids) -> np.ndarray | No
     gallery_ids = query_ids if gallery_ids is None else gallery_ids
     if (len(query_ids), len(gallery_ids)) != shape:
         raise ValueError(f"{len(query_ids)} and {len(gallery_ids)} ids for a similarity of {list(shape)}")
+    # Of tensors and arrays the values: tensors are equal to none but themselves as keys.
+    query_ids, gallery_ids = (ids.tolist() if hasattr(ids, "tolist") else ids for ids in (query_ids, gallery_ids))
     numbers = {name: i for i, name in enumerate(dict.fromkeys([*query_ids, *gallery_ids]))}
     rows, columns = (np.array([numbers[name] for name in ids]) for ids in (query_ids, gallery_ids))
     return rows[:, None] == columns

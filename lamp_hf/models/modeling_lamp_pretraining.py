@@ -7,7 +7,7 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
-from .contrastive import contrastive_loss, contrastive_targets, gather_with_gradient, same
+from .contrastive import contrastive_loss, contrastive_targets, cosines, gather_with_gradient, same
 from .modeling_lamp import LampModel, LampPreTrainedModel, similarity
 from .modeling_motion_vqvae import masked_mean
 
@@ -87,7 +87,7 @@ class LampForPreTraining(LampPreTrainedModel):
         losses = {
             "contrastive": lambda: lamp_contrastive_loss(lamp, text_embeds, motion_embeds, ids, sentence_embeds),
             "matching": lambda: lamp_matching_loss(
-                lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids
+                lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids, sentence_embeds
             ),
             "text_generation": lambda: self._text_generation_loss(input_ids, text_mask, query_keys),
             "motion_generation": lambda: self._motion_generation_loss(
@@ -154,7 +154,9 @@ def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -
     return sum(losses) / 2
 
 
-def lamp_matching_loss(lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids):
+def lamp_matching_loss(
+    lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids, sentence_embeds=None
+):
     """Tells true pairs from pairs of a text with a similar motion, and of a motion with a similar text.
 
     `motion` is as `encode_motion` gives it; `matching_fraction` of the rows take part, with negatives from all of this
@@ -165,6 +167,8 @@ def lamp_matching_loss(lamp, input_ids, text_mask, motion, motion_mask, text_emb
         excluded = torch.eye(len(text_embeds), dtype=torch.bool, device=motion.device)
         for values in ids if config.mask_negatives else []:
             excluded = excluded | same(values, values)
+        if config.false_negatives != "none":  # a caption that is alike is no wrong one
+            excluded = excluded | (cosines(sentence_embeds, sentence_embeds) > config.false_negative_threshold)
         scores = lamp.temperature * similarity(text_embeds, motion_embeds)
         rows = torch.randperm(len(input_ids), device=motion.device)
         rows = rows[: max(1, round(config.matching_fraction * len(input_ids)))]
