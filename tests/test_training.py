@@ -36,7 +36,7 @@ SMALL = {
             "num_attention_heads": 2,
             "intermediate_size": 32,
             "dropout": 0.0,
-            "condition_mode": "query_mean",
+            "condition_mode": "means_and_words",
         }
     },
 }
@@ -122,6 +122,10 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
         run(tmp_path, *command(stage, "--recipe", recipe(stage), *data, "--output", folders[stage], *earlier))
         numbers = json.loads((folders[stage] / "evaluations.jsonl").read_text().splitlines()[-1])
         assert numbers["step"] == 4 and all(value == value for value in numbers.values())
+    start = ("--set", f"start={folders['text_to_motion'] / 'model'}", "optimization.learning_rate=0")
+    paths = ("--output", tmp_path / "started", *earlier)
+    run(tmp_path, *command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *start))
+    assert_same(folders["text_to_motion"], tmp_path / "started", tolerance=1e-6)
     residual = tmp_path / "residual"
     composed = ("--set", "data.composed=1")  # of two wild clips: there may be none
     run(

@@ -76,21 +76,23 @@ class CodeSource:
         rows = [item["caption"] for item in items]
         if self.conditions is None:
             return batch | dict(self.processor(text=[self.texts[row] for row in rows]))
-        return batch | {"condition": self.conditions[rows].float()}
+        condition = nn.utils.rnn.pad_sequence([self.conditions[row] for row in rows], batch_first=True)
+        return batch | {"condition": condition.float()}
 
 
 @torch.no_grad()
-def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> torch.Tensor:
-    """Conditions of texts, `(len(texts), num_prefix, lamp_hidden_size)`, in half precision."""
+def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> list[torch.Tensor]:
+    """Condition of each text, `(num_prefix, lamp_hidden_size)`, in half precision."""
     model.eval()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together
-    parts = []
+    conditions: dict[int, torch.Tensor] = {}
     for first in range(0, len(order), 128):
-        inputs = processor(text=[texts[i] for i in order[first : first + 128]]).to(model.device)
+        rows = order[first : first + 128]
+        inputs = processor(text=[texts[i] for i in rows]).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16):
-            parts.append(model.encode_text(**inputs).half().cpu())
-    conditions = torch.cat(parts)
-    return conditions[torch.tensor(order).argsort()]
+            batch = model.encode_text(**inputs).half().cpu()
+        conditions |= {row: condition[condition.any(-1)].clone() for row, condition in zip(rows, batch)}
+    return [conditions[row] for row in range(len(texts))]
 
 
 class TextToMotionObjective(nn.Module):
@@ -135,6 +137,8 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
         **recipe["model"],
     )
     model = LampForTextToMotion(config)
+    if recipe["start"]:
+        model.load_state_dict(LampForTextToMotion.from_pretrained(recipe["start"]).state_dict())
     model.lamp.load_state_dict(pretrained.state_dict())
     model.vqvae.load_state_dict(vqvae.state_dict())
     if recipe["plain_text_encoder"]:

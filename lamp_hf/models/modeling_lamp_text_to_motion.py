@@ -110,7 +110,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return self.lamp.get_input_embeddings()
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`."""
+        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`, rows behind its last word zero."""
         mask = full_mask(input_ids, attention_mask)
         read = mask
         if missing := max(self.config.padded_text_length - input_ids.shape[1], 0):
@@ -119,15 +119,17 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             mask = nn.functional.pad(mask, (0, missing), value=False)
             read = torch.ones_like(mask)
         mode, parts, hidden = self.config.condition_mode, [], self.lamp.encode_text(input_ids, mask)
-        if mode in ("query_mean", "queries", "query_and_text_mean"):
+        if mode in ("query_mean", "queries", "query_and_text_mean", "means_and_words"):
             if self.text_projection is not None:
                 queries, _ = self.lamp.attend(self.text_projection(hidden), read)
             else:
                 queries = self.lamp.get_text_condition(input_ids, mask, hidden)
             parts.append(queries if mode == "queries" else queries.mean(1, keepdim=True))
-        if mode in ("text_mean", "query_and_text_mean"):
-            weights = mask[..., None].to(self.lamp.dtype)
+        weights = mask[..., None].to(self.lamp.dtype)
+        if mode in ("text_mean", "query_and_text_mean", "means_and_words"):
             parts.append((hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True))
+        if mode == "means_and_words":
+            parts.append(hidden * weights)
         return torch.cat(parts, 1)
 
     def forward(
@@ -157,7 +159,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         """
         if condition is None:
             condition = self.encode_text(input_ids, attention_mask)
-        length_logits = self.length_predictor(condition.mean(1).to(self.length_predictor[1].weight.dtype)).float()
+        length_logits = self.length_logits(condition)
         if drop_condition is not None:
             condition = condition.masked_fill(drop_condition[:, None, None], 0)
         logits = self.transformer(codes, token_mask, condition).float()
@@ -282,13 +284,14 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         conditional, unconditional = transformer(codes, token_mask, both, *levels).float().chunk(2)
         return unconditional + scale * (conditional - unconditional)
 
-    def length_probabilities(self, condition: torch.FloatTensor) -> torch.FloatTensor:
+    def length_logits(self, condition: torch.FloatTensor) -> torch.FloatTensor:
         """Of 1, 2, ... tokens, `(batch_size, max_num_tokens)`, for the conditions that `encode_text` gave."""
-        return self.length_predictor(condition.mean(1)).float().softmax(-1)
+        pooled = condition[:, : self.config.num_pooled_tokens].mean(1)
+        return self.length_predictor(pooled.to(self.length_predictor[1].weight.dtype)).float()
 
     def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
         """The asked-for lengths; where None, one drawn from the predicted distribution by the sample's own stream."""
-        probabilities = self.length_probabilities(condition).cpu()
+        probabilities = self.length_logits(condition).softmax(-1).cpu()
         lengths = []
         for asked, row, generator in zip(num_tokens, probabilities, generators, strict=True):
             if asked is None and self.config.sample_length:

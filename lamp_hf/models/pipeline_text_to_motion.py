@@ -141,7 +141,7 @@ class TextToMotionPipeline(MotionPipeline):
         """How long motions of a text last: `seconds` `(max_num_tokens,)` and their `probability`, which sums to 1."""
         inputs = self.processor(text=text).to(self.device)
         condition = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
-        probability = self.model.length_probabilities(condition)[0].cpu().numpy()
+        probability = self.model.length_logits(condition).softmax(-1)[0].cpu().numpy()
         return {"seconds": np.arange(1, len(probability) + 1) * self.min_duration, "probability": probability}
 
     def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
