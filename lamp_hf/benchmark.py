@@ -144,11 +144,16 @@ def _rest_body() -> np.ndarray:
 
 
 def median_seconds(run: Callable, repeats: int) -> float:
-    run()
+    def whole() -> None:
+        run()
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+
+    whole()
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        run()
+        whole()
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds))
 

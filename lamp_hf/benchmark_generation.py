@@ -31,7 +31,7 @@ def measure_generation() -> dict[str, float]:
     half = pipeline("text-to-motion", model=lamp_hf.bundled(), dtype=torch.bfloat16)
     results |= _sizes("small_bfloat16", half.model, half.processor)
     torch.manual_seed(0)
-    paper = lamp_hf.LampForTextToMotion(lamp_hf.LampTextToMotionConfig()).eval()
+    paper = lamp_hf.LampForTextToMotion(lamp_hf.LampTextToMotionConfig()).eval().to(pipe.device)
     paper.vqvae.quantizer.codebook.normal_()
     results |= _sizes("paper", paper, pipe.processor)
     inputs = pipe.processor(text=[TEXT]).to(paper.device)
@@ -86,7 +86,7 @@ def plainly_generated(model, input_ids: torch.Tensor, attention_mask: torch.Tens
     config, transformer = model.config, model.transformer
     condition = model.encode_text(input_ids, attention_mask)
     length, tokens = model.max_num_tokens, round(SECONDS * 20) // config.motion_config.downsampling_factor
-    codes = torch.full((1, length), transformer.mask_token_id)
+    codes = torch.full((1, length), transformer.mask_token_id, device=model.device)
     for step in range(config.num_inference_steps):
         conditional, unconditional = (
             _plain_logits(transformer, codes, state) for state in (condition, torch.zeros_like(condition))
@@ -107,8 +107,8 @@ def _plain_logits(transformer: MaskedMotionTransformer, codes: torch.Tensor, con
     size, heads = prefix.shape[-1], transformer.config.num_attention_heads
     tokens = transformer.token_embeddings(codes) * size**0.5
     hidden = torch.cat([prefix, tokens], 1)
-    hidden = hidden + sinusoidal_positions(hidden.shape[1], size)
-    past = torch.ones(hidden.shape[1], hidden.shape[1], dtype=torch.bool).tril()
+    hidden = hidden + sinusoidal_positions(hidden.shape[1], size).to(hidden)
+    past = torch.ones(hidden.shape[1], hidden.shape[1], dtype=torch.bool, device=hidden.device).tril()
     past[:, : prefix.shape[1]] = True
     for layer in transformer.layers.layers:
         attention = layer.self_attn

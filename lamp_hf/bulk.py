@@ -2,13 +2,16 @@
 
 import contextlib
 import csv
+import io
 import json
+import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .motion.clip import Motion, check_output
+from .origin import identify
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,19 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
     Names are line numbers and seeds follow on `seed` where none are given.
 
     Raises:
-        ValueError: on a file without sentences, a name given twice, or a number that is none.
+        ValueError: on another kind of file, one without sentences, a column that is not known, a name given twice, or
+            a number that is none.
     """
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    content = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(lines))
-        if rows and "text" not in rows[0]:
-            raise ValueError(f"{path} has no column named text")
+        rows = list(csv.DictReader(io.StringIO(content, newline="")))
+        found = list(rows[0]) if rows else ["text"]
+        if "text" not in found or set(found) - {"text", "name", "duration", "seed"}:
+            raise ValueError(f"{path} has columns {found}; wanted: text, and if you like name, duration and seed")
+    elif path.suffix.lower() == ".txt":
+        rows = [{"text": line} for line in content.splitlines()]
     else:
-        rows = [{"text": line} for line in lines]
+        raise ValueError(f"{path} is neither a .txt, with a sentence a line, nor a .csv")
     prompts = []
     for i, row in enumerate(rows):
         if not (row["text"] or "").strip():
@@ -65,7 +72,8 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
             raise ValueError(f"{path}, row {i + 1}: duration and seed must be numbers") from None
         if not 0 <= own_seed < 2**63:
             raise ValueError(f"{path}, row {i + 1}: a seed is a whole number from 0 to {2**63 - 1}")
-        prompts.append(Prompt(row.get("name") or f"{i + 1:06d}", row["text"].strip(), duration, own_seed))
+        text = " ".join(row["text"].split())
+        prompts.append(Prompt(row.get("name") or f"{i + 1:06d}", text, duration, own_seed))
     if not prompts:
         raise ValueError(f"{path} holds no sentence")
     names = {prompt.name for prompt in prompts}
@@ -88,10 +96,10 @@ def generate_files(
     check_output(folder.parent / f"motion.{kind}")
     folder.mkdir(parents=True, exist_ok=True)
     mine = prompts[state.process_index :: state.num_processes]
-    made_of = _read_records(folder)
+    made_of, model = _read_records(folder), identify(pipe.model.name_or_path, pipe.model.config)
 
     def parts(prompt: Prompt) -> list:
-        return [*astuple(prompt)[1:], pipe.model.name_or_path, options]
+        return [*astuple(prompt)[1:], model, options]
 
     missing = [
         prompt
@@ -112,20 +120,19 @@ def generate_files(
                     motion = Motion(made["joints"], made["fps"], pipe.skeleton.name, text=prompt.text)
                     motion.save(folder / f"{prompt.name}.{kind}")
                     with open(record, "a", encoding="utf-8") as file:
-                        file.write("\n" + json.dumps([f"{prompt.name}.{kind}", parts(prompt)]))
+                        file.write("\n" + json.dumps([time.time(), f"{prompt.name}.{kind}", parts(prompt)]))
             progress.update(len(batch))
     return BulkResult(len(missing) - len(failed), len(mine) - len(missing), failed)
 
 
 def _read_records(folder: Path) -> dict[str, list]:
     """Of what motion files were made, by all processes of all runs; the latest word counts."""
-    made_of: dict[str, list] = {}
-    for record in sorted(folder.glob("prompts_*.jsonl"), key=lambda path: path.stat().st_mtime):
-        for line in record.read_text(encoding="utf-8").splitlines():
+    records = []
+    for path in folder.glob("prompts_*.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # a line that a killed run did not end
-                name, parts = json.loads(line)
-                made_of[name] = parts
-    return made_of
+                records.append(json.loads(line))
+    return {name: parts for _, name, parts in sorted(records, key=lambda record: record[0])}
 
 
 def _make(pipe, batch: list[Prompt], failed: dict[str, str], **options) -> list[dict | None]:

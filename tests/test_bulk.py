@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +76,15 @@ def test_a_killed_run_leaves_a_record_that_the_next_can_read(pipe, tmp_path):
     assert generate_files(pipe, prompts, tmp_path, "npz").kept == 2
 
 
+def test_the_latest_record_counts_whichever_file_was_touched_last(pipe, tmp_path):
+    generate_files(pipe, [Prompt("walk", "a man walks", 1.0, 3)], tmp_path, "npz")
+    os.rename(tmp_path / "prompts_0.jsonl", tmp_path / "prompts_1.jsonl")  # another process's
+    generate_files(pipe, [Prompt("walk", "a man turns", 1.0, 3)], tmp_path, "npz")
+    os.utime(tmp_path / "prompts_1.jsonl", (time.time() + 9, time.time() + 9))
+    assert generate_files(pipe, [Prompt("walk", "a man turns", 1.0, 3)], tmp_path, "npz").kept == 1
+    assert generate_files(pipe, [Prompt("walk", "a man walks", 1.0, 3)], tmp_path, "npz").made == 1
+
+
 def test_other_options_make_other_motions(pipe, tmp_path):
     prompts = [Prompt("bow", "she bows", 1.0, 3)]
     generate_files(pipe, prompts, tmp_path, "npz")
@@ -99,12 +109,18 @@ def test_prompts_are_read_from_text_and_csv(tmp_path):
     ]
     (tmp_path / "a.csv").write_text("text,name,duration,seed\nshe bows,bow,2.5,\na man,man,,9\n")
     assert read_prompts(tmp_path / "a.csv", 0) == [Prompt("bow", "she bows", 2.5, 0), Prompt("man", "a man", None, 9)]
+    (tmp_path / "a.csv").write_text('text\n"she\nbows"\n')
+    assert read_prompts(tmp_path / "a.csv", 0)[0].text == "she bows"
+    (tmp_path / "a.jsonl").write_text('{"text": "she bows"}\n')
+    with pytest.raises(ValueError, match=r"neither a \.txt"):
+        read_prompts(tmp_path / "a.jsonl", 0)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name,duration\na,1\n", "no column named text"),
+        ("name,duration\na,1\n", r"has columns \['name', 'duration'\]; wanted: text"),
+        ("text,Duration\nwalk,1\n", "has columns .*'Duration'"),
         ("text,duration\nwalk,soon\n", "row 1: duration and seed must be numbers"),
         ("text,name\nwalk,a\nrun,a\n", "names must differ"),
         ("text,name\nwalk,../a\n", "plain file names"),

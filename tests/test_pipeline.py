@@ -5,7 +5,7 @@ from conftest import make_motion
 from transformers import pipeline
 
 import lamp_hf
-from lamp_hf.metrics.geometry import measure
+from lamp_hf.metrics.geometry import facing_angles, measure
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +174,28 @@ class TestEditing:
         steps = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)
         assert steps.max() < 0.5
 
+    def test_a_mask_of_frames_keeps_what_ranges_keep(self, pipe):
+        made = pipe("a man walks", duration=3.0, seed=4)  # what the pipeline gave, it takes
+        mask = np.ones(60, bool)
+        mask[20:50] = False
+        edits = [pipe("she bows", seed=0, motion=made, keep=keep) for keep in (mask, [(0, 1), (2.5, 3)])]
+        np.testing.assert_array_equal(edits[0]["joints"], edits[1]["joints"])
+        np.testing.assert_allclose(edits[0]["joints"][mask], made["joints"][mask], atol=1e-5)
+
+    @pytest.mark.parametrize("count", [1, 2, 20])
+    def test_a_right_answer_in_the_gap_meets_both_sides(self, pipe, monkeypatch, count):
+        """With the clip's own features as what was made, body and facing go through the seams as the clip does."""
+        motion = make_motion(80, facing=0.5).astype(np.float32)
+        first, last, tokens = 30, 30 + count, -(-count // 4)
+        features = torch.from_numpy(lamp_hf.joints_to_features(motion)[first - 24 : first + 4 * tokens + 24])
+        right = pipe.processor.feature_extractor.normalise(features)[None]
+        monkeypatch.setattr(pipe.model.vqvae, "decode", lambda codes: right)
+        made = pipe("she bows", seed=0, motion=motion, keep=[(0, first / 20), (last / 20, 4)])["joints"]
+        turns = [np.degrees(np.abs(np.diff(facing_angles(joints)))) for joints in (motion, made)]
+        steps = [np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1) for joints in (motion, made)]
+        assert turns[1].max() < turns[0].max() + 2.0
+        assert steps[1].max() < 1.5 * steps[0].max()
+
     def test_a_gap_may_be_longer_than_a_window(self, pipe):
         motion = make_motion(420, facing=1.0).astype(np.float32)
         joints = pipe("she bows", seed=0, motion=motion, keep=[(0, 1), (20, 21)])["joints"]
@@ -192,6 +214,9 @@ class TestEditing:
             ({"keep": [(0, 9)]}, "lies inside"),
             ({"keep": [(0, 3)]}, "everything is to be kept"),
             ({"keep": []}, "nothing is to be kept"),
+            ({"keep": np.ones(59, bool)}, "mask of 59 frames"),
+            ({"keep": np.ones(60, bool)}, "everything is to be kept"),
+            ({"motion": {"joints": make_motion(60), "fps": 30}, "keep": [(0, 1)]}, "no joints at 20 frames a second"),
             ({"keep": [(0, 1)], "duration": 2.0}, "say nothing"),
             ({"motion": None, "keep": [(0, 1)]}, "belong together"),
             ({"motion": None, "prefix": np.zeros((30, 21, 3)), "duration": 1.0}, "21"),
@@ -231,6 +256,9 @@ class TestEditing:
         ({"inputs": ["walk", "run"], "duration": [1.0]}, "2 texts but 1 durations"),
         ({"inputs": "walk", "num_return_sequences": 0}, "num_return_sequences"),
         ({"inputs": "walk", "guidance": 3}, "unknown option 'guidance'"),
+        ({"inputs": "walk", "top_k": 2.5}, "top_k must be a whole number"),
+        ({"inputs": "walk", "temperature": "hot"}, "temperature must be a number"),
+        ({"inputs": ["walk", "run"], "duration": [1.0, 700.0]}, "use pipe.stream"),
         ({"inputs": "walk", "seed": 2**70}, "a seed is a whole number"),
         ({"inputs": "walk", "seed": -1}, "a seed is a whole number"),
         ({"inputs": "walk", "temperature": -1}, "temperature"),

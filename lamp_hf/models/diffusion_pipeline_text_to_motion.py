@@ -52,7 +52,10 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
             options = {name: kwargs.pop(name) for name in known if name in kwargs}
             folder = snapshot_download(str(pretrained_model_name_or_path), **options)
         if not (Path(folder) / "model_index.json").is_file():  # a folder of the transformers pipeline
-            model = LampForTextToMotion.from_pretrained(folder)
+            dtype = kwargs.pop("torch_dtype", None)
+            if kwargs:
+                raise ValueError(f"unknown option {next(iter(kwargs))!r} for a folder that diffusers did not write")
+            model = LampForTextToMotion.from_pretrained(folder, dtype=dtype)
             scheduler = MaskedMotionScheduler(model.transformer.mask_token_id)
             return cls(model, LampProcessor.from_pretrained(folder), scheduler)
         return super().from_pretrained(folder, **kwargs)
@@ -109,11 +112,11 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         joints = [(features_to_joints(clip, skeleton) * skeleton.metres).numpy() for clip in features]
         return LampTextToMotionDiffusionOutput(joints=joints, features=[clip.numpy() for clip in features])
 
-    @staticmethod
-    def _streams(generator, count: int) -> list[torch.Generator]:
+    @classmethod
+    def _streams(cls, generator, count: int) -> list[torch.Generator]:
         """Streams on the CPU, where tokens are drawn, so that devices make the same motions."""
         if isinstance(generator, list):
-            return generator
+            return [stream for one in generator for stream in cls._streams(one, 1)]
         if generator is not None and count == 1 and generator.device.type == "cpu":
             return [generator]
         device = "cpu" if generator is None else generator.device

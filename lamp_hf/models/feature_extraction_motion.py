@@ -73,17 +73,16 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         """Features of what a user calls a motion, not normalised, float32 `(num_frames, feature_size)`.
 
         Args:
-            motion (`Motion`, `str`, `Path` or `np.ndarray`): a clip, a path that `Motion.load` reads, joints
-                `(num_frames, num_joints, 3)` in metres or features, at the extractor's frame rate.
+            motion (`Motion`, `str`, `Path`, `dict` or `np.ndarray`): a clip, a path that `Motion.load` reads, what the
+                text-to-motion pipeline returned, joints `(num_frames, num_joints, 3)` in metres or features, at the
+                extractor's frame rate.
             name (`str`): what errors call it.
             shortest (`int`): frames that it must have.
 
         Raises:
             ValueError: when it is broken, too short, or of another skeleton.
         """
-        if isinstance(motion, (str, Path)):
-            motion = _load_motion(motion)
-        tree = get_skeleton(self.skeleton)
+        motion, tree = self._opened(motion, name), get_skeleton(self.skeleton)
         if hasattr(motion, "skeleton"):
             if motion.skeleton != tree.name:
                 raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model reads {tree.name!r}")
@@ -104,9 +103,7 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             ValueError: when it is broken, empty, or has another skeleton or frame rate.
         """
-        if isinstance(motion, (str, Path)):
-            motion = _load_motion(motion)
-        tree = get_skeleton(self.skeleton)
+        motion, tree = self._opened(motion, name), get_skeleton(self.skeleton)
         if hasattr(motion, "skeleton"):
             if motion.skeleton != tree.name:
                 raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model makes {tree.name!r}")
@@ -122,6 +119,16 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
             return features_to_joints(values, tree) * tree.metres
         check_motion(values, (tree.num_joints, 3), name=name)
         return values
+
+    def _opened(self, motion, name: str):
+        """A file's clip, and the joints of what the text-to-motion pipeline returned; anything else as it is."""
+        if isinstance(motion, (str, Path)):
+            return _load_motion(motion)
+        if not isinstance(motion, dict):
+            return motion
+        if "joints" not in motion or abs(motion.get("fps", self.sampling_rate) - self.sampling_rate) > 1e-3:
+            raise ValueError(f"{name} holds no joints at {self.sampling_rate:g} frames a second")
+        return motion["joints"]
 
     def __call__(
         self,

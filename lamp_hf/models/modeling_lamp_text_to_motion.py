@@ -240,12 +240,12 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             Indices `(batch_size, num_tokens, num_quantizers)`.
         """
         config, mask_token_id = self.config, self.transformer.mask_token_id
-        check_sampling(num_inference_steps, guidance_scale, guidance_schedule, temperature, top_k)
         steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = config.guidance_scale if guidance_scale is None else guidance_scale
         schedule = guidance_schedule or config.guidance_schedule
         temperature = config.temperature if temperature is None else temperature
         top_k = config.top_k if top_k is None else top_k
+        check_sampling(steps, scale, schedule, temperature, top_k)
 
         codes = torch.full(token_mask.shape, mask_token_id, device=condition.device)
         if known_codes is not None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,13 +25,20 @@ ANOTHER = 0.1  # share of the longest bone by which bones of one body may differ
 BLEND = 4  # made frames at a seam that lead over to the frames that stay
 
 
-def gaps_of(kept: list[tuple[float, float]], num_frames: int, fps: float) -> list[tuple[int, int]]:
-    """Frames `[first, last)` of each gap between ranges of seconds that are kept.
+def gaps_of(kept: list[tuple[float, float]] | np.ndarray, num_frames: int, fps: float) -> list[tuple[int, int]]:
+    """Frames `[first, last)` of each gap between ranges of seconds that are kept, or where a mask `(num_frames,)` is
+    false.
 
     Raises:
-        ValueError: on ranges that are empty, overlap, lie outside of the motion, or leave nothing to make or to keep.
+        ValueError: on ranges that are empty, overlap, lie outside of the motion, or leave nothing to make or to keep,
+            or a mask of another length.
     """
     end, gaps = 0, []
+    if getattr(kept, "dtype", None) in (np.dtype(bool), torch.bool):
+        if len(kept) != num_frames:
+            raise ValueError(f"a mask of {len(kept)} frames for a motion of {num_frames}")
+        edges = np.flatnonzero(np.diff(np.pad(np.asarray(kept).astype(int), 1)))
+        kept = [(first / fps, last / fps) for first, last in edges.reshape(-1, 2).tolist()]
     if not all(isinstance(span, (list, tuple)) and len(span) == 2 and all(map(_is_finite, span)) for span in kept):
         raise ValueError(f"keep takes ranges of seconds, e.g. [(0, 1.5)], not {kept!r}")
     for start, stop in sorted(kept):
@@ -87,9 +95,8 @@ def fill_gap(
     """
     factor = model.config.motion_config.downsampling_factor
     gap_tokens = -(-num_frames // factor)
-    # The features of a frame need the next one: the last is thought to go on as it moves.
-    left = None if before is None else joints_to_features(_extended(before[-CONTEXT * factor - 1 :]), skeleton)
-    right = None if after is None else joints_to_features(_extended(after)[: CONTEXT * factor + 1], skeleton)
+    left = None if before is None else _features(before[-CONTEXT * factor - 1 :], skeleton)
+    right = None if after is None else _features(after[: CONTEXT * factor + 1], skeleton)
     left_codes, right_codes = (_encode(model, extractor, side, keep_end) for side, keep_end in ((left, 1), (right, 0)))
     streams = itertools.repeat(generator)
     made = generate_windows(model, [condition], [gap_tokens], streams, left_codes, right_codes, **sampling)
@@ -97,12 +104,18 @@ def fill_gap(
     decoded = extractor.denormalise(model.vqvae.decode(codes)[0].float().cpu())
     first, last = left_codes.shape[1] * factor, (left_codes.shape[1] + gap_tokens) * factor
     gap = _blended(decoded, first, last, left, right, skeleton)
-    gap = _stretched(gap, num_frames, skeleton)
+    gap = _fitted(gap, num_frames, left, right, factor, skeleton)
     return _placed(gap, before, after, left, right, anchored, skeleton)
 
 
-def _extended(joints: torch.Tensor) -> torch.Tensor:
-    return torch.cat([joints, 2 * joints[-1:] - joints[-2:-1] if len(joints) > 1 else joints[-1:]])
+def _features(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
+    """Features of every frame.
+
+    A frame needs the next one, and the very first turns from its own facing to the smoothed one, which is no motion:
+    so the first and the last are thought to move on as their neighbours do.
+    """
+    first, last = (2 * joints[:1] - joints[1:2], 2 * joints[-1:] - joints[-2:-1]) if len(joints) > 1 else [joints] * 2
+    return joints_to_features(torch.cat([first, joints, last]), skeleton)[1:]
 
 
 def _encode(model, extractor, features: torch.Tensor | None, keep_end: int) -> torch.Tensor:
@@ -131,10 +144,20 @@ def _blended(decoded: torch.Tensor, first: int, last: int, left, right, skeleton
     return gap
 
 
-def _stretched(gap: torch.Tensor, num_frames: int, skeleton: Skeleton) -> torch.Tensor:
-    """Whole tokens played faster, to end at the frame: a gap of five frames plays eight, longer ones hardly differ."""
+def _fitted(gap: torch.Tensor, num_frames: int, left, right, factor: int, skeleton: Skeleton) -> torch.Tensor:
+    """Whole tokens fitted to the frames asked for: cut at an open end, else played faster.
+
+    A gap of five frames plays eight, longer ones hardly differ; one below a token goes straight from side to side.
+    """
     if len(gap) == num_frames:
         return gap
+    if right is None:
+        return gap[:num_frames]
+    if left is None:
+        return gap[-num_frames:]
+    if num_frames < factor:
+        share = torch.arange(1, num_frames + 1)[:, None] / (num_frames + 1)
+        return (1 - share) * left[-1] + share * right[0]
     speed = len(gap) / num_frames
     gap = nn.functional.interpolate(gap.T[None], size=num_frames, mode="linear", align_corners=True)[0].T
     for name in ("root_yaw", "root_velocity", "velocities"):

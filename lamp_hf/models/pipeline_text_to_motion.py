@@ -45,7 +45,7 @@ class TextToMotionPipeline(MotionPipeline):
         prefix=None,
         suffix=None,
         motion=None,
-        keep: list[tuple[float, float]] | None = None,
+        keep: list[tuple[float, float]] | np.ndarray | None = None,
         batch_size: int = 8,
         **kwargs,
     ):
@@ -61,11 +61,13 @@ class TextToMotionPipeline(MotionPipeline):
             prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames that come before or
                 after what is made and stay as they are; `duration` counts what is made. A suffix is moved to where the
                 made path ends. Joints are then where the prefix is.
-            motion, keep (likewise, and ranges of seconds, *optional*): a motion to make anew outside of these ranges,
-                which stay as and where they are. The first and last 4 made frames at a seam lead over to kept ones.
+            motion, keep (likewise, and ranges of seconds or a boolean mask of frames, *optional*): a motion to make
+                anew outside of these ranges, which stay as and where they are. The first and last 4 made frames at a
+                seam lead over to kept ones.
             num_inference_steps, guidance_scale, guidance_schedule, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].
-            fit_bones (`bool`): give decoded bodies bones of constant length, true if not given.
+            fit_bones (`bool`): give decoded bodies bones of constant length, true if not given; edits always have
+                the bones of what is kept.
 
         Returns:
             For a text a dictionary, for a list a list of them; each is a list where several sequences are asked for:
@@ -146,14 +148,16 @@ class TextToMotionPipeline(MotionPipeline):
 
     def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
         """What `stream` gives, in one piece."""
-        texts, lengths, options = self._plan(inputs, duration, kwargs, longest=LONGEST)
+        texts, lengths, options = self._plan(inputs, duration, kwargs)
+        self._check_whole(lengths)
         joints, features = (np.concatenate(part) for part in zip(*self._parts(texts, lengths, seed, *options)))
         return {"joints": joints, "features": features, "fps": self.fps, "text": ", then ".join(texts)}
 
     @torch.no_grad()
     def _edited(self, text: str, duration, seed: int | None, prefix, suffix, motion, keep, **kwargs) -> dict:
         """A motion of which frames are given."""
-        _, (num_frames,), (sampling, _) = self._plan(text, duration, kwargs, longest=LONGEST)
+        _, (num_frames,), (sampling, _) = self._plan(text, duration, kwargs)
+        self._check_whole([num_frames])
         if (motion is None) != (keep is None):
             raise ValueError("motion and keep belong together: keep=[(0, 1.5)] keeps the first 1.5 seconds of motion")
         if motion is not None and (prefix is not None or suffix is not None or duration is not None):
@@ -192,16 +196,12 @@ class TextToMotionPipeline(MotionPipeline):
         joints = self.processor.feature_extractor.read_joints(motion, name)
         return torch.as_tensor(joints).float() / self.skeleton.metres
 
-    def _plan(
-        self, inputs, duration, kwargs: dict, longest: float = math.inf
-    ) -> tuple[list[str], list[int | None], tuple[dict, bool]]:
-        """Texts, frames for each, and options of decoding, all of them checked; `longest` in seconds."""
+    def _plan(self, inputs, duration, kwargs: dict) -> tuple[list[str], list[int | None], tuple[dict, bool]]:
+        """Texts, frames for each, and options of decoding, all of them checked."""
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         if not texts:
             raise ValueError("no text: describe a motion in a sentence, or several in a row")
         lengths = [self._num_frames(seconds) for seconds in _one_for_each(duration, texts, "durations")]
-        if sum(length or 0 for length in lengths) > longest * self.fps:
-            raise ValueError(f"motions over {longest:g} seconds are not returned in one piece: use pipe.stream")
         _, sampling, after = self._sanitize_parameters(**kwargs)
         after = self._postprocess_params | after
         return texts, lengths, (self._forward_params | sampling, after.get("fit_bones", True))
@@ -274,8 +274,14 @@ class TextToMotionPipeline(MotionPipeline):
         features = self.processor.feature_extractor.denormalise(values)
         return fit_bone_lengths(features, self.skeleton) if fit_bones else features
 
+    def _check_whole(self, lengths: list[int | None]) -> None:
+        if sum(length or 0 for length in lengths) > LONGEST * self.fps:
+            raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
+
     def _is_long(self, duration: float | None) -> bool:
+        """Whether a motion takes several windows."""
         frames = self._num_frames(duration)
+        self._check_whole([frames])
         return frames is not None and frames > round(self.max_duration * self.fps)
 
     def _num_frames(self, duration: float | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -26,11 +27,11 @@ def check_sampling(
         ValueError: on one that no motion can be made with.
     """
     for name, value in (("num_inference_steps", num_inference_steps), ("top_k", top_k)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
     for name, value in (("temperature", temperature), ("guidance_scale", guidance_scale)):
-        if value is not None and not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a number from 0, got {value}")
+        if value is not None and not (isinstance(value, Real) and 0 <= value < math.inf):
+            raise ValueError(f"{name} must be a number from 0, got {value!r}")
     if guidance_schedule is not None and guidance_schedule not in GUIDANCE_SCHEDULES:
         raise ValueError(f"unknown guidance_schedule {guidance_schedule!r}; known: {', '.join(GUIDANCE_SCHEDULES)}")
 
