@@ -172,9 +172,6 @@ STUDIES = {
             "contrastive alone": [
                 f"model.{name}_weight=0" for name in ("matching", "text_generation", "motion_generation")
             ],
-            "alike captions left out (TMR)": ["model.false_negatives=filter", f"data.sentence_encoder={PLAIN}"],
-            "alike captions wanted (LAVIMO)": ["model.false_negatives=soft", f"data.sentence_encoder={PLAIN}"],
-            "with a motion summary": ["model.summary_size=256"],
         },
         RETRIEVAL,
         task="retrieval",

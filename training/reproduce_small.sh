@@ -52,6 +52,9 @@ python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 
 python -m training.ablations retrieval --data "$data" --lamp "$runs/lamp/model" --output "$runs/retrieval_ablations" --steps 600 \
     --split test
 cp "$runs/retrieval_ablations/ablations.json" "$bundle/retrieval_ablations.json"
+python -m training.ablations pretraining --data "$data" --tokenizer "$runs/tokenizer/model" --output "$runs/pretraining_ablations" \
+    --steps 150 --split test
+cp "$runs/pretraining_ablations/ablations.json" "$bundle/pretraining_ablations.json"
 python -m training.evaluate moments --data "$data" --model "$bundle" --output "$bundle/moments.json"
 
 lavimo=lamp_hf/checkpoints/lavimo_small
