@@ -108,6 +108,17 @@ def test_a_stream_gives_what_the_call_gives(pipe, duration):
     assert len(parts) >= len(whole) // 196
 
 
+def test_a_sentence_that_says_an_order_is_a_sequence(pipe):
+    whole = pipe("she bows, then walks", mode="sequence", duration=3.0, seed=1)
+    parts = pipe(["she bows", "walks"], mode="sequence", duration=[1.4, 1.6], seed=1)
+    assert len(whole["joints"]) == 60 and whole["text"] == "she bows, then walks"
+    np.testing.assert_allclose(whole["joints"], parts["joints"], atol=1e-5)
+    streamed = list(pipe.stream("she bows, then walks", mode="sequence", duration=3.0, seed=1))
+    np.testing.assert_allclose(np.concatenate(streamed), whole["joints"], atol=1e-4)
+    with pytest.raises(ValueError, match="too short for 2 parts"):
+        pipe("she bows, then walks", mode="sequence", duration=0.3)
+
+
 def test_long_and_short_motions_may_be_asked_for_together(pipe):
     made = pipe(["she bows", "a man", "a person walks"], duration=[1.0, 12.0, None], seed=1)
     assert [len(motion["joints"]) for motion in made[:2]] == [20, 240]

@@ -17,7 +17,8 @@ from .common import KINDS, CleanFeet, Json, Model, Rig, Unit, Up, app, load_pipe
 @app.command()
 def generate(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="What the person does, in a sentence; several are done in a row.")
+        list[str] | None,
+        typer.Argument(help="What the person does, in a sentence; several, and what one says comes then, in a row."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help=f"A file: {KINDS}. With --prompts, a folder.")
@@ -78,10 +79,10 @@ def generate(
         for name, path in (("prefix", prefix), ("suffix", suffix))
         if path
     }
-    if len(texts) > 1:
-        made = pipe(texts, duration=durations, seed=seed, mode="sequence", **edit)
-    else:
+    if edit and len(texts) == 1:
         made = pipe(texts[0], duration=durations, seed=seed, **edit)
+    else:
+        made = pipe(texts, duration=durations, seed=seed, mode="sequence", **edit)
     motion = lamp_hf.Motion(made["joints"], fps=made["fps"], skeleton=pipe.skeleton.name, text=made["text"])
     motion = motion.clean() if clean_feet else motion
     report_motion(motion.save(output), motion, as_json)

@@ -12,6 +12,7 @@ from .motion_representation import features_to_joints, fit_bone_lengths, joints_
 from .motion_windows import JointsStream, decode_stream, generate_windows, window_stream
 from .pipeline_motion import MotionPipeline
 from .scheduling_masked_motion import check_sampling
+from .sentence_parts import parts_in_order
 
 
 LONGEST = 600.0  # seconds that are returned whole; `stream` has no limit
@@ -23,6 +24,7 @@ class TextToMotionPipeline(MotionPipeline):
         pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
         motion = pipe("a person waves with the left hand", duration=4.0, seed=0)
         both = pipe(["a person walks forward", "waves with the right hand"], mode="sequence", duration=[4.0, 3.0])
+        both = pipe("a person walks forward, then waves with the right hand", mode="sequence", duration=7.0)
         for joints in pipe.stream("a person walks in circles", duration=60.0): ...
 
     A text with its seed and duration gives the same motion alone, in any batch, at any position in it, and streamed.
@@ -57,7 +59,8 @@ class TextToMotionPipeline(MotionPipeline):
             seed (`int` or a list with one for each text, *optional*): random if not given.
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
             mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
-                ends with a token, so at most three frames late.
+                ends with a token, so at most three frames late. A text that says itself what comes after what is split
+                there, see [`parts_in_order`], and its parts share its duration.
             prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames that come before or
                 after what is made and stay as they are; `duration` counts what is made. A suffix is moved to where the
                 made path ends. Joints are then where the prefix is.
@@ -79,13 +82,12 @@ class TextToMotionPipeline(MotionPipeline):
         """
         if type(num_return_sequences) is not int or num_return_sequences < 1:
             raise ValueError(f"num_return_sequences must be a whole number from 1, got {num_return_sequences!r}")
-        if mode not in (None, "sequence"):
-            raise ValueError(f"unknown mode {mode!r}; known: 'sequence'")
         if prefix is not None or suffix is not None or motion is not None or keep is not None:
             if not isinstance(inputs, str) or mode or num_return_sequences != 1:
                 raise ValueError("an edit takes one text and makes one motion")
             return self._edited(inputs, duration, seed, prefix, suffix, motion, keep, **kwargs)
-        if mode == "sequence":
+        if mode is not None:
+            inputs, duration = self._in_order(inputs, duration, mode)
             seeds = [None if seed is None else _one_seed(seed) + i for i in range(num_return_sequences)]
             results = [self._whole(inputs, duration, first, **kwargs) for first in seeds]
             return results if num_return_sequences > 1 else results[0]
@@ -129,12 +131,16 @@ class TextToMotionPipeline(MotionPipeline):
         inputs: str | list[str],
         duration: float | list[float | None] | None = None,
         seed: int | None = None,
+        mode: str | None = None,
         **kwargs,
     ) -> Iterator[np.ndarray]:
         """Yields joints `(n, num_joints, 3)` of a motion of any length as they are ready; see `__call__`.
 
-        Several texts are done one after another. Memory does not grow with the duration.
+        Several texts are done one after another; with `mode="sequence"` also what each says is done in order. Memory
+        does not grow with the duration.
         """
+        if mode is not None:
+            inputs, duration = self._in_order(inputs, duration, mode)
         texts, lengths, options = self._plan(inputs, duration, kwargs)
         return (joints for joints, _ in self._parts(texts, lengths, seed, *options))
 
@@ -145,6 +151,26 @@ class TextToMotionPipeline(MotionPipeline):
         condition = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
         probability = self.model.length_logits(condition).softmax(-1)[0].cpu().numpy()
         return {"seconds": np.arange(1, len(probability) + 1) * self.min_duration, "probability": probability}
+
+    def _in_order(self, inputs: str | list[str], duration, mode: str) -> tuple[list[str], list[float | None]]:
+        """The parts of all texts, one after another, and seconds for each."""
+        if mode != "sequence":
+            raise ValueError(f"unknown mode {mode!r}; known: 'sequence'")
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        parts: list[str] = []
+        durations: list[float | None] = []
+        for text, seconds in zip(texts, _one_for_each(duration, texts, "durations")):
+            found, frames = parts_in_order(text), self._num_frames(seconds)
+            parts += found
+            if frames is None:
+                durations += [None] * len(found)
+                continue
+            share = frames // len(found) // self.frames_per_token * self.frames_per_token  # whole tokens, but the last
+            if len(found) > 1 and not share:
+                raise ValueError(f"{seconds:g} seconds are too short for {len(found)} parts of {text!r}")
+            last = frames - (len(found) - 1) * share
+            durations += [count / self.fps for count in [share] * (len(found) - 1) + [last]]
+        return parts, durations
 
     def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
         """What `stream` gives, in one piece."""

@@ -1,0 +1,36 @@
+"""What a sentence says is done one after another."""
+
+import re
+
+
+_BETWEEN = re.compile(
+    r"\s*[,;]?\s*\b(?:and|but)\s+(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
+    r"|\s*[,;]\s*(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
+    r"|\s*\.\s+(?:(?:then|next|afterwards?|after that|later(?: on)?|finally)\b,?\s+)?(?=\w)"
+    r"|\s+then\s+"
+    r"|\s*,?\s+(?:and )?(?:is |are )?followed by\s+"
+    r"|\s*,?\s+before\s+(?=\w+ing\b)",
+    re.IGNORECASE,
+)
+_FIRST = re.compile(r"^(?:at )?first(?:ly)?\b(?! step)(?: of all)?,?\s+", re.IGNORECASE)
+_AFTER = re.compile(r"^after\s+(?!that\b)(.+?),\s+(.+)$", re.IGNORECASE | re.DOTALL)
+_BEHIND = re.compile(r"^(.+?),?\s+and\s+(.+?)\s+(?:after that|afterwards?|next|later)$", re.IGNORECASE | re.DOTALL)
+
+
+def parts_in_order(text: str) -> list[str]:
+    """Splits a sentence at its "then", "before ...ing", "after ..., " and the like; in the order of what is done.
+
+    "a man bows, then walks away" gives "a man bows" and "walks away"; a sentence that names no order stays whole. The
+    words of a part are left as they are, so that it may lack its subject.
+    """
+    text = _FIRST.sub("", text.strip().rstrip("., "))
+    if found := _AFTER.match(text):
+        return [part for half in found.groups() for part in parts_in_order(half)]
+    parts = [part.strip(" ,;") for part in _BETWEEN.split(text)]
+    parts = [part for part in parts if part]
+    if len(parts) < 2 and (found := _BEHIND.match(text)):
+        return [part for half in found.groups() for part in parts_in_order(half)]
+    return parts or [text]
+
+
+__all__ = ["parts_in_order"]

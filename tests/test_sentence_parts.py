@@ -1,0 +1,28 @@
+"""What a sentence says comes after what."""
+
+import pytest
+
+from lamp_hf.models.sentence_parts import parts_in_order
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a man bows, then walks away", ["a man bows", "walks away"]),
+        ("a man bows and then walks away.", ["a man bows", "walks away"]),
+        ("She jumps. Afterwards, she sits down.", ["She jumps", "she sits down"]),
+        ("first he crouches, next he jumps and finally he runs", ["he crouches", "he jumps", "he runs"]),
+        ("after turning around, the child claps", ["turning around", "the child claps"]),
+        ("someone stretches before lying down", ["someone stretches", "lying down"]),
+        ("a kick followed by a punch", ["a kick", "a punch"]),
+        ("he claps and nods after that", ["he claps", "nods"]),
+        # No order is said.
+        ("a man bows and waves", ["a man bows and waves"]),
+        ("she walks next to a wall while waving", ["she walks next to a wall while waving"]),
+        ("he stands before the door", ["he stands before the door"]),
+        ("a person takes the first step", ["a person takes the first step"]),
+        ("", [""]),
+    ],
+)
+def test_a_sentence_is_split_where_it_says_an_order(text, parts):
+    assert parts_in_order(text) == parts
