@@ -16,6 +16,8 @@ from lamp_hf.models.sentence_parts import parts_in_order
         ("someone stretches before lying down", ["someone stretches", "lying down"]),
         ("a kick followed by a punch", ["a kick", "a punch"]),
         ("he claps and nods after that", ["he claps", "nods"]),
+        ("he lifts a box, then turns it and then walks off", ["he lifts a box, then turns it", "walks off"]),
+        ("she lifts her arms and then lowers them", ["she lifts her arms and then lowers them"]),
         # No order is said.
         ("a man bows and waves", ["a man bows and waves"]),
         ("she walks next to a wall while waving", ["she walks next to a wall while waving"]),

@@ -12,6 +12,7 @@ _BETWEEN = re.compile(
     r"|\s*,?\s+before\s+(?=\w+ing\b)",
     re.IGNORECASE,
 )
+_REFERS_BACK = re.compile(r"\b(?:it|them)\b", re.IGNORECASE)  # "lifts an arm and then lowers it"
 _FIRST = re.compile(r"^(?:at )?first(?:ly)?\b(?! step)(?: of all)?,?\s+", re.IGNORECASE)
 _AFTER = re.compile(r"^after\s+(?!that\b)(.+?),\s+(.+)$", re.IGNORECASE | re.DOTALL)
 _BEHIND = re.compile(r"^(.+?),?\s+and\s+(.+?)\s+(?:after that|afterwards?|next|later)$", re.IGNORECASE | re.DOTALL)
@@ -20,14 +21,20 @@ _BEHIND = re.compile(r"^(.+?),?\s+and\s+(.+?)\s+(?:after that|afterwards?|next|l
 def parts_in_order(text: str) -> list[str]:
     """Splits a sentence at its "then", "before ...ing", "after ..., " and the like; in the order of what is done.
 
-    "a man bows, then walks away" gives "a man bows" and "walks away"; a sentence that names no order stays whole. The
-    words of a part are left as they are, so that it may lack its subject.
+    "a man bows, then walks away" gives "a man bows" and "walks away"; a sentence that names no order stays whole, and
+    what speaks of "it" stays with what came before. The words of a part are left as they are, so that it may lack its
+    subject.
     """
     text = _FIRST.sub("", text.strip().rstrip("., "))
     if found := _AFTER.match(text):
         return [part for half in found.groups() for part in parts_in_order(half)]
-    parts = [part.strip(" ,;") for part in _BETWEEN.split(text)]
-    parts = [part for part in parts if part]
+    parts, start = [], 0
+    cuts = list(_BETWEEN.finditer(text))
+    for cut, following in zip(cuts, [*cuts[1:], None]):
+        if not _REFERS_BACK.search(text[cut.end() : following and following.start()]):
+            parts.append(text[start : cut.start()])
+            start = cut.end()
+    parts = [part for part in (part.strip(" ,;") for part in [*parts, text[start:]]) if part]
     if len(parts) < 2 and (found := _BEHIND.match(text)):
         return [part for half in found.groups() for part in parts_in_order(half)]
     return parts or [text]
