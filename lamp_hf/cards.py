@@ -29,8 +29,8 @@ lamp_hf` does without it, and reads and writes files of motions; else they are a
 # The JSON files that a card is made of, beside evaluation.json, which names its task.
 NEEDED = {
     "text-to-motion": (
-        "tokenizer_evaluation", "composition", "seams", "generation", "retrieval", "retrieval_ablations", "moments",
-        "ablations",
+        "tokenizer_evaluation", "composition", "seams", "generation", "retrieval", "retrieval_ablations",
+        "pretraining_ablations", "moments", "ablations",
     ),
     "captioning": ("lamp_bertscore", "ablations"),
     "lavimo": ("ablations",),
@@ -83,7 +83,9 @@ Clips that share action and style counted as right, and what the first hit of a 
 
 {moments}
 
-{ablations}"""
+{ablations}
+
+{pretraining}"""
 MOMENTS = """Moments (`training/evaluate.py moments`): {recordings} recordings of six test clips one after another,
 {mean_seconds:.0f} s on average; of {captions} captions the best window has its middle in the clip for
 {found[middle in the clip]:.1f} % (a random window: {chance[middle in the clip]:.1f}), an IoU of 0.3 for
@@ -96,6 +98,11 @@ budget.
 
 {table}"""
 
+PRETRAINING_ABLATIONS = """Pretraining with objectives left out, {steps} steps from the start, on unmirrored clips and
+captions as they are, without the summary and the stage that trains the heads, seed 0; {split} split, scored by the mean
+of queries (`training/ablations.py pretraining`). So small a budget ranks variants at best; here it tells none apart.
+
+{table}"""
 LAVIMO_ABLATIONS = """Variants, {steps} steps each, captions as they are, seed 0, everything else alike; {split} split
 (`training/ablations.py lavimo`). Between texts and others equal captions are no
 negatives in any row. The bundled model is the first row, with
@@ -219,6 +226,7 @@ def retrieval(values: dict) -> str:
         labels=label_table("scoring", evaluation["scorings"], ways),
         moments=MOMENTS.format_map(values["moments"]),
         ablations=RETRIEVAL_ABLATIONS.format_map(values["retrieval_ablations"]),
+        pretraining=PRETRAINING_ABLATIONS.format_map(values["pretraining_ablations"]),
     )
 
 
