@@ -99,8 +99,8 @@ budget.
 {table}"""
 
 PRETRAINING_ABLATIONS = """Pretraining with objectives left out, {steps} steps from the start, on unmirrored clips and
-captions as they are, without the summary and the stage that trains the heads, seed 0; {split} split, scored by the mean
-of queries (`training/ablations.py pretraining`). So small a budget ranks variants at best; here it tells none apart.
+captions as they are, without the summary and the stage that trains the heads, seed 0; {split} split, by the mean of
+queries (`training/ablations.py pretraining`). So small a budget ranks variants at best; here it tells none apart.
 
 {table}"""
 LAVIMO_ABLATIONS = """Variants, {steps} steps each, captions as they are, seed 0, everything else alike; {split} split
