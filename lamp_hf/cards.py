@@ -96,13 +96,16 @@ else alike; test split, scored by the mean of queries (`training/ablations.py re
 it: a frozen sentence embedding, a summary of the tokenizer's latents, TMR's filtered contrastive loss, the same
 budget.
 
-{table}"""
+{table}
 
+{protocols}"""
 PRETRAINING_ABLATIONS = """Pretraining with objectives left out, {steps} steps from the start, on unmirrored clips and
 captions as they are, without the summary and the stage that trains the heads, seed 0; {split} split, by the mean of
 queries (`training/ablations.py pretraining`). So small a budget ranks variants at best; here it tells none apart.
 
-{table}"""
+{table}
+
+{protocols}"""
 LAVIMO_ABLATIONS = """Variants, {steps} steps each, captions as they are, seed 0, everything else alike; {split} split
 (`training/ablations.py lavimo`). Between texts and others equal captions are no
 negatives in any row. The bundled model is the first row, with
@@ -225,9 +228,16 @@ def retrieval(values: dict) -> str:
         table=protocol_table("scoring", evaluation["scorings"], ways),
         labels=label_table("scoring", evaluation["scorings"], ways),
         moments=MOMENTS.format_map(values["moments"]),
-        ablations=RETRIEVAL_ABLATIONS.format_map(values["retrieval_ablations"]),
-        pretraining=PRETRAINING_ABLATIONS.format_map(values["pretraining_ablations"]),
+        ablations=RETRIEVAL_ABLATIONS.format(**_variants(values["retrieval_ablations"], ways)),
+        pretraining=PRETRAINING_ABLATIONS.format(**_variants(values["pretraining_ablations"], ways)),
     )
+
+
+def _variants(ablations: dict, ways: dict[str, str]) -> dict:
+    """A retrieval study with a table of all protocols, folded away."""
+    table = protocol_table("variant", ablations["scorings"], ways)
+    summary = "<summary>Every protocol, both ways</summary>"
+    return ablations | {"protocols": f"<details>{summary}\n\n{table}\n\n</details>"}
 
 
 def lavimo(values: dict) -> dict:

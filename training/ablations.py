@@ -191,13 +191,17 @@ def main() -> None:
     if missing := [name for name in study.inputs if getattr(arguments, name) is None]:
         parser.error(f"{arguments.task} needs --{missing[0].replace('_', '-')}")
     rows = [["variant", *study.columns], ["---"] * (len(study.columns) + 1)]
+    scorings = {}
     for variant, changes in study.variants.items():
         numbers = train_and_evaluate(arguments, study, variant, changes)
+        if study.columns is RETRIEVAL:
+            scorings[variant] = by_mean(numbers)
         values = [column(numbers) for column in study.columns.values()]
         rows.append([variant, *(value if isinstance(value, str) else f"{value:.3g}" for value in values)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     print(table)
     result = {"table": table, "steps": arguments.steps, "split": arguments.split}
+    result |= {"scorings": scorings} if scorings else {}
     (arguments.output / "ablations.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
