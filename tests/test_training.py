@@ -229,7 +229,8 @@ def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_co
     processor.save_pretrained(tmp_path / "lamp")
     lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
     values = processor.feature_extractor.to_dict()
-    build_recipe = {"seed": 0, "plain_text_encoder": None, "model": {"hidden_size": 16, "num_attention_heads": 2}}
+    model = {"hidden_size": 16, "num_attention_heads": 2}
+    build_recipe = {"seed": 0, "start": None, "plain_text_encoder": None, "model": model}
     lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
     assert build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
     values["std"] = [2.0 * value for value in values["std"]]
