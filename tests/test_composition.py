@@ -7,21 +7,7 @@ from test_metrics import standing, travelling
 from lamp_hf.metrics.geometry import measure
 from lamp_hf.metrics.physics import foot_skating
 from lamp_hf.models.motion_representation import HUMANML3D, features_to_joints, joints_to_features
-from training.composition import (
-    IN_SPACE,
-    IN_TIME,
-    Composer,
-    at_once,
-    follow,
-    gerund,
-    graft,
-    in_turn,
-    plain,
-    predicate,
-    retime,
-    seam,
-)
-from training.data import Clips
+from training.composition import Composer, at_once, follow, gerund, graft, in_turn, plain, predicate, retime, seam
 from training.evaluate_composition import at_once as judge_at_once
 from training.evaluate_composition import in_turn as judge_in_turn
 
@@ -112,16 +98,6 @@ def test_composed_clips_are_the_same_for_the_same_seed(clips):
         assert 2 not in one.parts  # its only caption holds a quantity
     assert all(measure(features_to_joints(clip.motion)).left_rise > 0.3 for clip in first[:3])
     assert any(word in caption for caption in first[0].captions for word in ("while", "at the same time", " and "))
-
-
-def test_composed_clips_are_drawn_as_often_as_asked():
-    clips = Clips.__new__(Clips)
-    clips.actions = ["walk"] * 8 + ["bow"] * 2 + [IN_SPACE] * 5 + [IN_TIME] * 5
-    weights = clips.rarity_weights(0.5, composed_share=0.6)
-    assert weights.sum() == pytest.approx(1)
-    assert weights[10:15].sum() == weights[15:].sum() == pytest.approx(0.3)
-    assert weights[8] / weights[0] == pytest.approx(2)  # rare actions among real clips as ever
-    assert clips.rarity_weights(0.5)[:10] == pytest.approx(8**-0.5 * np.array([1] * 8 + [2] * 2))
 
 
 def test_slower_and_faster(clips):

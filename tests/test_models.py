@@ -276,28 +276,11 @@ class TestTextToMotion:
         assert (made[:, 5:] < 32).all()
         assert not torch.equal(made[:, 5:], free[:, 5:])
 
-    @pytest.mark.parametrize("mode", ["query_mean", "queries", "text_mean", "query_and_text_mean", "means_and_words"])
+    @pytest.mark.parametrize("mode", ["query_mean", "queries", "text_mean", "query_and_text_mean"])
     def test_condition_modes(self, processor, mode):
         model = tiny_text_to_motion(processor, condition_mode=mode)
-        inputs = processor(text=CAPTIONS)
-        words = inputs["input_ids"].shape[1]
-        prefix = {"queries": 49, "query_and_text_mean": 2, "means_and_words": 2 + words}.get(mode, 1)
-        assert model.encode_text(**inputs).shape == (4, prefix, 32)
-
-    def test_words_of_another_text_in_the_batch_do_not_matter(self, processor):
-        model = tiny_text_to_motion(processor, condition_mode="means_and_words")
-        texts = ["she bows", "a person walks forward slowly and waves with the left hand"]
-        alone, both = (model.encode_text(**processor(text=part)) for part in (texts[:1], texts))
-        codes, mask = torch.randint(32, (2, 9)), torch.ones(2, 9, dtype=torch.bool)
-        with torch.no_grad():
-            found, wanted = model(codes, mask, condition=both), model(codes[:1], mask[:1], condition=alone)
-        assert alone.shape[1] < both.shape[1]
-        torch.testing.assert_close(found.logits[:1], wanted.logits, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(found.length_logits[:1], wanted.length_logits, atol=1e-5, rtol=1e-4)
-        changed = both.clone()
-        changed[0, 2] += 1  # the first word
-        with torch.no_grad():
-            assert not torch.allclose(model(codes, mask, condition=changed).logits[0], found.logits[0], atol=1e-3)
+        prefix = {"queries": 49, "query_and_text_mean": 2}.get(mode, 1)
+        assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, prefix, 32)
 
     def test_trains_without_touching_lamp_and_tokenizer(self, processor):
         model = tiny_text_to_motion(processor, new_text_projection=True).train()

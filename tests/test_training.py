@@ -36,7 +36,7 @@ SMALL = {
             "num_attention_heads": 2,
             "intermediate_size": 32,
             "dropout": 0.0,
-            "condition_mode": "means_and_words",
+            "condition_mode": "query_mean",
         }
     },
 }

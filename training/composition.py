@@ -261,15 +261,9 @@ def at_once(one: str, other: str, rng: np.random.Generator) -> str:
 def in_turn(one: str, other: str, rng: np.random.Generator) -> str:
     """A caption of two things that are done one after the other."""
     what, doing, before = predicate(other), gerund(predicate(other)), gerund(predicate(one))
-    sentences = [
-        f"{one}, then {what}",
-        f"{one} and then {what}",
-        f"{one}, and after that {what}",
-        f"first {one}, then {what}",
-        f"{one} and later {what}",
-    ]
+    sentences = [f"{one}, then {what}", f"{one} and then {what}", f"{one}, and after that {what}"]
     if doing:
-        sentences += [f"{one} before {doing}", f"{one}, followed by {doing}"]
+        sentences.append(f"{one} before {doing}")
     if before:
         subject = _SUBJECT.match(one).group(1)
         sentences.append(f"after {before}, {subject}{what}")

@@ -12,7 +12,7 @@ from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.motion_representation import HUMANML3D
 
-from .composition import IN_SPACE, IN_TIME, Composer
+from .composition import Composer
 
 
 class Clips:
@@ -54,18 +54,10 @@ class Clips:
         self.lengths = np.array([len(motion) for motion in self.motions])
         print(f"{len(self.motions) - real} clips composed of {real}")
 
-    def rarity_weights(self, exponent: float, composed_share: float | None = None) -> np.ndarray:
-        """Draws a clip of an action with n clips n^-exponent times as often as the clip of an action with one.
-
-        Composed clips count as two actions more, or are drawn `composed_share` of the time.
-        """
+    def rarity_weights(self, exponent: float) -> np.ndarray:
+        """Draws a clip of an action with n clips n^-exponent times as often as the clip of an action with one."""
         counts = Counter(self.actions)
-        weights = np.array([counts[action] for action in self.actions], dtype=float) ** -exponent
-        composed = np.isin(self.actions, [IN_SPACE, IN_TIME])
-        if composed_share is not None and composed.any():
-            weights[composed] *= composed_share / weights[composed].sum()
-            weights[~composed] *= (1 - composed_share) / weights[~composed].sum()
-        return weights
+        return np.array([counts[action] for action in self.actions], dtype=float) ** -exponent
 
 
 def load_clips(arguments: argparse.Namespace, split: str | None = None) -> Clips:

@@ -48,7 +48,7 @@ class CodeSource:
         self.texts = texts
         self.conditions = None if model.config.new_text_projection else encode_texts(model, processor, texts)
         self.lengths = clips.lengths
-        self.weights = clips.rarity_weights(data["rarity_exponent"], data["composed_share"])
+        self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.weights[[not codes for codes in self.codes]] = 0
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
@@ -76,23 +76,21 @@ class CodeSource:
         rows = [item["caption"] for item in items]
         if self.conditions is None:
             return batch | dict(self.processor(text=[self.texts[row] for row in rows]))
-        condition = nn.utils.rnn.pad_sequence([self.conditions[row] for row in rows], batch_first=True)
-        return batch | {"condition": condition.float()}
+        return batch | {"condition": self.conditions[rows].float()}
 
 
 @torch.no_grad()
-def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> list[torch.Tensor]:
-    """Condition of each text, `(num_prefix, lamp_hidden_size)`, in half precision."""
+def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> torch.Tensor:
+    """Conditions of texts, `(len(texts), num_prefix, lamp_hidden_size)`, in half precision."""
     model.eval()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together
-    conditions: dict[int, torch.Tensor] = {}
+    parts = []
     for first in range(0, len(order), 128):
-        rows = order[first : first + 128]
-        inputs = processor(text=[texts[i] for i in rows]).to(model.device)
+        inputs = processor(text=[texts[i] for i in order[first : first + 128]]).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16):
-            batch = model.encode_text(**inputs).half().cpu()
-        conditions |= {row: condition[condition.any(-1)].clone() for row, condition in zip(rows, batch)}
-    return [conditions[row] for row in range(len(texts))]
+            parts.append(model.encode_text(**inputs).half().cpu())
+    conditions = torch.cat(parts)
+    return conditions[torch.tensor(order).argsort()]
 
 
 class TextToMotionObjective(nn.Module):

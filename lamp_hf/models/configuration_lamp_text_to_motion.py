@@ -23,8 +23,7 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
             after they attended to it, as one token in front. `"queries"`: all of them in front. `"text_mean"`: the
             mean of the text's hidden states, without queries; the paper-era code adds the mean query to it, a constant
             that the projection behind absorbs. `"query_and_text_mean"`: both means, as two tokens: the mean query
-            alone half forgets which of two things the text names first. `"means_and_words"`: both, and the text's
-            hidden states, a token for each word piece: of two things at once or in a row means mix sides and order.
+            alone half forgets which of two things the text names first.
         new_text_projection (`bool`): the released code lets the queries read the text through a new projection that is
             trained with the generator, in place of the one that LaMP's pretraining has trained.
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
@@ -96,13 +95,6 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         if isinstance(self.tokenizer_config, dict):
             self.tokenizer_config = MotionVQVAEConfig(**self.tokenizer_config)
         super().__post_init__(**kwargs)
-
-    @property
-    def num_pooled_tokens(self) -> int:
-        """How many tokens of the condition stand for the whole text; words are behind them."""
-        if self.condition_mode == "queries":
-            return self.lamp_config.num_query_tokens
-        return 2 if self.condition_mode in ("query_and_text_mean", "means_and_words") else 1
 
     @property
     def motion_config(self) -> MotionVQVAEConfig:

@@ -110,7 +110,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return self.lamp.get_input_embeddings()
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`, rows behind its last word zero."""
+        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`."""
         mask = full_mask(input_ids, attention_mask)
         read = mask
         if missing := max(self.config.padded_text_length - input_ids.shape[1], 0):
@@ -119,17 +119,15 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             mask = nn.functional.pad(mask, (0, missing), value=False)
             read = torch.ones_like(mask)
         mode, parts, hidden = self.config.condition_mode, [], self.lamp.encode_text(input_ids, mask)
-        if mode in ("query_mean", "queries", "query_and_text_mean", "means_and_words"):
+        if mode in ("query_mean", "queries", "query_and_text_mean"):
             if self.text_projection is not None:
                 queries, _ = self.lamp.attend(self.text_projection(hidden), read)
             else:
                 queries = self.lamp.get_text_condition(input_ids, mask, hidden)
             parts.append(queries if mode == "queries" else queries.mean(1, keepdim=True))
-        weights = mask[..., None].to(self.lamp.dtype)
-        if mode in ("text_mean", "query_and_text_mean", "means_and_words"):
+        if mode in ("text_mean", "query_and_text_mean"):
+            weights = mask[..., None].to(self.lamp.dtype)
             parts.append((hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True))
-        if mode == "means_and_words":
-            parts.append(hidden * weights)
         return torch.cat(parts, 1)
 
     def forward(
@@ -286,8 +284,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
 
     def length_logits(self, condition: torch.FloatTensor) -> torch.FloatTensor:
         """Of 1, 2, ... tokens, `(batch_size, max_num_tokens)`, for the conditions that `encode_text` gave."""
-        pooled = condition[:, : self.config.num_pooled_tokens].mean(1)
-        return self.length_predictor(pooled.to(self.length_predictor[1].weight.dtype)).float()
+        return self.length_predictor(condition.mean(1).to(self.length_predictor[1].weight.dtype)).float()
 
     def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
         """The asked-for lengths; where None, one drawn from the predicted distribution by the sample's own stream."""

@@ -53,29 +53,26 @@ class MotionTransformer(nn.Module):
         Args:
             tokens (`torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`): embeddings.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): zero for none; words
-                that are zero are not attended to.
+            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): zero for none.
 
         Returns:
             Hidden states of the tokens, of their shape.
         """
         prefix = self.condition_projection(condition.to(self.condition_projection.weight.dtype))
-        length, num_prefix, pooled = tokens.shape[1], prefix.shape[1], self.config.num_pooled_tokens
-        positions = sinusoidal_positions(pooled + length, prefix.shape[-1]).to(prefix)
+        length, num_prefix = tokens.shape[1], prefix.shape[1]
+        positions = sinusoidal_positions(num_prefix + length, prefix.shape[-1]).to(prefix)
         if not self.config.prefix_position:
-            positions = nn.functional.pad(positions[:length], (0, 0, pooled, 0))
+            positions = nn.functional.pad(positions[:length], (0, 0, num_prefix, 0))
         # Scaled as by Vaswani et al.: else the position code drowns the tokens, and context is learned late.
         tokens = tokens * prefix.shape[-1] ** 0.5
         if self.token_convolution is not None:
             tokens = tokens + self._convolve(tokens * token_mask[..., None].to(tokens.dtype))
-        hidden = torch.cat([prefix[:, :pooled], tokens], 1) + positions
-        hidden = torch.cat([prefix[:, pooled:], hidden], 1)  # the text transformer gave words positions of their own
+        hidden = torch.cat([prefix, tokens], 1) + positions
         bias = attention_bias(self.config.attention_mask_mode, num_prefix, length, tokens.device)
         padding = None
         if self.config.mask_padding:
-            there = nn.functional.pad(token_mask, (pooled, 0), value=True)
-            there = torch.cat([condition[:, pooled:].any(-1), there], 1)
-            padding = torch.zeros(there.shape, device=tokens.device).masked_fill(~there, -torch.inf)
+            padding = nn.functional.pad(~token_mask, (num_prefix, 0), value=False)
+            padding = torch.zeros(padding.shape, device=tokens.device).masked_fill(padding, -torch.inf)
         hidden = self.layers(self.dropout(hidden), mask=bias, src_key_padding_mask=padding)
         return hidden[:, num_prefix:]
 
