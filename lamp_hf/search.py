@@ -11,30 +11,26 @@ import copy
 import hashlib
 import itertools
 import json
-import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import faiss
 import numpy as np
 from filelock import FileLock
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub import HfApi
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from . import BUNDLED, bundled
 from .embedding import Embedder, windows_of
+from .index_files import FORMAT, VECTORS, VERSION, fetch, memory_map, read_about
 from .index_rows import Rows
 from .motion.files import write_atomically
 
 
-FORMAT, VERSION = "lamp_hf.MotionIndex", 2
-VECTORS = f"{12 * '[0-9a-f]'}.safetensors"  # what files of vectors are called
 QUANTISED_FROM = 100_000  # vectors
 CANDIDATES = 10_000  # that a scan leaves to be scored exactly, at least
 
@@ -322,15 +318,15 @@ class MotionIndex:
             FileNotFoundError: when there is no index.
             ValueError: when it is damaged, of another version, or was made with another model.
         """
-        folder = _fetch(folder)
+        folder = fetch(folder)
         for _ in range(100):
-            about = _read_about(folder)
+            about = read_about(folder)
             index = cls(model or about["model"])
             index._origin = about["origin"]
             try:
                 index._read(folder / about["file"], about["sha256"])
             except FileNotFoundError:
-                if about == _read_about(folder):
+                if about == read_about(folder):
                     raise ValueError(
                         f"{folder}: damaged: {about['file']} is missing; index the motions again"
                     ) from None
@@ -435,7 +431,7 @@ class MotionIndex:
         with open(path, "rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 raise ValueError(f"{path}: damaged: its content is not what was saved; index the motions again")
-            vectors = _memory_map(file, "vectors")
+            vectors = memory_map(file, "vectors")
         with safe_open(path, framework="numpy") as tensors:
             values = {name: tensors.get_tensor(name) for name in set(tensors.keys()) - {"vectors"}}
         self._rows = Rows(vectors, values["items"].astype(np.int64), values["spans"])
@@ -454,17 +450,6 @@ def _quantise(vectors: np.ndarray) -> faiss.Index:
     for first in range(0, len(vectors), QUANTISED_FROM):
         index.add(np.ascontiguousarray(vectors[first : first + QUANTISED_FROM]))
     return index
-
-
-def _fetch(name: str | Path) -> Path:
-    """A folder, or, where there is none of the name, what the Hub or the cache has of it."""
-    folder = Path(name)
-    if folder.exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name)):
-        return folder
-    try:
-        return Path(snapshot_download(str(name), repo_type="dataset"))
-    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError):
-        raise FileNotFoundError(f"no motion index {name}, neither a folder nor on the Hub") from None
 
 
 _ABOUT = """---
@@ -491,31 +476,3 @@ def _portable(model: str) -> str:
 def _locate(model: str) -> str:
     """What `_portable` named."""
     return bundled(model.removeprefix("bundled:")) if model.startswith("bundled:") else model
-
-
-def _read_about(folder: Path) -> dict:
-    """What index.json says."""
-    if not (folder / "index.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no motion index: it has no index.json")
-    try:
-        about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise ValueError(about["format"])
-        about = {name: about[name] for name in ("version", "origin", "model", "sha256")} | {
-            "file": Path(about["file"]).name  # in this folder, whatever it says
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder}/index.json describes no motion index: {error!r}") from None
-    if about["version"] != VERSION:
-        raise ValueError(f"{folder}: an index of version {about['version']}; this package reads {VERSION}")
-    return about
-
-
-def _memory_map(file: BinaryIO, name: str) -> np.ndarray:
-    """A float32 tensor of an open safetensors file, on disk; it stays readable when the file is replaced."""
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    about = json.loads(file.read(length))[name]
-    if 0 in about["shape"]:
-        return np.zeros(about["shape"], np.float32)
-    return np.memmap(file, np.float32, "r", 8 + length + about["data_offsets"][0], tuple(about["shape"]))
