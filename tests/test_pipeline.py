@@ -127,6 +127,12 @@ def test_long_and_short_motions_may_be_asked_for_together(pipe):
     assert [len(motion["joints"]) for motion in streamed] == [240]
 
 
+@pytest.mark.parametrize(("text", "seed"), [(" ", 0), ("she bows", -1), (["she bows", ""], 0), ("she bows", [1, 2])])
+def test_a_stream_that_cannot_be_made_is_refused_at_once(pipe, text, seed):
+    with pytest.raises(ValueError):
+        pipe.stream(text, duration=2.0, seed=seed)
+
+
 def test_ten_minutes_stream_in_parts_of_like_size(pipe):
     sizes = [len(joints) for joints in pipe.stream("she bows", duration=600.0, seed=0, num_inference_steps=1)]
     assert sum(sizes) == 12_000 and max(sizes) <= 300

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from transformers import BatchFeature
 
 from .motion_editing import fill_gap, gaps_of
 from .motion_representation import features_to_joints, fit_bone_lengths, joints_to_features
@@ -232,15 +233,19 @@ class TextToMotionPipeline(MotionPipeline):
         after = self._postprocess_params | after
         return texts, lengths, (self._forward_params | sampling, after.get("fit_bones", True))
 
-    @torch.no_grad()
     def _parts(
         self, texts: list[str], lengths: list[int | None], seed: int | None, sampling: dict, fit_bones: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Joints and features of one text after another, in parts."""
-        seed = _one_seed(seed)
-        # Of the texts' lengths, the first also of the first window, so that a motion that fits in is the usual one.
-        streams = [window_stream(seed, -text) for text in range(len(texts))]
+        """Joints and features of one text after another, in parts; what cannot be made is refused before the first."""
         inputs = self.processor(text=texts).to(self.device)
+        return self._parts_of(inputs, lengths, _one_seed(seed), sampling, fit_bones)
+
+    @torch.no_grad()
+    def _parts_of(
+        self, inputs: BatchFeature, lengths: list[int | None], seed: int, sampling: dict, fit_bones: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        # Of the texts' lengths, the first also of the first window, so that a motion that fits in is the usual one.
+        streams = [window_stream(seed, -text) for text in range(len(lengths))]
         conditions = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"]).split(1)
         asked = [None if frames is None else -(-frames // self.frames_per_token) for frames in lengths]
         drawn = self.model.choose_lengths(torch.cat(conditions), asked, streams).tolist()
