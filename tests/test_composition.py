@@ -100,6 +100,13 @@ def test_composed_clips_are_the_same_for_the_same_seed(clips):
     assert any(word in caption for caption in first[0].captions for word in ("while", "at the same time", " and "))
 
 
+def test_arms_fit_on_a_body_that_lets_them_hang(clips):
+    names = ["walk", "lift", "stand"]
+    composer = Composer([joints_to_features(clips[name]) for name in names], [["a man moves"]] * 3, np.ones(3), 196)
+    fitting = {(names[i], names[j]) for i in range(3) for j in range(3) if composer.fits_in_space(i, j)}
+    assert fitting == {("walk", "lift"), ("stand", "lift")}
+
+
 def test_slower_and_faster(clips):
     assert len(retime(clips["walk"], 2.0)) == (len(clips["walk"]) - 1) // 2 + 1
     assert np.allclose(retime(clips["walk"], 1.0), clips["walk"], atol=1e-6)

@@ -8,6 +8,7 @@ import lamp_hf
 from lamp_hf.models.modeling_lamp import similarity
 from lamp_hf.models.modeling_lamp_pretraining import draw_negatives
 from lamp_hf.models.motion_transformers import MaskedMotionTransformer, attention_bias
+from lamp_hf.models.part_reader import AT_ONCE, ONE_THING
 
 
 @pytest.fixture
@@ -281,6 +282,42 @@ class TestTextToMotion:
         model = tiny_text_to_motion(processor, condition_mode=mode)
         prefix = {"queries": 49, "query_and_text_mean": 2}.get(mode, 1)
         assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, prefix, 32)
+
+    def test_parts_of_a_sentence_are_told_behind_the_whole(self, processor):
+        """Vectors of each part as of the whole, none of a sentence that names one thing; a text's own in any batch."""
+        options = {"condition_mode": "query_and_text_mean", "part_reader_size": 16}
+        model = tiny_text_to_motion(processor, **options)
+        kind = model.part_reader.kind_head
+        torch.nn.init.zeros_(kind.weight)
+        kind.bias.data = torch.eye(3)[AT_ONCE]
+        told = model.encode_text(**processor(text=CAPTIONS))
+        assert told.shape == (4, 6, 32)
+        assert (told[:, 2:4] != told[:, 4:]).any()
+        alone = torch.cat([model.encode_text(**processor(text=caption)) for caption in CAPTIONS])
+        torch.testing.assert_close(told, alone, atol=1e-5, rtol=1e-5)
+        kind.bias.data = 9 * torch.eye(3)[ONE_THING]
+        single = model.encode_text(**processor(text=CAPTIONS))
+        assert torch.equal(single[:, :2], told[:, :2])
+        assert not single[:, 2:].any()
+        assert model.generate(**processor(text=CAPTIONS), seeds=[0, 1, 2, 3]).codes.max() < 32
+
+    def test_parts_are_not_read_towards_conditions_that_change(self, processor):
+        with pytest.raises(ValueError, match="no new_text_projection"):
+            tiny_text_to_motion(processor, part_reader_size=16, new_text_projection=True)
+        with pytest.raises(ValueError, match="multiple of 4"):
+            tiny_text_to_motion(processor, part_reader_size=6)
+
+    def test_what_is_frozen_stays_so_when_loaded(self, processor, tmp_path):
+        model = tiny_text_to_motion(processor, part_reader_size=16)
+        model.save_pretrained(tmp_path)
+        loaded = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path).train()
+        free = {name.split(".")[0] for name, parameter in loaded.named_parameters() if parameter.requires_grad}
+        assert free == {"transformer", "length_predictor"}
+        assert not any(part.training for part in (loaded.lamp, loaded.vqvae, loaded.part_reader))
+        told = [model.encode_text(**processor(text=CAPTIONS)) for model in (model, loaded)]
+        assert torch.equal(*told)
+        for encoder in (lamp_hf.LampModel, lamp_hf.LampMotionModel):
+            encoder.from_pretrained(tmp_path)  # leaves the reader
 
     def test_trains_without_touching_lamp_and_tokenizer(self, processor):
         model = tiny_text_to_motion(processor, new_text_projection=True).train()

@@ -37,6 +37,7 @@ SMALL = {
             "intermediate_size": 32,
             "dropout": 0.0,
             "condition_mode": "query_mean",
+            "part_reader_size": 0,
         }
     },
 }
@@ -44,6 +45,7 @@ RESIDUAL = {
     "residual_tokenizer": {"model": {"width": 16, "codebook_dim": 8, "codebook_size": 16, "num_quantizers": 2}}
 }
 CAPTIONING = {
+    "part_reader": {"part_reader_size": 16},
     "language_model": {
         "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
     },
@@ -126,6 +128,7 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
     paths = ("--output", tmp_path / "started", *earlier)
     run(tmp_path, *command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *start))
     assert_same(folders["text_to_motion"], tmp_path / "started", tolerance=1e-6)
+    check_part_reader(tmp_path, recipe, data, folders, earlier)
     residual = tmp_path / "residual"
     composed = ("--set", "data.composed=1")  # of two wild clips: there may be none
     run(
@@ -237,6 +240,26 @@ def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_co
     lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
     with pytest.raises(ValueError, match="read motions of different std"):
         build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
+
+
+def check_part_reader(tmp_path, recipe, data, folders, earlier) -> None:
+    """A generator gains a reader of parts, which alone is trained, then goes on with it."""
+    generator, reader, going_on = folders["text_to_motion"], tmp_path / "part_reader", tmp_path / "going_on"
+    paths = ("--generator", generator / "model", "--output", reader)
+    run(tmp_path, *command("part_reader", "--recipe", recipe("part_reader"), *data, *paths))
+    before, trained = weights(generator), weights(reader)
+    assert all(torch.equal(trained[name], tensor) for name, tensor in before.items())
+    assert {name.split(".")[0] for name in trained.keys() - before.keys()} == {"part_reader"}
+    start = ("--set", f"start={reader / 'model'}", "model.part_reader_size=16")
+    run(
+        tmp_path,
+        *command(
+            "text_to_motion", "--recipe", recipe("text_to_motion"), *data, *earlier, "--output", going_on, *start
+        ),
+    )
+    after = weights(going_on)
+    moved = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, trained[name])}
+    assert moved == {"transformer", "length_predictor"}
 
 
 def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, recipe):

@@ -51,6 +51,8 @@ class Composer:
     """
 
     def __init__(self, motions: list[np.ndarray], captions: list[list[str]], weights: np.ndarray, max_frames: int):
+        if motions[0].shape[-1] != HUMANML3D.num_features:
+            raise ValueError("clips are composed on HumanML3D's skeleton only: set data.composed=0")
         self.joints = [features_to_joints(motion) for motion in motions]
         self.captions = [[caption for caption in map(plain, row) if caption] for row in captions]
         self.facts = [measure(joints) for joints in self.joints]
@@ -72,10 +74,9 @@ class Composer:
 
     def in_space(self, base: int, donor: int, rng: np.random.Generator) -> Composed | None:
         """The donor's raised arms on the base's body; None where that does not fit."""
-        sides = [side for side in raised(self.facts[donor]) if side not in raised(self.facts[base])]
-        stands = self.facts[donor].path < 0.6 and abs(self.facts[donor].turn) < 45 and self.facts[donor].bend < 25
-        if not sides or sides != raised(self.facts[donor]) or not stands:
+        if not self.fits_in_space(base, donor):
             return None
+        sides = raised(self.facts[donor])
         body, arms = (retime(self.joints[row], rng.uniform(0.85, 1.2)) for row in (base, donor))
         start = int(rng.integers(len(body) - len(arms) + 1)) if len(body) > len(arms) else 0
         joints = graft(body, arms, sides, start)
@@ -84,8 +85,8 @@ class Composer:
             shows(facts, self.facts[donor], sides) and shows(facts, self.facts[base], raised(self.facts[base]))
         ):
             return None
-        pairs = [(self._caption(base, rng), self._caption(donor, rng)) for _ in range(_CAPTIONS)]
-        captions = [at_once(*pair, rng) if rng.random() < 0.6 else at_once(*pair[::-1], rng) for pair in pairs]
+        pairs = [(self.caption(base, rng), self.caption(donor, rng)) for _ in range(_CAPTIONS)]
+        captions = [say(IN_SPACE, *pair, rng) for pair in pairs]
         return Composed(joints_to_features(joints), captions, IN_SPACE, (base, donor))
 
     def in_time(self, first: int, second: int, rng: np.random.Generator) -> Composed | None:
@@ -104,10 +105,17 @@ class Composer:
         ):
             return None
         joints = follow(*features, end, start)
-        captions = [in_turn(self._caption(first, rng), self._caption(second, rng), rng) for _ in range(_CAPTIONS)]
+        captions = [say(IN_TIME, self.caption(first, rng), self.caption(second, rng), rng) for _ in range(_CAPTIONS)]
         return Composed(joints_to_features(joints), captions, IN_TIME, (first, second))
 
-    def _caption(self, row: int, rng: np.random.Generator) -> str:
+    def fits_in_space(self, base: int, donor: int) -> bool:
+        """Whether the donor stands and raises arms that the base lets hang."""
+        facts, sides = self.facts[donor], raised(self.facts[donor])
+        stands = facts.path < 0.6 and abs(facts.turn) < 45 and facts.bend < 25
+        return stands and bool(sides) and not set(sides) & set(raised(self.facts[base]))
+
+    def caption(self, row: int, rng: np.random.Generator) -> str:
+        """One of a clip's, in lower case and without quantities."""
         return str(rng.choice(self.captions[row]))
 
 
@@ -242,6 +250,13 @@ def gerund(phrase: str) -> str | None:
     elif re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", verb):
         verb += verb[-1]
     return " ".join([f"{verb}ing", *rest])
+
+
+def say(kind: str, one: str, other: str, rng: np.random.Generator) -> str:
+    """A caption of a clip composed of two, by theirs; what is done at once is told in either order."""
+    if kind == IN_TIME:
+        return in_turn(one, other, rng)
+    return at_once(one, other, rng) if rng.random() < 0.6 else at_once(other, one, rng)
 
 
 def at_once(one: str, other: str, rng: np.random.Generator) -> str:

@@ -10,7 +10,6 @@ import torch
 from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
-from lamp_hf.models.motion_representation import HUMANML3D
 
 from .composition import Composer
 
@@ -41,8 +40,6 @@ class Clips:
         """Adds `count` clips composed in space and as many in time; rare actions take part more often."""
         if not count:
             return
-        if self.motions[0].shape[-1] != HUMANML3D.num_features:
-            raise ValueError("clips are composed on HumanML3D's skeleton only: set data.composed=0")
         real = len(self.motions)
         composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
         for clip in composer(count, seed):

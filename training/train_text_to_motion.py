@@ -135,6 +135,8 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
         **recipe["model"],
     )
     model = LampForTextToMotion(config)
+    if config.part_reader_size and not recipe["start"]:
+        raise ValueError("a reader of parts comes with the generator to start from: see training/train_part_reader.py")
     if recipe["start"]:
         model.load_state_dict(LampForTextToMotion.from_pretrained(recipe["start"]).state_dict())
     model.lamp.load_state_dict(pretrained.state_dict())

@@ -24,6 +24,9 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
             mean of the text's hidden states, without queries; the paper-era code adds the mean query to it, a constant
             that the projection behind absorbs. `"query_and_text_mean"`: both means, as two tokens: the mean query
             alone half forgets which of two things the text names first.
+        part_reader_size (`int`): width of a transformer of two layers that reads, in a sentence of two things, the
+            condition of each; they are put behind that of the whole sentence. 0 for none, as in the paper. See
+            [`PartReader`].
         new_text_projection (`bool`): the released code lets the queries read the text through a new projection that is
             trained with the generator, in place of the one that LaMP's pretraining has trained.
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
@@ -67,6 +70,7 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     intermediate_size: int = 1024
     dropout: float | int = 0.2
     condition_mode: str = "query_mean"
+    part_reader_size: int = 0
     new_text_projection: bool = False
     attention_mask_mode: str = "causal"
     pre_norm: bool = False
@@ -94,7 +98,17 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
             self.lamp_config = LampConfig(**self.lamp_config)
         if isinstance(self.tokenizer_config, dict):
             self.tokenizer_config = MotionVQVAEConfig(**self.tokenizer_config)
+        if self.part_reader_size and self.new_text_projection:
+            raise ValueError("a reader of parts needs frozen conditions: with part_reader_size no new_text_projection")
+        if self.part_reader_size < 0 or self.part_reader_size % (2 * self.num_attention_heads):
+            raise ValueError(f"part_reader_size must be a multiple of {2 * self.num_attention_heads} or 0")
         super().__post_init__(**kwargs)
+
+    @property
+    def num_condition_vectors(self) -> int:
+        """How many vectors tell the transformers of a sentence; a reader adds as many for each of its two parts."""
+        several = {"queries": self.lamp_config.num_query_tokens, "query_and_text_mean": 2}
+        return several.get(self.condition_mode, 1)
 
     @property
     def motion_config(self) -> MotionVQVAEConfig:

@@ -49,7 +49,7 @@ class LampMotionModel(LampPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [
         r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"motion_summary",
         r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"^residual_transformer",
-        r"length_predictor", r"^language_",
+        r"length_predictor", r"^part_reader", r"^language_",
     ]  # fmt: skip
 
     def __init__(self, config: LampConfig, with_text: bool = False):
@@ -128,7 +128,8 @@ class LampModel(LampMotionModel):
     # The heads of pretraining, or a generator, when the encoders are loaded from their folder.
     _keys_to_ignore_on_load_unexpected = [
         r"motion_token_head", r"word_transform", r"word_head",
-        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor", r"^text_projection",
+        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor", r"^part_reader",
+        r"^text_projection",
     ]  # fmt: skip
 
     def __init__(self, config: LampConfig):

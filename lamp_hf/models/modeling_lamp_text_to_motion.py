@@ -12,6 +12,7 @@ from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_lamp import LampModel
 from .modeling_motion_vqvae import MotionVQVAEModel, full_mask, masked_mean
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer
+from .part_reader import PartReader
 from .scheduling_masked_motion import MaskedMotionScheduler, check_sampling
 from .strict_loading import StrictLoadingMixin
 
@@ -62,13 +63,15 @@ class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
         elif isinstance(module, ResidualMotionTransformer):
             for embeddings in (*module.code_embeddings, module.level_embeddings):
                 init.normal_(embeddings.weight, std=self.config.hidden_size**-0.5)
+        elif isinstance(module, PartReader):
+            init.normal_(module.part_embeddings, std=0.1)
         elif isinstance(module, nn.MultiheadAttention):
             init.xavier_uniform_(module.in_proj_weight)
             init.zeros_(module.in_proj_bias)
 
 
 class LampForTextToMotion(LampTextToMotionPreTrainedModel):
-    """A sentence to a motion. Only transformer and length predictor are trained here; LaMP and the tokenizer rest."""
+    """A sentence to a motion. Only transformers and length predictor are trained here; all else is frozen."""
 
     _tied_weights_keys = {r"lamp.motion_encoder.*": r"vqvae.encoder.*"}
 
@@ -92,14 +95,28 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         self.text_projection = None
         if config.new_text_projection:
             self.text_projection = nn.Linear(lamp.hidden_size, lamp.cross_attention_width)
-        self.lamp.requires_grad_(False)
-        self.vqvae.requires_grad_(False)
+        self.part_reader = PartReader(config) if config.part_reader_size else None
+        self._freeze()
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As in transformers; what is frozen stays so."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
+        return loaded
+
+    def _freeze(self) -> None:
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        return [part for part in (self.lamp, self.vqvae, self.part_reader) if part is not None]
 
     def train(self, mode: bool = True):
         super().train(mode)
-        self.lamp.eval()  # frozen; the released code leaves its dropout on
-        self.vqvae.eval()
+        for part in self._frozen_parts():
+            part.eval()  # the released code leaves LaMP's dropout on
         return self
 
     @property
@@ -110,7 +127,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return self.lamp.get_input_embeddings()
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`."""
+        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`: of the whole, then of its parts."""
         mask = full_mask(input_ids, attention_mask)
         read = mask
         if missing := max(self.config.padded_text_length - input_ids.shape[1], 0):
@@ -128,6 +145,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         if mode in ("text_mean", "query_and_text_mean"):
             weights = mask[..., None].to(self.lamp.dtype)
             parts.append((hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True))
+        if self.part_reader is not None:
+            parts.append(self.part_reader(hidden, mask).to(hidden.dtype))
         return torch.cat(parts, 1)
 
     def forward(
@@ -283,7 +302,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return unconditional + scale * (conditional - unconditional)
 
     def length_logits(self, condition: torch.FloatTensor) -> torch.FloatTensor:
-        """Of 1, 2, ... tokens, `(batch_size, max_num_tokens)`, for the conditions that `encode_text` gave."""
+        """Of 1, 2, ... tokens, `(batch_size, max_num_tokens)`, by the mean of what `encode_text` gave."""
         return self.length_predictor(condition.mean(1).to(self.length_predictor[1].weight.dtype)).float()
 
     def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:

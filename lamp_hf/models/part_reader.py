@@ -1,0 +1,61 @@
+"""Which two things a sentence says are done, at once or one after another."""
+
+import torch
+from torch import nn
+
+from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .sinusoidal_positions import sinusoidal_positions
+
+
+ONE_THING, AT_ONCE, IN_TURN = range(3)  # what a sentence tells of
+_SURE = 0.9  # that it tells of one thing: else its parts are told, which of one thing are much the same
+
+
+class PartReader(nn.Module):
+    """Words of a sentence that names two things to the conditions that a sentence of each alone would have.
+
+    A mean over all words mixes what belongs to which of the two. It is trained on text alone; the generator's
+    transformers then see conditions of single things behind that of the whole sentence, which tells how they go
+    together. Of a sentence of one thing they see zeros there.
+    """
+
+    def __init__(self, config: LampTextToMotionConfig):
+        super().__init__()
+        width, size = config.lamp_config.hidden_size, config.part_reader_size
+        self.projection = nn.Linear(width, size)
+        self.part_embeddings = nn.Parameter(torch.zeros(2, size))
+        layer = nn.TransformerEncoderLayer(
+            size, config.num_attention_heads, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, 2, nn.LayerNorm(size), enable_nested_tensor=False)
+        self.kind_head = nn.Linear(2 * size, 3)
+        self.condition_head = nn.Linear(size, config.num_condition_vectors * width)
+        for name, value in (("mean", 0.0), ("scale", 1.0)):  # of the conditions that it was trained towards
+            self.register_buffer(f"condition_{name}", torch.full((config.num_condition_vectors, width), value))
+
+    def read(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            hidden (`torch.FloatTensor` of shape `(batch_size, text_length, lamp_hidden_size)`): LaMP's hidden states.
+            mask (`torch.BoolTensor` of shape `(batch_size, text_length)`): false at padding.
+
+        Returns:
+            Logits `(batch_size, 3)` of one thing, two at once, two in turn; conditions `(batch_size, 2, num_vectors,
+            lamp_hidden_size)` of what the body and what the arms do at once, or of what is done first and next.
+        """
+        words = self.projection(hidden.to(self.projection.weight.dtype))
+        words = words + sinusoidal_positions(words.shape[1], words.shape[2]).to(words)
+        states = torch.cat([self.part_embeddings.expand(len(words), -1, -1), words], 1)
+        padding = nn.functional.pad(~mask, (2, 0), value=False)
+        parts = self.layers(states, src_key_padding_mask=padding)[:, :2]
+        conditions = self.condition_head(parts).unflatten(-1, self.condition_mean.shape)
+        return self.kind_head(parts.flatten(1)), self.condition_mean + self.condition_scale * conditions
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Conditions of both parts, `(batch_size, 2 * num_vectors, lamp_hidden_size)`; zero of a single thing."""
+        kinds, parts = self.read(hidden, mask)
+        single = kinds.float().softmax(-1)[:, ONE_THING] > _SURE
+        return parts.flatten(1, 2).masked_fill(single[:, None, None], 0)
+
+
+__all__ = ["AT_ONCE", "IN_TURN", "ONE_THING", "PartReader"]
