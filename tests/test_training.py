@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import CAPTIONS, free_port
+from conftest import CAPTIONS, free_port, tiny_text_to_motion
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -260,6 +260,28 @@ def check_part_reader(tmp_path, recipe, data, folders, earlier) -> None:
     after = weights(going_on)
     moved = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, trained[name])}
     assert moved == {"transformer", "length_predictor"}
+
+
+def test_a_reader_learns_what_its_sentences_name(processor):
+    """The kind of each, and the conditions of both parts; those of a sentence of one thing are not asked for."""
+    from training.train_part_reader import PartReaderObjective
+
+    model = tiny_text_to_motion(processor, part_reader_size=16, dropout=0.0)
+    objective = PartReaderObjective(model).train()
+    batch = dict(processor(text=CAPTIONS)) | {"kinds": torch.tensor([0, 1, 2, 1])}
+    batch["conditions"] = torch.randn(4, 2, 1, 32, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam(model.part_reader.requires_grad_(True).parameters(), lr=1e-2)
+    losses = []
+    for _ in range(150):
+        loss, logs = objective(**batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+    assert logs["kind"] == 1
+    batch["conditions"][0] += 100
+    assert objective(**batch)[0].item() == pytest.approx(losses[-1], abs=0.1)
 
 
 def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, recipe):

@@ -8,7 +8,7 @@ from .sinusoidal_positions import sinusoidal_positions
 
 
 ONE_THING, AT_ONCE, IN_TURN = range(3)  # what a sentence tells of
-_SURE = 0.9  # that it tells of one thing: else its parts are told, which of one thing are much the same
+_SURE = 0.9  # that it tells of one thing, else its parts are told: one of two that is overlooked is lost
 
 
 class PartReader(nn.Module):
@@ -40,8 +40,9 @@ class PartReader(nn.Module):
             mask (`torch.BoolTensor` of shape `(batch_size, text_length)`): false at padding.
 
         Returns:
-            Logits `(batch_size, 3)` of one thing, two at once, two in turn; conditions `(batch_size, 2, num_vectors,
-            lamp_hidden_size)` of what the body and what the arms do at once, or of what is done first and next.
+            Logits `(batch_size, 3)` of one thing, two at once, two in turn; conditions `(batch_size, 2,
+            num_condition_vectors, lamp_hidden_size)` of what the body and what the arms do at once, or of what is done
+            first and next.
         """
         words = self.projection(hidden.to(self.projection.weight.dtype))
         words = words + sinusoidal_positions(words.shape[1], words.shape[2]).to(words)
@@ -52,7 +53,7 @@ class PartReader(nn.Module):
         return self.kind_head(parts.flatten(1)), self.condition_mean + self.condition_scale * conditions
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Conditions of both parts, `(batch_size, 2 * num_vectors, lamp_hidden_size)`; zero of a single thing."""
+        """`(batch_size, 2 * num_condition_vectors, lamp_hidden_size)`: conditions of both parts, zero of one thing."""
         kinds, parts = self.read(hidden, mask)
         single = kinds.float().softmax(-1)[:, ONE_THING] > _SURE
         return parts.flatten(1, 2).masked_fill(single[:, None, None], 0)
