@@ -5,11 +5,13 @@ import csv
 import io
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
+from .models.sentence_parts import parts_in_order
 from .motion.clip import Motion, check_output
 from .origin import identify
 
@@ -55,7 +57,7 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
     if path.suffix.lower() == ".csv":
         rows = list(csv.DictReader(io.StringIO(content, newline="")))
         found = list(rows[0]) if rows else ["text"]
-        if "text" not in found or set(found) - {"text", "name", "duration", "seed"}:
+        if "text" not in found or set(found) - {"text", "name", "duration", "seed", None}:
             raise ValueError(f"{path} has columns {found}; wanted: text, and if you like name, duration and seed")
     elif path.suffix.lower() == ".txt":
         rows = [{"text": line} for line in content.splitlines()]
@@ -63,6 +65,8 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
         raise ValueError(f"{path} is neither a .txt, with a sentence a line, nor a .csv")
     prompts = []
     for i, row in enumerate(rows):
+        if None in row:  # where `csv` puts fields that have no column
+            raise ValueError(f"{path}, row {i + 1}: more fields than columns; a text with commas needs quotes")
         if not (row["text"] or "").strip():
             continue
         try:
@@ -87,6 +91,7 @@ def generate_files(
 ) -> BulkResult:
     """Writes a motion file for each prompt that has none yet, or one of another prompt; processes share the prompts.
 
+    A sentence that says what comes after what is done in this order, see [`parts_in_order`].
     A motion depends on its own text, seed and duration alone, so a run that was cut short and any number of processes
     give the same files.
     """
@@ -109,12 +114,9 @@ def generate_files(
     ]
     state.wait_for_everyone()  # before anybody writes a record
     record = folder / f"prompts_{state.process_index}.jsonl"  # what files were made of
-    # Of like length together; those whose length the model chooses last.
-    missing.sort(key=lambda prompt: prompt.duration or float("inf"))
     failed: dict[str, str] = {}
     with tqdm(total=len(missing), unit=" motions", disable=None) as progress:
-        for first in range(0, len(missing), batch_size):
-            batch = missing[first : first + batch_size]
+        for batch in _batches(missing, batch_size):
             for prompt, made in zip(batch, _make(pipe, batch, failed, **options)):
                 if made is not None:
                     motion = Motion(made["joints"], made["fps"], pipe.skeleton.name, text=prompt.text)
@@ -135,9 +137,23 @@ def _read_records(folder: Path) -> dict[str, list]:
     return {name: parts for _, name, parts in sorted(records, key=lambda record: record[0])}
 
 
+def _batches(prompts: list[Prompt], batch_size: int) -> Iterator[list[Prompt]]:
+    """Of like length together, those whose length the model chooses last; what is done in a row is made alone."""
+    plain = [prompt for prompt in prompts if not _is_in_a_row(prompt)]
+    plain.sort(key=lambda prompt: prompt.duration or float("inf"))
+    yield from (plain[first : first + batch_size] for first in range(0, len(plain), batch_size))
+    yield from ([prompt] for prompt in prompts if _is_in_a_row(prompt))
+
+
+def _is_in_a_row(prompt: Prompt) -> bool:
+    return len(parts_in_order(prompt.text)) > 1
+
+
 def _make(pipe, batch: list[Prompt], failed: dict[str, str], **options) -> list[dict | None]:
     """A batch's motions; where a prompt is at fault, one by one, so that it fails alone."""
     try:
+        if _is_in_a_row(prompt := batch[0]):  # which is a batch of its own
+            return [pipe(prompt.text, duration=prompt.duration, seed=prompt.seed, mode="sequence", **options)]
         return pipe(
             [prompt.text for prompt in batch],
             duration=[prompt.duration for prompt in batch],

@@ -92,13 +92,20 @@ def test_other_options_make_other_motions(pipe, tmp_path):
 
 
 def test_a_run_cut_short_and_one_in_other_batches_give_the_same_files(pipe, tmp_path):
-    prompts = [Prompt(str(i), "she bows", 1.0 + 0.2 * (i % 3), i) for i in range(5)]
+    prompts = [Prompt(str(i), "First, she bows.", 1.0 + 0.2 * (i % 3), i) for i in range(5)]
     generate_files(pipe, prompts[:2], tmp_path / "a", "npz")
     generate_files(pipe, prompts, tmp_path / "a", "npz", batch_size=1)
     generate_files(pipe, prompts, tmp_path / "b", "npz", batch_size=4)
     for prompt in prompts:
         one, other = (lamp_hf.Motion.load(tmp_path / part / f"{prompt.name}.npz").joints for part in "ab")
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_what_says_an_order_is_done_in_this_order(pipe, tmp_path):
+    text = "she bows, then walks"
+    generate_files(pipe, [Prompt("both", text, 2.0, 3), Prompt("bow", "she bows", 1.0, 3)], tmp_path, "npz")
+    wanted = pipe(text, mode="sequence", duration=2.0, seed=3)["joints"]
+    np.testing.assert_allclose(lamp_hf.Motion.load(tmp_path / "both.npz").joints, wanted, atol=1e-4)
 
 
 def test_prompts_are_read_from_text_and_csv(tmp_path):
@@ -125,6 +132,8 @@ def test_prompts_are_read_from_text_and_csv(tmp_path):
         ("text,name\nwalk,a\nrun,a\n", "names must differ"),
         ("text,name\nwalk,../a\n", "plain file names"),
         ("text\n", "holds no sentence"),
+        ("text\nwalk\nwalk, then run\n", "row 2: more fields than columns"),
+        ("text,name\nwalk, then run,a\n", "row 1: more fields than columns"),
         ("text,seed\nwalk,100000000000000000000\n", "row 1: a seed is"),
     ],
 )

@@ -164,6 +164,8 @@ def benchmark(
 
     Example: lamp-hf benchmark --gallery 1000000
     """
+    if generation and gallery:
+        raise ValueError("time either a search, --gallery, or --generation")
     from lamp_hf.benchmark import measure, measure_gallery
     from lamp_hf.benchmark_generation import measure_generation
 

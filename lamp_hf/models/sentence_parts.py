@@ -4,17 +4,22 @@ import re
 
 
 _BETWEEN = re.compile(
-    r"\s*[,;]?\s*\b(?:and|but)\s+(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
+    r"(?<!\bnow)(?<!\bnow )\s*[,;]?\s*\b(?:and|but)\s+"
+    r"(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
     r"|\s*[,;]\s*(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
     r"|\s*\.\s+(?:(?:then|next|afterwards?|after that|later(?: on)?|finally)\b,?\s+)?(?=\w)"
-    r"|\s+then\s+"
-    r"|\s*,?\s+(?:and )?(?:is |are )?followed by\s+"
+    r"|(?<!\bnow and)\s+then\s+"
+    r"|(?<!\bis)(?<!\bare)\s*,?\s+(?:and )?followed by\s+"  # but somebody is followed by a dog
     r"|\s*,?\s+before\s+(?=\w+ing\b)",
     re.IGNORECASE,
 )
 _REFERS_BACK = re.compile(r"\b(?:it|them)\b", re.IGNORECASE)  # "lifts an arm and then lowers it"
 _FIRST = re.compile(r"^(?:at )?first(?:ly)?\b(?! step)(?: of all)?,?\s+", re.IGNORECASE)
-_AFTER = re.compile(r"^after\s+(?!that\b)(.+?),\s+(.+)$", re.IGNORECASE | re.DOTALL)
+_SPAN = (  # of time
+    r"(?:(?:an?|some|several|few|short|little|brief|long|couple|of|one|two|three|five|ten|\d+) ){0,4}"
+    r"(?:while|moments?|seconds?|minutes?|time|bit),"
+)
+_AFTER = re.compile(rf"^after\s+(?!that\b|{_SPAN})(.+?),\s+(.+)$", re.IGNORECASE | re.DOTALL)
 _BEHIND = re.compile(r"^(.+?),?\s+and\s+(.+?)\s+(?:after that|afterwards?|next|later)$", re.IGNORECASE | re.DOTALL)
 
 
