@@ -55,7 +55,8 @@ COMPOSITION = """### Two things at once, or one after the other
 40 prompts of our own (`training/composed_prompts.yaml`), {seeds} seeds each, by geometry (`training/evaluate.py
 composition`): both are shown in {space:.0f} % of prompts of things at once (5 s; the body must go on while the hands
 are up) and in {time:.0f} % of those in a row (8 s; each in its own part and not in the other). With `mode="sequence"`,
-which splits a sentence where it says "then" and the like, {sequence:.0f} % of those in a row. Aim: 80 %.
+which splits a sentence where it says "then" and the like, {sequence:.0f} % of those in a row. Aim: 80 %. Of real test
+clips put together the same two ways, this judge finds both in {real[space]:.0f} % and {real[time]:.0f} %.
 """
 SEAMS = """Text after text (`mode="sequence"`), {sequences} random sequences of three captions of 3 s each
 (`training/evaluate.py seams`): {seams} seams, of which {within_percent[acceleration_m_s2]:.1f} % have no larger

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from transformers import pipeline
 
 from training.caption_facts import CaptionClassifier, fact_numbers, names_its_side, stated_facts, told_styles
 from training.evaluate_generation import generate_cached, repeated
@@ -62,12 +63,16 @@ def test_labels_are_told_by_words():
 def test_repeats_are_made_once_and_give_means_with_intervals(model_folder, tmp_path):
     captions = ["she bows", "a man turns to the right"] * 60
     lengths = np.full(120, 24)
-    made = generate_cached(model_folder, captions, lengths, range(2), tmp_path / "cache")
-    again = generate_cached(model_folder, captions, lengths, range(2), tmp_path / "cache")
+    pipe = pipeline("text-to-motion", model=str(model_folder))
+    made = generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
+    again = generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
     assert len(made) == 2 and all(np.array_equal(x, y) for one, two in zip(made, again) for x, y in zip(one, two))
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["seed_0.npz", "seed_1.npz"]
-    with pytest.raises(ValueError, match="by another model, or for other captions"):
-        generate_cached(model_folder, captions[::-1], lengths, range(2), tmp_path / "cache")
+    with pytest.raises(ValueError, match="or of other captions"):
+        generate_cached(pipe, captions[::-1], lengths, range(2), tmp_path / "cache")
+    pipe.model.config.guidance_scale = 3.0
+    with pytest.raises(ValueError, match="way of decoding"):
+        generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
     rng = np.random.default_rng(0)
     text = rng.normal(size=(120, 4))
     numbers = repeated(text, [text + rng.normal(0, 0.1, text.shape) for _ in range(3)], text, seed=0)

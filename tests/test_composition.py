@@ -7,8 +7,22 @@ from test_metrics import standing, travelling
 from lamp_hf.metrics.geometry import measure
 from lamp_hf.metrics.physics import foot_skating
 from lamp_hf.models.motion_representation import HUMANML3D, features_to_joints, joints_to_features
-from training.composition import Composer, at_once, follow, gerund, graft, in_turn, plain, predicate, retime, seam
+from training.composition import (
+    Composer,
+    at_once,
+    follow,
+    gerund,
+    graft,
+    held_up,
+    in_turn,
+    plain,
+    predicate,
+    pronoun,
+    retime,
+    seam,
+)
 from training.evaluate_composition import at_once as judge_at_once
+from training.evaluate_composition import draw_pairs, prompts_of_captions, put_together
 from training.evaluate_composition import in_turn as judge_in_turn
 
 
@@ -58,6 +72,29 @@ def test_the_judge_tells_at_once_from_one_after_the_other(clips):
     assert not judge_in_turn(both, [lift, walk]) and not judge_in_turn(both, [walk, lift])
 
 
+def test_prompts_to_choose_on_are_made_of_captions(clips):
+    """Of clips that do what they are labelled with; at once only what one body can do."""
+    rows = {
+        "walk": ("a man walks", "walk"),
+        "lift": ("a man lifts the left arm", "raise-up-left-hand"),
+        "stand": ("a man jumps", "jumping"),
+    }
+    motions = [joints_to_features(clips[name]) for name in rows]
+    composer = Composer(motions, [[caption] for caption, _ in rows.values()], np.ones(3), 196)
+    actions = [action for _, action in rows.values()]
+    pairs = draw_pairs(composer, actions, seed=0)
+    assert set(pairs["space"]) == {(0, 1)} and set(pairs["time"]) == {(0, 1), (1, 0)}
+    assert judge_at_once(put_together(composer, "space", (0, 1)), ["walk", "raise-up-left-hand"])
+    assert judge_in_turn(put_together(composer, "time", (1, 0)), ["raise-up-left-hand", "walk"])
+    assert draw_pairs(composer, ["", "", ""], seed=0) == {"space": [], "time": []}  # clips without labels
+    prompts = prompts_of_captions(composer, actions, pairs, seed=0)
+    assert len(prompts["space"]) == len(prompts["time"]) == 40
+    assert {tuple(prompt["shows"]) for prompt in prompts["space"]} == {("walk", "raise-up-left-hand")}
+    assert all("walk" in prompt["text"] and "left arm" in prompt["text"] for prompt in prompts["space"])
+    orders = {tuple(prompt["shows"]) for prompt in prompts["time"]}
+    assert orders == {("walk", "raise-up-left-hand"), ("raise-up-left-hand", "walk")}
+
+
 def chained(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """One clip after another, without a blend."""
     return np.concatenate([first, second - second[0, 0] + first[-1, 0]])
@@ -97,7 +134,7 @@ def test_composed_clips_are_the_same_for_the_same_seed(clips):
         assert len(one.motion) <= 196
         assert 2 not in one.parts  # its only caption holds a quantity
     assert all(measure(features_to_joints(clip.motion)).left_rise > 0.3 for clip in first[:3])
-    assert any(word in caption for caption in first[0].captions for word in ("while", "at the same time", " and "))
+    assert all("walk" in caption and "left hand" in caption for clip in first[:3] for caption in clip.captions)
 
 
 def test_arms_fit_on_a_body_that_lets_them_hang(clips):
@@ -137,5 +174,10 @@ def test_captions():
     rng = np.random.default_rng(0)
     together = {at_once("a man walks", "she waves a hand", rng) for _ in range(50)}
     assert "a man walks while waving a hand" in together
-    after = {in_turn("a man bows", "she walks away", rng) for _ in range(50)}
+    lifting = {at_once("a man walks", "she lifts the left arm", rng) for _ in range(90)}
+    assert {"a man walks with the left arm raised", "lifting the left arm, a man walks"} <= lifting
+    assert held_up("waves both hands") == "both hands waving"
+    assert held_up("lifts the hand") is None and held_up("lowers the left arm") is None
+    assert pronoun("a young woman walks", rng) == "she" and pronoun("the man walks", rng) == "he"
+    after = {in_turn("a man bows", "she walks away", rng) for _ in range(90)}
     assert {"a man bows, then walks away", "after bowing, a man walks away"} <= after

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel
-from lamp_hf.metrics.geometry import CHECKS, confuses_sides, measure
+from lamp_hf.metrics.geometry import CHECKS, confuses_sides, measure, raised
 from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest_acceleration
 from lamp_hf.models.motion_representation import HUMANML3D, mirror
 
@@ -63,6 +63,17 @@ def test_the_judge_does_not_care_which_way_a_clip_faces():
     turned = np.stack([joints[..., 2], joints[..., 1], -joints[..., 0]], -1)
     assert measure(turned).turn == pytest.approx(measure(joints).turn)
     assert measure(turned).forward == pytest.approx(measure(joints).forward)
+
+
+def test_arms_that_swing_are_not_raised():
+    """Hands of a walk rise from the hip to below the shoulder; of somebody who stands that is a hand that goes up."""
+    swing, chest = 0.35 * np.sin(2 * np.pi * np.arange(60) / 20) ** 2 - 0.2, standing()[0, 9]
+    walk, stand = travelling(1.2), standing()
+    for joints in (walk, stand):
+        joints[:, 20, 1] = chest[1] + swing
+    assert raised(measure(walk)) == [] and raised(measure(stand)) == ["left"]
+    walk[:, 20, 1] += 0.2
+    assert raised(measure(walk)) == ["left"]
 
 
 def test_standing_still_is_no_action():

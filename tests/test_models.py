@@ -8,7 +8,7 @@ import lamp_hf
 from lamp_hf.models.modeling_lamp import similarity
 from lamp_hf.models.modeling_lamp_pretraining import draw_negatives
 from lamp_hf.models.motion_transformers import MaskedMotionTransformer, attention_bias
-from lamp_hf.models.part_reader import AT_ONCE, ONE_THING
+from lamp_hf.models.part_reader import AT_ONCE
 
 
 @pytest.fixture
@@ -284,22 +284,33 @@ class TestTextToMotion:
         assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, prefix, 32)
 
     def test_parts_of_a_sentence_are_told_behind_the_whole(self, processor):
-        """Vectors of each part as of the whole, none of a sentence that names one thing; a text's own in any batch."""
+        """Vectors of each part as of the whole, and one of how they go together; a text's own in any batch."""
         options = {"condition_mode": "query_and_text_mean", "part_reader_size": 16}
         model = tiny_text_to_motion(processor, **options)
         kind = model.part_reader.kind_head
         torch.nn.init.zeros_(kind.weight)
-        kind.bias.data = torch.eye(3)[AT_ONCE]
+        kind.bias.data = 20 * torch.eye(3)[AT_ONCE]
         told = model.encode_text(**processor(text=CAPTIONS))
-        assert told.shape == (4, 6, 32)
-        assert (told[:, 2:4] != told[:, 4:]).any()
+        assert told.shape == (4, 7, 32)
+        torch.testing.assert_close(told[:, 6], 32**0.5 * torch.eye(32)[AT_ONCE].expand(4, -1))
+        assert (told[:, 2:4] != told[:, 4:6]).any()
         alone = torch.cat([model.encode_text(**processor(text=caption)) for caption in CAPTIONS])
         torch.testing.assert_close(told, alone, atol=1e-5, rtol=1e-5)
-        kind.bias.data = 9 * torch.eye(3)[ONE_THING]
-        single = model.encode_text(**processor(text=CAPTIONS))
-        assert torch.equal(single[:, :2], told[:, :2])
-        assert not single[:, 2:].any()
         assert model.generate(**processor(text=CAPTIONS), seeds=[0, 1, 2, 3]).codes.max() < 32
+
+    def test_queries_that_read_padding_read_as_much_of_it_in_any_batch(self, processor):
+        """As the released code pads; a neighbour as long as that, or longer, changes nothing."""
+        model = tiny_text_to_motion(processor, padded_text_length=6)
+        alone = model.encode_text(**processor(text="she bows"))
+        for words in (1, 4, 8):
+            neighbour = " ".join(["walks"] * words)
+            together = model.encode_text(**processor(text=["she bows", neighbour]))
+            torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-5)
+
+    def test_more_tokens_than_the_model_learned_are_refused(self, processor):
+        model = tiny_text_to_motion(processor)
+        with pytest.raises(ValueError, match="num_tokens must be from 1 to"):
+            model.generate(**processor(text="she bows"), num_tokens=[model.max_num_tokens + 1])
 
     def test_parts_are_not_read_towards_conditions_that_change(self, processor):
         with pytest.raises(ValueError, match="no new_text_projection"):
@@ -398,14 +409,14 @@ class TestScheduler:
         scheduler = lamp_hf.MaskedMotionScheduler(mask_token_id=512)
         generator = torch.Generator().manual_seed(0)
         codes = torch.arange(400)
-        kinds = torch.zeros(3)
+        kinds = torch.zeros(3)  # masked, left as they are, asked for
         for _ in range(100):
             corrupted, labels = scheduler.add_noise(codes, generator)
             asked = labels != -100
             assert torch.equal(corrupted[~asked], codes[~asked]) and torch.equal(labels[asked], codes[asked])
-            kinds += torch.stack([(corrupted[asked] == 512).sum(), asked.sum(), torch.tensor(1)])
-        assert abs(kinds[0] / kinds[1] - 0.8) < 0.02
-        assert abs(kinds[1] / 40000 - 2 / torch.pi) < 0.07  # the mean of the cosine
+            kinds += torch.stack([(corrupted[asked] == 512).sum(), (corrupted == codes)[asked].sum(), asked.sum()])
+        assert abs(kinds[0] / kinds[2] - 0.8) < 0.02 and abs(kinds[1] / kinds[2] - 0.1) < 0.02
+        assert abs(kinds[2] / 40000 - 2 / torch.pi) < 0.07  # the mean of the cosine
 
     def test_fewer_masks_at_every_step_and_none_at_the_end(self):
         scheduler = lamp_hf.MaskedMotionScheduler(mask_token_id=32)

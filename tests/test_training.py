@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from training.ablations import STUDIES
+from training.data import shortened
 from training.loop import StepDataset
 from training.paraphrase import Paraphraser
 
@@ -118,7 +119,7 @@ def assert_same(first: Path, second: Path, tolerance: float = 0.0) -> None:
 
 def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, bert_folder):
     folders = {stage: tmp_path / "runs" / stage for stage in SMALL}
-    data = ("--data", humanml3d_folder)
+    data = ("--data", with_odd_clips(humanml3d_folder, tmp_path / "data"))
     for stage, previous in (("tokenizer", []), ("lamp", ["tokenizer"]), ("text_to_motion", ["tokenizer", "lamp"])):
         earlier = [part for name in previous for part in (f"--{name}", folders[name] / "model")]
         run(tmp_path, *command(stage, "--recipe", recipe(stage), *data, "--output", folders[stage], *earlier))
@@ -224,6 +225,33 @@ def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder,
     assert (tmp_path / "m2t" / "model" / "adapter_model.safetensors").is_file()
 
 
+def with_odd_clips(folder: Path, copy: Path) -> Path:
+    """A copy of a data set with more clips, shorter than a token and of too long captions."""
+    shutil.copytree(folder, copy)
+    for split in ("train", "val"):
+        np.save(copy / "new_joint_vecs" / f"{split}.npy", np.load(folder / "new_joint_vecs" / "000000.npy")[:3])
+        (copy / "texts" / f"{split}.txt").write_text(f"{'a person walks ' * 40}#a/DET#0.0#0.0\n")
+        with open(copy / f"{split}.txt", "a") as names:
+            names.write(f"\n{split}")
+    return copy
+
+
+def test_texts_are_cut_to_what_the_model_reads(processor):
+    long, words = "she bows " * 40, "she bows"
+    cut = shortened([words, long], processor.tokenizer)
+    limit = processor.tokenizer.model_max_length
+    assert cut[0] == words and long.startswith(cut[1])
+    assert limit - 2 <= len(processor.tokenizer(cut[1])["input_ids"]) <= limit
+
+
+def test_options_that_a_measurement_does_not_read_are_refused(tmp_path):
+    command = (sys.executable, "-m", "training.evaluate", "sampling", "--data", "x", "--model", "x")
+    done = subprocess.run(
+        [*command, "--temperature", "1"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "sampling does not read temperature" in done.stderr
+
+
 def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_config):
     import lamp_hf
     from training.train_text_to_motion import build
@@ -240,6 +268,27 @@ def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_co
     lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
     with pytest.raises(ValueError, match="read motions of different std"):
         build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
+
+
+def test_a_reader_of_another_lamp_is_refused(tmp_path, processor):
+    """Its parts are conditions of the LaMP that it was trained with."""
+    from training.train_part_reader import build as add_reader
+    from training.train_text_to_motion import build
+
+    trained = tiny_text_to_motion(processor, part_reader_size=16)
+    for name, model in (("start", trained), ("lamp", trained.lamp), ("tokenizer", trained.vqvae)):
+        model.save_pretrained(tmp_path / name)
+        processor.save_pretrained(tmp_path / name)
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "part_reader_size")
+    given = {name: getattr(trained.config, name) for name in sizes}
+    build_recipe = {"seed": 0, "start": str(tmp_path / "start"), "plain_text_encoder": None, "model": given}
+    assert build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
+    torch.nn.init.normal_(trained.lamp.get_input_embeddings().weight)
+    trained.lamp.save_pretrained(tmp_path / "lamp")
+    with pytest.raises(ValueError, match="--lamp is not the one that the reader of parts"):
+        build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
+    with pytest.raises(ValueError, match="there is no reader to train"):
+        add_reader(tmp_path / "start", 0)
 
 
 def check_part_reader(tmp_path, recipe, data, folders, earlier) -> None:
@@ -263,7 +312,7 @@ def check_part_reader(tmp_path, recipe, data, folders, earlier) -> None:
 
 
 def test_a_reader_learns_what_its_sentences_name(processor):
-    """The kind of each, and the conditions of both parts; those of a sentence of one thing are not asked for."""
+    """The kind of each, and the conditions of both parts."""
     from training.train_part_reader import PartReaderObjective
 
     model = tiny_text_to_motion(processor, part_reader_size=16, dropout=0.0)
@@ -279,9 +328,7 @@ def test_a_reader_learns_what_its_sentences_name(processor):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
-    assert logs["kind"] == 1
-    batch["conditions"][0] += 100
-    assert objective(**batch)[0].item() == pytest.approx(losses[-1], abs=0.1)
+    assert logs["kind"] == 1 and logs["error"] < 0.2
 
 
 def test_a_killed_run_goes_on_exactly_where_it_was(tmp_path, humanml3d_folder, recipe):

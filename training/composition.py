@@ -111,8 +111,8 @@ class Composer:
     def fits_in_space(self, base: int, donor: int) -> bool:
         """Whether the donor stands and raises arms that the base lets hang."""
         facts, sides = self.facts[donor], raised(self.facts[donor])
-        stands = facts.path < 0.6 and abs(facts.turn) < 45 and facts.bend < 25
-        return stands and bool(sides) and not set(sides) & set(raised(self.facts[base]))
+        stays = facts.stands and abs(facts.turn) < 45 and facts.bend < 25
+        return stays and bool(sides) and not set(sides) & set(raised(self.facts[base]))
 
     def caption(self, row: int, rng: np.random.Generator) -> str:
         """One of a clip's, in lower case and without quantities."""
@@ -221,6 +221,11 @@ _SUBJECT = re.compile(
 _QUANTITY = re.compile(
     r"\b(steps?|meters?|degrees?|times|\d+|one|two|three|four|five|six|seven|eight|nine|ten)\b|forever|for a while"
 )
+_FEMALE, _MALE = "she|woman|girl|lady", "he|man|boy|guy"
+_HELD = re.compile(
+    r"^(?:raises|lifts|holds|puts|throws|brings|keeps|waves)(?: up)? "
+    r"((?:the|his|her|their|both) (?:left |right )?(?:hand|arm)s?)\b"
+)
 
 
 def plain(caption: str) -> str | None:
@@ -261,25 +266,58 @@ def say(kind: str, one: str, other: str, rng: np.random.Generator) -> str:
 
 def at_once(one: str, other: str, rng: np.random.Generator) -> str:
     """A caption of two things that are done together."""
-    doing = gerund(predicate(other))
-    sentences = [f"{one} and {predicate(other)} at the same time", f"{one} and at the same time {predicate(other)}"]
+    what, doing, held = predicate(other), gerund(predicate(other)), held_up(predicate(other))
+    sentences = [
+        f"{one} and {what} at the same time",
+        f"{one} and at the same time {what}",
+        f"{one} and meanwhile {what}",
+        f"{one} as {pronoun(one, rng)} {what}",
+    ]
     if doing:
         sentences += [
             f"{one} while {doing}",
             f"{one} while {doing}",
             f"while {doing}, {one}",
-            f"{one} and {predicate(other)}",
+            f"{one} and {what}",
+            f"{one}, {doing}",
+            f"{doing}, {one}",
         ]
+    if held:
+        sentences += [f"{one} with {held}", f"with {held}, {one}"]
     return str(rng.choice(sentences))
 
 
 def in_turn(one: str, other: str, rng: np.random.Generator) -> str:
     """A caption of two things that are done one after the other."""
     what, doing, before = predicate(other), gerund(predicate(other)), gerund(predicate(one))
-    sentences = [f"{one}, then {what}", f"{one} and then {what}", f"{one}, and after that {what}"]
+    sentences = [
+        f"{one}, then {what}",
+        f"{one} and then {what}",
+        f"{one}, and after that {what}",
+        f"{one} and {rng.choice(['next', 'afterwards', 'finally'])} {what}",
+        f"first {one}, and next {what}",
+        f"{one}, stops and {what}",
+    ]
     if doing:
-        sentences.append(f"{one} before {doing}")
+        sentences += [f"{one} before {doing}", f"{one}, followed by {doing}"]
     if before:
         subject = _SUBJECT.match(one).group(1)
         sentences.append(f"after {before}, {subject}{what}")
     return str(rng.choice(sentences))
+
+
+def pronoun(caption: str, rng: np.random.Generator) -> str:
+    """Of the caption's subject."""
+    subject = _SUBJECT.match(caption).group(1)
+    female, male = (bool(re.search(rf"\b(?:{words})\b", subject)) for words in (_FEMALE, _MALE))
+    return str(rng.choice(["he", "she"])) if female == male else "she" if female else "he"
+
+
+def held_up(phrase: str) -> str | None:
+    """ "the left arm raised" of "lifts the left arm"; None of a phrase that does not say which arms go up."""
+    found = _HELD.match(phrase)
+    if not found or not re.search(r"left|right|s$", found.group(1)):
+        return None
+    if "wave" in phrase:
+        return f"{found.group(1)} waving"
+    return f"{found.group(1)} {'in the air' if 'hand' in found.group(1) else 'raised'}"

@@ -77,6 +77,18 @@ def pad_motions(motions: list[torch.Tensor], multiple: int = 4) -> tuple[torch.T
     return batch, mask
 
 
+def shortened(texts: list[str], tokenizer) -> list[str]:
+    """Texts without their last words where they are longer than the model reads."""
+    result = list(texts)
+    for i, pieces in enumerate(tokenizer(result)["input_ids"]):
+        words = texts[i].split()
+        while len(pieces) > tokenizer.model_max_length and len(words) > 1:
+            words.pop()
+            result[i] = " ".join(words)
+            pieces = tokenizer(result[i])["input_ids"]
+    return result
+
+
 @torch.no_grad()
 def tokenise(motions: list[torch.Tensor], tokenizer: MotionVQVAEModel, max_frames: int) -> list[list[torch.Tensor]]:
     """Codes of each normalised clip, for each frame of the first token that it may start at.

@@ -32,7 +32,7 @@ from .evaluate_moments import evaluate_moments
 from .evaluate_retrieval import evaluate_retrieval
 from .evaluate_sampling import evaluate_sampling
 from .evaluate_seams import evaluate_seams
-from .evaluate_text_to_motion import evaluate_text_to_motion
+from .evaluate_text_to_motion import DECODING, evaluate_text_to_motion
 from .train_tokenizer import reconstruction_errors
 
 
@@ -55,6 +55,10 @@ TASKS = {
     "lavimo": evaluate_lavimo,
     "moments": evaluate_moments,
 }
+
+# Which options of decoding a task reads.
+READS = {task: tuple(DECODING) for task in ("text-to-motion", "composition", "seams", "generation")}
+READS["sampling"] = ("steps",)
 
 
 def main() -> None:
@@ -85,7 +89,11 @@ def main() -> None:
     parser.add_argument("--films", type=Path, help="of lavimo: folder of films that `render_mitsuba` made")
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
+    decoding = {name: getattr(arguments, name) for name in DECODING if getattr(arguments, name) is not None}
+    if unread := sorted(decoding.keys() - READS.get(arguments.task, ())):
+        parser.error(f"{arguments.task} does not read {', '.join(unread)}")
     numbers = {"task": arguments.task, "data": arguments.data.name, "split": arguments.split, "seed": arguments.seed}
+    numbers |= decoding
     numbers |= TASKS[arguments.task](arguments)
     text = json.dumps(numbers, indent=2)
     print(text)

@@ -5,20 +5,36 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from transformers import pipeline
 
 from lamp_hf.metrics.geometry import CHECKS, hand_up, measure, raised, smoothed
+from lamp_hf.models.motion_representation import joints_to_features
+
+from .composition import IN_SPACE, IN_TIME, Composer, follow, graft, say, seam
+from .data import load_clips
+from .evaluate_text_to_motion import load_generator
 
 
 SECONDS = {"space": 5.0, "time": 8.0}
+PAIRS = 40  # of clips of each kind, to make prompts of and to try the judge on
 
 
 def evaluate_composition(arguments: argparse.Namespace) -> dict:
-    """Percent of motions that show both: made as one, and in a row also by `mode="sequence"`."""
-    prompts = yaml.safe_load(Path(__file__).with_name("composed_prompts.yaml").read_text())
-    pipe = pipeline("text-to-motion", model=str(arguments.model))
-    numbers: dict = {"seeds": 3, "wrong": []}
-    for name, kind, right in (("space", "space", at_once), ("time", "time", in_turn), ("sequence", "time", in_turn)):
+    """Percent of motions that show both: made as one, and in a row also by `mode="sequence"`; of real clips composed.
+
+    The test's prompts are written by hand; those to choose on are made of the validation split's captions.
+    """
+    clips = load_clips(arguments)
+    composer = Composer(clips.motions, clips.captions, clips.rarity_weights(0.5), int(clips.lengths.max()))
+    pairs = draw_pairs(composer, clips.actions, arguments.seed)
+    if arguments.split == "test":
+        prompts = yaml.safe_load(Path(__file__).with_name("composed_prompts.yaml").read_text())
+    else:
+        if not all(pairs.values()):
+            raise ValueError("prompts are made of clips whose actions are known and go together: this split has none")
+        prompts = prompts_of_captions(composer, clips.actions, pairs, arguments.seed)
+    pipe = load_generator(arguments)
+    numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": 3, "wrong": []}
+    for name, kind in (("space", "space"), ("time", "time"), ("sequence", "time")):
         texts = [prompt["text"] for prompt in prompts[kind]]
         options = {"duration": SECONDS[kind], "seed": arguments.seed, "num_return_sequences": numbers["seeds"]}
         if name == "sequence":
@@ -27,13 +43,59 @@ def evaluate_composition(arguments: argparse.Namespace) -> dict:
             made = pipe(texts, batch_size=32, **options)
         answers = np.array(
             [
-                [right(motion["joints"], prompt["shows"]) for motion in motions]
+                [JUDGES[kind](motion["joints"], prompt["shows"]) for motion in motions]
                 for prompt, motions in zip(prompts[kind], made)
             ]
         )
         numbers[name] = 100 * float(answers.mean())
         numbers["wrong"] += [f"{name}: {text}" for text, row in zip(texts, answers) if not row.any()]
-    return numbers
+    real = {
+        kind: [
+            JUDGES[kind](put_together(composer, kind, pair), [clips.actions[row] for row in pair]) for pair in drawn
+        ]
+        for kind, drawn in pairs.items()
+    }
+    return numbers | {"real": {kind: 100 * float(np.mean(answers)) for kind, answers in real.items() if answers}}
+
+
+def draw_pairs(composer: Composer, actions: list[str], seed: int) -> dict[str, list[tuple[int, int]]]:
+    """Clips that do what they are labelled with and can be done at once (body, arms) or in a row, by geometry.
+
+    None where clips have no labels.
+    """
+    rng = np.random.default_rng(seed)
+    facts = composer.facts
+    does = [action in CHECKS and CHECKS[action](fact) for action, fact in zip(actions, facts)]
+    rows = [row for row in np.flatnonzero(composer.weights) if does[row]]
+    pairs = [(first, second) for first in rows for second in rows if actions[first] != actions[second]]
+    arms = [pair for pair in pairs if actions[pair[1]].startswith(("raise-up", "wave"))]
+    fitting = [pair for pair in arms if not raised(facts[pair[0]]) and composer.fits_in_space(*pair)]
+    drawn = {}
+    for kind, some in (("space", fitting), ("time", pairs)):
+        weights = np.array([composer.weights[list(pair)].prod() for pair in some])
+        drawn[kind] = [tuple(pair) for pair in rng.choice(some, PAIRS, p=weights / weights.sum())] if some else []
+    return drawn
+
+
+def prompts_of_captions(composer: Composer, actions: list[str], pairs: dict, seed: int) -> dict[str, list[dict]]:
+    """Sentences of two clips' captions each."""
+    rng = np.random.default_rng(seed)
+    prompts: dict[str, list[dict]] = {"space": [], "time": []}
+    for kind, composed in (("space", IN_SPACE), ("time", IN_TIME)):
+        for pair in pairs[kind]:
+            text = say(composed, *(composer.caption(row, rng) for row in pair), rng)
+            prompts[kind].append({"text": text, "shows": [actions[row] for row in pair]})
+    return prompts
+
+
+def put_together(composer: Composer, kind: str, pair: tuple[int, int]) -> np.ndarray:
+    """Joints of two real clips, one's arms on the other's body or one after the other."""
+    first, second = (composer.joints[row] for row in pair)
+    if kind == "space":
+        return graft(first, second, raised(composer.facts[pair[1]]), 0)
+    features = joints_to_features(first), joints_to_features(second)
+    end, start, _ = seam(*features)
+    return follow(*features, end, start)
 
 
 def at_once(joints: np.ndarray, shows: list[str]) -> bool:
@@ -64,3 +126,6 @@ def in_turn(joints: np.ndarray, shows: list[str]) -> bool:
             if alone:
                 return True
     return False
+
+
+JUDGES = {"space": at_once, "time": in_turn}

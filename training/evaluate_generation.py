@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
-from transformers import pipeline
 
 from lamp_hf.embedding import Embedder
 from lamp_hf.metrics.evaluators import Evaluator
@@ -19,9 +18,11 @@ from lamp_hf.metrics.generation import (
     r_precision,
 )
 from lamp_hf.metrics.guo import GuoEvaluator
+from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 from lamp_hf.origin import fingerprint
 
-from .data import load_clips
+from .data import load_clips, shortened
+from .evaluate_text_to_motion import DECODING, load_generator
 from .train_evaluator import load_evaluator
 
 
@@ -34,9 +35,10 @@ def evaluate_generation(arguments: argparse.Namespace) -> dict:
     if len(clips) < 100:
         raise ValueError(f"{len(clips)} clips; the protocol draws 100 pairs")
     rng = np.random.default_rng(arguments.seed)
-    captions = [texts[rng.integers(len(texts))] for texts in clips.captions]
+    pipe = load_generator(arguments)
+    captions = shortened([texts[rng.integers(len(texts))] for texts in clips.captions], pipe.processor.tokenizer)
     seeds = range(arguments.seed, arguments.seed + arguments.repeats)
-    made = generate_cached(arguments.model, captions, clips.lengths, seeds, arguments.cache)
+    made = generate_cached(pipe, captions, clips.lengths, seeds, arguments.cache)
     evaluators: list[Evaluator] = [Embedder(arguments.lamp)]
     if arguments.evaluator:
         evaluators.append(load_evaluator(arguments.evaluator))
@@ -73,14 +75,14 @@ def repeated(text: np.ndarray, embedded: list[np.ndarray], real: np.ndarray, see
 
 
 def generate_cached(
-    model: Path, captions: list[str], lengths: np.ndarray, seeds: range, cache: Path | None
+    pipe: TextToMotionPipeline, captions: list[str], lengths: np.ndarray, seeds: range, cache: Path | None
 ) -> list[list[np.ndarray]]:
     """Features `(num_frames, num_features)` of each caption, by seed; what lies in `cache` is not made again.
 
-    The cache belongs to one model, its captions and lengths; another's is refused.
+    The cache belongs to one model, the way it decodes, its captions and lengths; another's is refused.
     """
-    owner = json.dumps([fingerprint(model), captions, np.asarray(lengths).tolist()])
-    pipe = pipeline("text-to-motion", model=str(model))
+    decoding = [getattr(pipe.model.config, name) for name in DECODING.values()]
+    owner = json.dumps([fingerprint(pipe.model.name_or_path), decoding, captions, np.asarray(lengths).tolist()])
     longest = round(pipe.max_duration * pipe.fps)
     durations = [float(min(length, longest)) / pipe.fps for length in lengths]
     made = []
@@ -89,7 +91,7 @@ def generate_cached(
         if path and path.is_file():
             with np.load(path) as stored:
                 if str(stored["owner"]) != owner:
-                    raise ValueError(f"{path}: it was made by another model, or for other captions or lengths")
+                    raise ValueError(f"{path} is of another model or way of decoding, or of other captions or lengths")
                 made.append([stored[f"motion_{i}"] for i in range(len(captions))])
             continue
         made.append([motion["features"] for motion in pipe(captions, duration=durations, seed=seed, batch_size=32)])

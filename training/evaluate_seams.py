@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Iterable
 
 import numpy as np
-from transformers import pipeline
 
 import lamp_hf
 from lamp_hf.metrics.geometry import facing_angles
 
-from .data import load_clips
+from .data import load_clips, shortened
+from .evaluate_text_to_motion import load_generator
 
 
 SEQUENCES, TEXTS, SECONDS = 100, 3, 3.0
@@ -23,11 +23,12 @@ def evaluate_seams(arguments: argparse.Namespace) -> dict:
     Of sequences of captions, and of clips whose middle third is made anew by a caption of theirs.
     """
     clips = load_clips(arguments)
-    pipe = pipeline("text-to-motion", model=str(arguments.model))
+    pipe = load_generator(arguments)
+    captions = [shortened(row, pipe.processor.tokenizer) for row in clips.captions]
     rng = np.random.default_rng(arguments.seed)
     seams = []
     for number in range(SEQUENCES):
-        texts = [str(rng.choice(clips.captions[row])) for row in rng.integers(len(clips), size=TEXTS)]
+        texts = [str(rng.choice(captions[row])) for row in rng.integers(len(clips), size=TEXTS)]
         made = pipe(texts, mode="sequence", duration=SECONDS, seed=arguments.seed + number)["joints"]
         # Token for token: a text's last token may reach over its end.
         frames = -(-round(SECONDS * pipe.fps) // pipe.frames_per_token) * pipe.frames_per_token
@@ -38,7 +39,7 @@ def evaluate_seams(arguments: argparse.Namespace) -> dict:
         joints = lamp_hf.features_to_joints(clips.motions[row])
         third = len(joints) // 3
         kept = np.r_[np.ones(third, bool), np.zeros(third, bool), np.ones(len(joints) - 2 * third, bool)]
-        text = str(rng.choice(clips.captions[row]))
+        text = str(rng.choice(captions[row]))
         made = pipe(text, motion=joints, keep=kept, seed=arguments.seed + number)["joints"]
         edited += around(strongest(made, pipe.fps), [third, 2 * third])
     real = []

@@ -14,25 +14,36 @@ from lamp_hf.metrics.generation import halves_distance
 from lamp_hf.metrics.geometry import CHECKS, SIDES, WELL_COVERED, confuses_sides, measure
 from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest_acceleration
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
+from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 
 from .attention import effective_ranks
 from .caption_facts import told_styles
-from .data import Clips, load_clips
+from .data import Clips, load_clips, shortened
 from .train_evaluator import accuracy, judge
 
 
+# Options of the command line, by the names that they have in a model's configuration.
+DECODING = {
+    "guidance_scale": "guidance_scale",
+    "guidance_schedule": "guidance_schedule",
+    "steps": "num_inference_steps",
+    "temperature": "temperature",
+    "order_noise": "order_noise",
+}
+
+
 def evaluate_text_to_motion(arguments: argparse.Namespace) -> dict:
+    pipe = load_generator(arguments)
+    return TextToMotionTest(arguments)(pipe) | {"attention_effective_rank": effective_ranks(pipe)}
+
+
+def load_generator(arguments: argparse.Namespace) -> TextToMotionPipeline:
+    """The pipeline, which decodes as `DECODING` on the command line says, else as its model is set to."""
     pipe = pipeline("text-to-motion", model=str(arguments.model))
-    if arguments.order_noise is not None:
-        pipe.model.config.order_noise = arguments.order_noise
-    options = {
-        "guidance_scale": arguments.guidance_scale,
-        "guidance_schedule": arguments.guidance_schedule,
-        "num_inference_steps": arguments.steps,
-        "temperature": arguments.temperature,
-    }
-    numbers = TextToMotionTest(arguments)(pipe, **options)
-    return numbers | {"attention_effective_rank": effective_ranks(pipe)}
+    for name, setting in DECODING.items():
+        if getattr(arguments, name) is not None:
+            setattr(pipe.model.config, setting, getattr(arguments, name))
+    return pipe
 
 
 class TextToMotionTest:
@@ -55,7 +66,8 @@ class TextToMotionTest:
     def __call__(self, pipe, **options) -> dict:
         """Numbers of a generator with options of decoding."""
         durations = [min(len(clip) / pipe.fps, pipe.max_duration) for clip in self.real]
-        made = pipe(self.captions, duration=durations, seed=self.seed, batch_size=32, **options)
+        captions = shortened(self.captions, pipe.processor.tokenizer)
+        made = pipe(captions, duration=durations, seed=self.seed, batch_size=32, **options)
         made = [motion["joints"] for motion in made]
         actions = [action for action, _ in self.paraphrases]
         answers = pipe([text for _, text in self.paraphrases], seed=self.seed, batch_size=32, **options)

@@ -97,7 +97,7 @@ class LampObjective(nn.Module):
 def validate(model: LampForPreTraining, source: PairSource) -> dict[str, float]:
     """Text-to-motion recall over the whole split, first captions, best query; and the mean of each loss."""
     rng = np.random.default_rng(0)
-    order = np.argsort(source.lengths, kind="stable")
+    order = [i for i in np.argsort(source.lengths, kind="stable") if source.codes[i]]
     text, motion, losses = [], [], []
     for first in range(0, len(order), 64):
         items = [source.item(index, rng) for index in order[first : first + 64]]

@@ -4,7 +4,8 @@ r"""Between two runs of stage 3: a reader of the two things that a sentence name
         --generator runs/text_to_motion/model --output runs/part_reader
 
 What comes out is not yet to be used: the generator has to learn what the reader tells, by
-`training.train_text_to_motion` with `start=runs/part_reader/model` and the same `model.part_reader_size`.
+`training.train_text_to_motion` with `start=runs/part_reader/model` and the same `model.part_reader_size`. A generator
+that has learned this already gets its reader trained on, and may be used as it is.
 """
 
 from pathlib import Path
@@ -13,21 +14,22 @@ import numpy as np
 import torch
 from torch import nn
 
+from lamp_hf.metrics.geometry import raised
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
-from lamp_hf.models.modeling_motion_vqvae import masked_mean
 from lamp_hf.models.part_reader import AT_ONCE, IN_TURN, ONE_THING
 from lamp_hf.models.processing_lamp import LampProcessor
+from lamp_hf.processes import this_process
 
 from .composition import IN_SPACE, IN_TIME, Composer, plain, say
-from .data import Clips
+from .data import Clips, shortened
 from .loop import parse_arguments, train
 from .paraphrase import load_paraphraser
 from .train_text_to_motion import encode_texts
 
 
 class SentenceSource:
-    """Sentences made of the captions of two clips, and the conditions of these captions; no motion is composed."""
+    """Sentences made of the captions of two clips, or of one, and the conditions of these; no motion is composed."""
 
     def __init__(self, clips: Clips, model: LampForTextToMotion, processor: LampProcessor, data: dict):
         self.processor, self.data, self.paraphrase = processor, data, load_paraphraser(data)
@@ -39,40 +41,43 @@ class SentenceSource:
             )
         self.composer = Composer(clips.motions, clips.captions, self.weights, data["max_frames"])
         self.captions, self.lengths = clips.captions, clips.lengths
-        texts = sorted({text for captions in self.composer.captions for text in captions})
+        texts = sorted({text for captions in clips.captions + self.composer.captions for text in captions})
         self.rows = {text: row for row, text in enumerate(texts)}
         self.conditions = encode_texts(model, processor, texts)[:, : model.config.num_condition_vectors]
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
-        if rng.random() < self.data["single_sentences"]:
-            return {"text": self.in_other_words(str(rng.choice(self.captions[index])), rng), "kind": ONE_THING}
-        first, second = index, int(rng.choice(len(self.captions), p=self.composer.weights))
-        kind = IN_TURN
+        text, captions, kind = self.of_two(index, rng)
+        if rng.random() < self.data["single_sentences"] or self.is_too_long(text):
+            caption = str(rng.choice(self.captions[index]))
+            text, captions, kind = self.in_other_words(caption, rng), [caption] * 2, ONE_THING
+        return {"text": text, "parts": [self.rows[caption] for caption in captions], "kind": kind}
+
+    def of_two(self, index: int, rng: np.random.Generator) -> tuple[str, list[str], int]:
+        """A sentence of a clip's caption and one of another clip, both captions in their order, and the kind."""
+        kind, pair = IN_TURN, (index, int(rng.choice(len(self.captions), p=self.composer.weights)))
         if rng.random() < self.data["at_once"]:
-            pairs = [pair for pair in ((first, second), (second, first)) if self.composer.fits_in_space(*pair)]
-            if pairs:
-                kind, (first, second) = AT_ONCE, pairs[0]
-        captions = [self.composer.caption(row, rng) for row in (first, second)]
+            fitting = [rows for rows in (pair, pair[::-1]) if self.composer.fits_in_space(*rows)]
+            if fitting:  # where both lift a hand, the left one comes first, which the words tell
+                kind, pair = AT_ONCE, min(fitting, key=lambda rows: raised(self.composer.facts[rows[0]]))
+        captions = [self.composer.caption(row, rng) for row in pair]
         worded = [plain(self.in_other_words(caption, rng)) or caption for caption in captions]
-        text = say(IN_SPACE if kind == AT_ONCE else IN_TIME, *worded, rng)
-        if len(self.processor.tokenizer(text)["input_ids"]) > self.processor.tokenizer.model_max_length:
-            return {"text": captions[0], "kind": ONE_THING}
-        return {"text": text, "kind": kind, "parts": [self.rows[caption] for caption in captions]}
+        return say(IN_SPACE if kind == AT_ONCE else IN_TIME, *worded, rng), captions, kind
+
+    def is_too_long(self, text: str) -> bool:
+        tokenizer = self.processor.tokenizer
+        return len(tokenizer(text)["input_ids"]) > tokenizer.model_max_length
 
     def in_other_words(self, caption: str, rng: np.random.Generator) -> str:
         return self.paraphrase(caption, rng) if self.paraphrase else caption
 
     def collate(self, items: list[dict]) -> dict:
-        parts = torch.tensor([item.get("parts", (0, 0)) for item in items])
-        batch = self.processor(text=[item["text"] for item in items])
-        return dict(batch) | {
-            "kinds": torch.tensor([item["kind"] for item in items]),
-            "conditions": self.conditions[parts].float(),
-        }
+        batch = self.processor(text=shortened([item["text"] for item in items], self.processor.tokenizer))
+        kinds, parts = (torch.tensor([item[name] for item in items]) for name in ("kind", "parts"))
+        return dict(batch) | {"kinds": kinds, "conditions": self.conditions[parts].float()}
 
 
 class PartReaderObjective(nn.Module):
-    """Cross-entropy of what a sentence tells of, and errors of its parts' conditions as shares of their variance."""
+    """Cross-entropy of the kind of a sentence, and errors of its parts' conditions as shares of their variance."""
 
     def __init__(self, model: LampForTextToMotion):
         super().__init__()
@@ -88,34 +93,32 @@ class PartReaderObjective(nn.Module):
         with torch.no_grad():
             hidden = self.model.lamp.encode_text(input_ids, mask)
         logits, parts = self.model.part_reader.read(hidden, mask)
-        logits, errors = logits.float(), (parts.float() - conditions) / self.model.part_reader.condition_scale
-        kind_loss = nn.functional.cross_entropy(logits, kinds)
-        part_loss = masked_mean(errors.square().mean((1, 2, 3)), kinds != ONE_THING)
+        error = ((parts.float() - conditions) / self.model.part_reader.condition_scale).square().mean()
         accuracy = (logits.argmax(-1) == kinds).float().mean()
-        return kind_loss + part_loss, {"kind": accuracy, "part": part_loss.detach()}
+        return nn.functional.cross_entropy(logits.float(), kinds) + error, {"kind": accuracy, "error": error.detach()}
 
 
 @torch.no_grad()
 def validate(objective: PartReaderObjective, source: SentenceSource) -> dict[str, float]:
-    """Share of sentences whose kind is told, and the error of parts, over the split."""
+    """Share of sentences whose kind is told, and the error of parts, over five sentences a clip."""
     rng = np.random.default_rng(0)
     rows = [row for row in np.tile(np.arange(len(source.captions)), 5) if source.weights[row]]
     logs = []
     for first in range(0, len(rows), 128):
         batch = source.collate([source.item(row, rng) for row in rows[first : first + 128]])
         _, numbers = objective(**{name: value.to(objective.model.device) for name, value in batch.items()})
-        logs.append([numbers["kind"], numbers["part"]])
-    kind, part = torch.tensor(logs).mean(0).tolist()
-    return {"kind_accuracy": kind, "part_error": part}
+        logs.append([numbers["kind"], numbers["error"]])
+    kind, error = torch.tensor(logs).mean(0).tolist()
+    return {"kind_accuracy": kind, "part_error": error}
 
 
 def build(generator: Path, size: int) -> LampForTextToMotion:
-    """A trained generator with an untrained reader, which alone is trained."""
+    """A trained generator with a reader, an untrained one where it has none yet, which alone is trained."""
+    if not size:
+        raise ValueError("part_reader_size is 0: there is no reader to train")
     trained = LampForTextToMotion.from_pretrained(generator)
-    if trained.part_reader is not None:
-        raise ValueError(f"{generator} has a reader of parts already")
     model = LampForTextToMotion(LampTextToMotionConfig(**trained.config.to_dict() | {"part_reader_size": size}))
-    model.load_state_dict(trained.state_dict(), strict=False)  # all but the reader
+    model.load_state_dict(trained.state_dict(), strict=False)  # all but a reader that there is not
     model.requires_grad_(False)
     model.part_reader.requires_grad_(True)
     return model
@@ -124,7 +127,7 @@ def build(generator: Path, size: int) -> LampForTextToMotion:
 def main() -> None:
     recipe, arguments = parse_arguments(__doc__, "generator")
     torch.manual_seed(recipe["seed"])
-    model = build(arguments.generator, recipe["part_reader_size"])
+    model = build(arguments.generator, recipe["part_reader_size"]).to(this_process().device)
     processor = LampProcessor.from_pretrained(arguments.generator)
     source, validation = (
         SentenceSource(Clips(arguments.data, split, recipe["data"]), model, processor, recipe["data"])

@@ -17,8 +17,9 @@ from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 from lamp_hf.models.scheduling_masked_motion import MaskedMotionScheduler
+from lamp_hf.processes import this_process
 
-from .data import Clips, normalised, tokenise
+from .data import Clips, normalised, shortened, tokenise
 from .loop import parse_arguments, train
 from .paraphrase import load_paraphraser
 from .text_encoder import load_text_encoder
@@ -75,7 +76,8 @@ class CodeSource:
             batch["levels"] = torch.tensor([item["level"] for item in items])
         rows = [item["caption"] for item in items]
         if self.conditions is None:
-            return batch | dict(self.processor(text=[self.texts[row] for row in rows]))
+            texts = shortened([self.texts[row] for row in rows], self.processor.tokenizer)
+            return batch | dict(self.processor(text=texts))
         return batch | {"condition": self.conditions[rows].float()}
 
 
@@ -83,6 +85,7 @@ class CodeSource:
 def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> torch.Tensor:
     """Conditions of texts, `(len(texts), num_prefix, lamp_hidden_size)`, in half precision."""
     model.eval()
+    texts = shortened(texts, processor.tokenizer)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together
     parts = []
     for first in range(0, len(order), 128):
@@ -108,7 +111,7 @@ class TextToMotionObjective(nn.Module):
 def validate(model: LampForTextToMotion, source: CodeSource) -> dict[str, float]:
     """Mean losses over the split, five times with fixed masks."""
     rng = np.random.default_rng(0)
-    order = np.tile(np.argsort(source.lengths, kind="stable"), 5)
+    order = np.tile([i for i in np.argsort(source.lengths, kind="stable") if source.codes[i]], 5)
     losses = []
     for first in range(0, len(order), 64):
         batch = source.collate([source.item(i, rng) | {"drop": False} for i in order[first : first + 64]])
@@ -135,10 +138,7 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
         **recipe["model"],
     )
     model = LampForTextToMotion(config)
-    if config.part_reader_size and not recipe["start"]:
-        raise ValueError("a reader of parts comes with the generator to start from: see training/train_part_reader.py")
-    if recipe["start"]:
-        model.load_state_dict(LampForTextToMotion.from_pretrained(recipe["start"]).state_dict())
+    load_start(model, recipe, vqvae, pretrained)
     model.lamp.load_state_dict(pretrained.state_dict())
     model.vqvae.load_state_dict(vqvae.state_dict())
     if recipe["plain_text_encoder"]:
@@ -151,6 +151,31 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
     return model, processor
 
 
+def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel, lamp: LampModel) -> None:
+    """The weights of the generator to go on from, which must make these codes and, with a reader, read this LaMP."""
+    start, has_reader = recipe["start"], model.part_reader is not None
+    if has_reader and not start:
+        raise ValueError("a reader of parts comes with the generator to start from: see training/train_part_reader.py")
+    if has_reader and recipe["plain_text_encoder"]:
+        raise ValueError("the reader of parts in start reads LaMP: leave plain_text_encoder out")
+    if not start:
+        return
+    model.load_state_dict(LampForTextToMotion.from_pretrained(start).state_dict())
+    if not same_weights(model.vqvae, vqvae):
+        raise ValueError(f"--tokenizer is not the one whose codes {start} makes")
+    if has_reader and not same_weights(model.lamp, lamp):
+        raise ValueError(f"--lamp is not the one that the reader of parts in {start} reads")
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Up to what half precision rounds off."""
+    theirs = other.state_dict()
+    return all(
+        torch.allclose(tensor.float(), theirs[name].float(), rtol=0.01, atol=1e-3)
+        for name, tensor in one.state_dict().items()
+    )
+
+
 def kept_words(tokenizer) -> list[str]:
     """A tokenizer's entries in order."""
     return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
@@ -160,6 +185,7 @@ def main() -> None:
     recipe, arguments = parse_arguments(__doc__, "tokenizer", "lamp")
     data = recipe["data"]
     model, processor = build(recipe, arguments.tokenizer, arguments.lamp)
+    model.to(this_process().device)  # where clips and captions are encoded too
     clips = Clips(arguments.data, "train", data)
     clips.compose(data["composed"], recipe["seed"], data["max_frames"])
     source = CodeSource(clips, model, processor, data, load_paraphraser(data))

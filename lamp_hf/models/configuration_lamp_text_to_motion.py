@@ -25,8 +25,8 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
             that the projection behind absorbs. `"query_and_text_mean"`: both means, as two tokens: the mean query
             alone half forgets which of two things the text names first.
         part_reader_size (`int`): width of a transformer of two layers that reads, in a sentence of two things, the
-            condition of each; they are put behind that of the whole sentence. 0 for none, as in the paper. See
-            [`PartReader`].
+            condition of each and how they go together; these are put behind the condition of the whole sentence. 0 for
+            none, as in the paper. See [`PartReader`].
         new_text_projection (`bool`): the released code lets the queries read the text through a new projection that is
             trained with the generator, in place of the one that LaMP's pretraining has trained.
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
@@ -106,7 +106,7 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
 
     @property
     def num_condition_vectors(self) -> int:
-        """How many vectors tell the transformers of a sentence; a reader adds as many for each of its two parts."""
+        """How many vectors tell the transformers of a sentence; a reader adds as many for each part, and one."""
         several = {"queries": self.lamp_config.num_query_tokens, "query_and_text_mean": 2}
         return several.get(self.condition_mode, 1)
 

@@ -127,14 +127,13 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return self.lamp.get_input_embeddings()
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`: of the whole, then of its parts."""
-        mask = full_mask(input_ids, attention_mask)
-        read = mask
-        if missing := max(self.config.padded_text_length - input_ids.shape[1], 0):
+        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`: of the whole, then a reader's."""
+        mask, padded = full_mask(input_ids, attention_mask), self.config.padded_text_length
+        if missing := max(padded - input_ids.shape[1], 0):
             padding = self.config.lamp_config.pad_token_id
             input_ids = nn.functional.pad(input_ids, (0, missing), value=padding)
             mask = nn.functional.pad(mask, (0, missing), value=False)
-            read = torch.ones_like(mask)
+        read = mask | (torch.arange(mask.shape[1], device=mask.device) < padded)
         mode, parts, hidden = self.config.condition_mode, [], self.lamp.encode_text(input_ids, mask)
         if mode in ("query_mean", "queries", "query_and_text_mean"):
             if self.text_projection is not None:
@@ -221,7 +220,10 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         seeds = torch.randint(2**31, (len(input_ids),)).tolist() if seeds is None else seeds
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         condition = self.encode_text(input_ids, attention_mask)
-        lengths = self.choose_lengths(condition, num_tokens or [None] * len(input_ids), generators)
+        asked = num_tokens or [None] * len(input_ids)
+        if not all(count is None or 1 <= count <= self.max_num_tokens for count in asked):
+            raise ValueError(f"num_tokens must be from 1 to {self.max_num_tokens}; the pipeline makes longer motions")
+        lengths = self.choose_lengths(condition, asked, generators)
         token_mask = torch.arange(int(lengths.max()), device=condition.device) < lengths[:, None]
         codes = self.generate_codes(condition, token_mask, generators, **sampling)
         return GeneratedMotionOutput(

@@ -95,8 +95,9 @@ def fill_gap(
     """
     factor = model.config.motion_config.downsampling_factor
     gap_tokens = -(-num_frames // factor)
-    left = None if before is None else _features(before[-CONTEXT * factor - 1 :], skeleton)
-    right = None if after is None else _features(after[: CONTEXT * factor + 1], skeleton)
+    context = min(CONTEXT, model.max_num_tokens // 3) * factor + 1
+    left = None if before is None else _features(before[-context:], skeleton)
+    right = None if after is None else _features(after[:context], skeleton)
     left_codes, right_codes = (_encode(model, extractor, side, keep_end) for side, keep_end in ((left, 1), (right, 0)))
     streams = itertools.repeat(generator)
     made = generate_windows(model, [condition], [gap_tokens], streams, left_codes, right_codes, **sampling)
@@ -136,11 +137,12 @@ def _blended(decoded: torch.Tensor, first: int, last: int, left, right, skeleton
     gap = decoded[first:last].clone()
     moving = torch.ones(gap.shape[-1])
     moving[skeleton.slices["contacts"]] = 0
-    weights = torch.arange(1, BLEND + 1)[:, None] / (BLEND + 1)
+    count = min(BLEND, len(gap))
+    weights = torch.arange(1, count + 1)[:, None] / (count + 1)
     if left is not None:  # a side of fewer frames than a token has has no code
-        gap[:BLEND] += weights.flip(0) * moving * (left[-1] - decoded[max(first - 1, 0)])
+        gap[:count] += weights.flip(0) * moving * (left[-1] - decoded[max(first - 1, 0)])
     if right is not None:
-        gap[-BLEND:] += weights * moving * (right[0] - decoded[min(last, len(decoded) - 1)])
+        gap[-count:] += weights * moving * (right[0] - decoded[min(last, len(decoded) - 1)])
     return gap
 
 

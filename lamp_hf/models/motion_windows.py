@@ -38,7 +38,7 @@ def generate_windows(
     left = sum(lengths)
     for condition, length in zip(conditions, lengths, strict=True):
         while length:
-            known = made[:, -OVERLAP:]
+            known = made[:, -min(OVERLAP, model.max_num_tokens // 3) :]
             room = model.max_num_tokens - known.shape[1] - after.shape[1]
             new = -(-length // -(-length // room))  # windows of like length, none much shorter than the others
             length, left = length - new, left - new

@@ -7,16 +7,15 @@ from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .sinusoidal_positions import sinusoidal_positions
 
 
-ONE_THING, AT_ONCE, IN_TURN = range(3)  # what a sentence tells of
-_SURE = 0.9  # that it tells of one thing, else its parts are told: one of two that is overlooked is lost
+ONE_THING, AT_ONCE, IN_TURN = range(3)  # what a sentence names: one thing, or two and how they go together
 
 
 class PartReader(nn.Module):
     """Words of a sentence that names two things to the conditions that a sentence of each alone would have.
 
     A mean over all words mixes what belongs to which of the two. It is trained on text alone; the generator's
-    transformers then see conditions of single things behind that of the whole sentence, which tells how they go
-    together. Of a sentence of one thing they see zeros there.
+    transformers then see conditions of single things, and how they go together, behind that of the whole sentence. A
+    sentence of one thing is both of its parts.
     """
 
     def __init__(self, config: LampTextToMotionConfig):
@@ -53,10 +52,12 @@ class PartReader(nn.Module):
         return self.kind_head(parts.flatten(1)), self.condition_mean + self.condition_scale * conditions
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, 2 * num_condition_vectors, lamp_hidden_size)`: conditions of both parts, zero of one thing."""
-        kinds, parts = self.read(hidden, mask)
-        single = kinds.float().softmax(-1)[:, ONE_THING] > _SURE
-        return parts.flatten(1, 2).masked_fill(single[:, None, None], 0)
+        """Conditions of both parts, and a vector that starts with the probabilities of the three kinds, scaled to the
+        length that conditions have: `(batch_size, 2 * num_condition_vectors + 1, lamp_hidden_size)`."""
+        logits, parts = self.read(hidden, mask)
+        width = parts.shape[-1]
+        kinds = nn.functional.pad(width**0.5 * logits.softmax(-1), (0, width - 3))
+        return torch.cat([parts.flatten(1, 2), kinds[:, None].to(parts)], 1)
 
 
 __all__ = ["AT_ONCE", "IN_TURN", "ONE_THING", "PartReader"]

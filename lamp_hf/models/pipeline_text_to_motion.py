@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -104,7 +105,7 @@ class TextToMotionPipeline(MotionPipeline):
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         durations, seeds = _one_for_each(duration, texts, "durations"), _one_for_each(seed, texts, "seeds")
         requests = [
-            {"text": text, "duration": seconds, "seed": None if first is None else first + offset}
+            {"text": text, "duration": seconds, "seed": None if first is None else _one_seed(first) + offset}
             for text, seconds, first in zip(texts, durations, seeds)
             for offset in range(num_return_sequences)
         ]
@@ -330,13 +331,14 @@ def _one_seed(seed: int | None) -> int:
         raise ValueError("one motion has one seed: give a number")
     if seed is None:
         return torch.randint(2**31, ()).item()
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"a seed is a whole number from 0 to {2**63 - 1}, got {seed}")
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise ValueError(f"a seed is a whole number from 0 to {2**63 - 1}, got {seed!r}")
     return int(seed)
 
 
 def _one_for_each(value, texts: list[str], what: str) -> list:
-    """A single value repeated for every text, or a list checked to have one for each."""
+    """A single value repeated for every text, or a list or array checked to have one for each."""
+    value = value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value
     if not isinstance(value, (list, tuple)):
         return [value] * len(texts)
     if len(value) != len(texts):
