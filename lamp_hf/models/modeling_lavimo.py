@@ -12,6 +12,7 @@ from .configuration_lavimo import LavimoConfig
 from .contrastive import contrastive_loss, contrastive_targets, cosines, gather_with_gradient, row_numbers
 from .modeling_motion_vqvae import full_mask, masked_mean
 from .motion_summary import MotionSummary
+from .onednn_layers import TransformerEncoderLayer
 from .sinusoidal_positions import sinusoidal_positions
 from .strict_loading import StrictLoadingMixin
 
@@ -68,7 +69,7 @@ class LavimoTower(nn.Module):
         super().__init__()
         self.projection = nn.Linear(input_size, config.hidden_size)
         self.cls = nn.Embedding(1, config.hidden_size)
-        layer = nn.TransformerEncoderLayer(**layer_options(config))
+        layer = TransformerEncoderLayer(**layer_options(config))
         norm = nn.LayerNorm(config.hidden_size)
         self.layers = nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
 

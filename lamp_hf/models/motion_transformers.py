@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .onednn_layers import Linear, TransformerEncoderLayer
 from .sinusoidal_positions import sinusoidal_positions
 
 
@@ -28,11 +29,11 @@ class MotionTransformer(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.config = config
-        self.condition_projection = nn.Linear(config.lamp_config.hidden_size, size)
+        self.condition_projection = Linear(config.lamp_config.hidden_size, size)
         self.token_convolution = None
         if config.token_convolution:
             self.token_convolution = nn.Conv1d(size, size, config.token_convolution)
-        layer = nn.TransformerEncoderLayer(
+        layer = TransformerEncoderLayer(
             size,
             config.num_attention_heads,
             config.intermediate_size,
@@ -93,7 +94,7 @@ class MaskedMotionTransformer(MotionTransformer):
         self.mask_token_id = num_codes
         self.token_embeddings = nn.Embedding(num_codes + 1, size)
         norm = nn.LayerNorm(size, eps=config.head_norm_eps)
-        self.head = nn.Sequential(nn.Linear(size, size), nn.GELU(), norm, nn.Linear(size, num_codes))
+        self.head = nn.Sequential(Linear(size, size), nn.GELU(), norm, Linear(size, num_codes))
 
     def forward(self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """
@@ -116,7 +117,7 @@ class ResidualMotionTransformer(MotionTransformer):
         levels = motion.num_quantizers - 1
         self.code_embeddings = nn.ModuleList(nn.Embedding(motion.codebook_size, size) for _ in range(levels))
         self.level_embeddings = nn.Embedding(levels, size)
-        self.heads = nn.ModuleList(nn.Linear(size, motion.codebook_size) for _ in range(levels))
+        self.heads = nn.ModuleList(Linear(size, motion.codebook_size) for _ in range(levels))
 
     def forward(
         self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor, levels: torch.Tensor

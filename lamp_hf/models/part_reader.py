@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .onednn_layers import TransformerEncoderLayer
 from .sinusoidal_positions import sinusoidal_positions
 
 
@@ -23,7 +24,7 @@ class PartReader(nn.Module):
         width, size = config.lamp_config.hidden_size, config.part_reader_size
         self.projection = nn.Linear(width, size)
         self.part_embeddings = nn.Parameter(torch.zeros(2, size))
-        layer = nn.TransformerEncoderLayer(
+        layer = TransformerEncoderLayer(
             size, config.num_attention_heads, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, 2, nn.LayerNorm(size), enable_nested_tensor=False)
