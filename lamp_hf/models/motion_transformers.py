@@ -10,16 +10,16 @@ from .sinusoidal_positions import sinusoidal_positions
 
 def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torch.Tensor | None:
     """What is added to attention logits, `(num_prefix + length, num_prefix + length)`; the prefix is seen by all."""
+    if mode == "bidirectional":
+        return None
+    if mode not in ("causal", "soft_tril"):
+        raise ValueError(f"unknown attention_mask_mode {mode!r}; known: causal, soft_tril, bidirectional")
     total = num_prefix + length
     past = torch.ones(total, total, dtype=torch.bool, device=device).tril()
     past[:, :num_prefix] = True
-    if mode == "causal":
-        return torch.zeros(total, total, device=device).masked_fill(~past, -torch.inf)
     if mode == "soft_tril":
         return past.float()
-    if mode == "bidirectional":
-        return None
-    raise ValueError(f"unknown attention_mask_mode {mode!r}; known: causal, soft_tril, bidirectional")
+    return torch.zeros(total, total, device=device).masked_fill(~past, -torch.inf)
 
 
 class MotionTransformer(nn.Module):
