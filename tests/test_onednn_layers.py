@@ -56,12 +56,14 @@ def test_a_transformer_gives_what_pytorchs_gives_under_every_mask(kind, norm_fir
     torch.testing.assert_close(made, wanted)
 
 
-@pytest.mark.parametrize("why", ["gradients", "half precision", "autocast", "training"])
-def test_what_onednn_does_not_do_or_does_anyway_is_left_to_pytorch(why, products):
+@pytest.mark.parametrize("why", ["gradients", "half precision", "autocast", "training", "no fast path"])
+def test_what_onednn_does_not_do_or_does_anyway_is_left_to_pytorch(why, products, monkeypatch):
     layer = TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True).train(why == "training")
     values = torch.randn(2, 3, 8)
     if why == "half precision":
         layer, values = layer.bfloat16(), values.bfloat16()
+    if why == "no fast path":
+        monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
     with torch.set_grad_enabled(why == "gradients"), torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):
         made = layer(values)
     assert not products

@@ -42,10 +42,10 @@ class Linear(nn.Linear):
 
 
 class TransformerEncoderLayer(nn.TransformerEncoderLayer):
-    """Takes batches first."""
+    """Takes batches first. Like PyTorch's own fast path it goes past the modules in it, and has the same switch."""
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
-        if self.training or not _is_faster(src):
+        if self.training or not torch.backends.mha.get_fastpath_enabled() or not _is_faster(src):
             return super().forward(src, src_mask, src_key_padding_mask, is_causal)
         mask = None if src_mask is None else _added_to_logits(src_mask)
         if src_key_padding_mask is not None:
