@@ -1,7 +1,7 @@
 r"""A stage in variants: same data, seed and small budget, one table.
 
-python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/tokenizer/model \
-    --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 400
+python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/residual_tokenizer/model \
+    --lamp runs/retrieval/model --evaluator runs/evaluator/model --output runs/ablations --steps 300
 python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
 python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \

@@ -36,7 +36,7 @@ python -m training.evaluate seams --data "$data" --model "$bundle" --output "$bu
 python -m training.evaluate tokenizer --data "$data" --model "$runs/residual_tokenizer/model" --output "$bundle/tokenizer_evaluation.json"
 python -m training.evaluate text-to-motion --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --output "$bundle/evaluation.json"
-python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" \
+python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" \
     --evaluator "$runs/evaluator/model" --output "$runs/ablations" --steps 300
 cp "$runs/ablations/ablations.json" "$bundle/ablations.json"
 python -m training.evaluate sampling --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" --split val \
