@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lamp_hf.models import onednn_layers
-from lamp_hf.models.onednn_layers import Linear, TransformerEncoderLayer
+from lamp_hf.models.onednn_layers import Linear, TransformerEncoderLayer, _mkl_is_slow
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,15 @@ def products(monkeypatch) -> list:
     seen, by_onednn = [], onednn_layers._linear
     monkeypatch.setattr(onednn_layers, "_linear", lambda *values: seen.append(values) or by_onednn(*values))
     return seen
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "slow"), [({"cpu_name": "AMD EPYC"}, True), ({"cpu_name": "Intel Xeon"}, False), ({}, False)]
+)
+def test_mkl_is_slow_on_amds_processors_alone(capabilities, slow, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert _mkl_is_slow.__wrapped__() == slow
 
 
 @pytest.mark.parametrize("bias", [True, False])
