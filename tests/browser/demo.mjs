@@ -1,7 +1,8 @@
 // Uses the demo in headless Chromium as a visitor does: a sentence, the viewer, a download, an empty sentence. Prints
-// console errors, requests to other machines, pixels that change as the viewer plays, and what the page says.
+// console errors, requests to other machines, pixels that change with the viewer's time, and what the page says.
 import path from "node:path";
 import { chromium } from "playwright-core";
+import { differing, pixelsAt, plays } from "./viewer.mjs";
 
 const [address, folder, text, screenshot] = process.argv.slice(2);
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
@@ -19,15 +20,11 @@ await page.getByRole("button", { name: "Make the motion" }).click();
 const frame = await (await page.waitForSelector("iframe.viewer")).contentFrame();
 await frame.waitForSelector("#stage");
 const title = await frame.evaluate("motions[0].text");
-const pixels = () => frame.evaluate(() => {
-  const canvas = document.getElementById("stage");
-  return Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data);
-});
-const first = await pixels();
-const before = await frame.evaluate("view.time");
-await frame.waitForFunction(before => Math.abs(view.time - before) > 0.5, before);
-const second = await pixels();
-const moved = first.filter((value, i) => i % 4 === 0 && Math.abs(value - second[i]) > 40).length;
+await plays(frame);
+const start = await pixelsAt(frame, 0);
+const pictures = [];
+for (const share of [0.25, 0.5, 0.75]) pictures.push(await pixelsAt(frame, share));
+const moved = Math.max(...pictures.map(picture => differing(start, picture)));
 if (screenshot) await page.screenshot({ path: screenshot });
 const note = await page.getByLabel("Made").inputValue();
 const waiting = page.waitForEvent("download");
