@@ -18,6 +18,8 @@ from conftest import CAPTIONS, free_port, tiny_text_to_motion
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
+import lamp_hf
+from lamp_hf.models.motion_representation import HUMANML3D
 from training.ablations import STUDIES
 from training.data import shortened
 from training.loop import StepDataset
@@ -130,6 +132,7 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
     run(tmp_path, *command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *start))
     assert_same(folders["text_to_motion"], tmp_path / "started", tolerance=1e-6)
     check_part_reader(tmp_path, recipe, data, folders, earlier)
+    check_going_on_with_codes(tmp_path, recipe, data, folders)
     residual = tmp_path / "residual"
     composed = ("--set", "data.composed=1")  # of two wild clips: there may be none
     run(
@@ -142,8 +145,6 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
     paths = ("--output", tmp_path / "plain", *earlier)
     run(tmp_path, *command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *plain))
     from transformers import pipeline
-
-    import lamp_hf
 
     pipe = pipeline("text-to-motion", model=str(tmp_path / "refined" / "model"))
     assert pipe.model.config.tokenizer_config.num_quantizers == 2 and pipe("she bows", duration=1.0)["fps"] == 20
@@ -169,8 +170,6 @@ def test_all_stages_train_one_after_another(tmp_path, humanml3d_folder, recipe, 
 def check_retrieval(tmp_path, recipe, data, folders, bert_folder):
     """It trains its heads alone, of LaMP and of a generator with LaMP in it, which makes the same motions after."""
     from transformers import pipeline
-
-    import lamp_hf
 
     for stage in ("lamp", "text_to_motion"):
         paths = ("--lamp", folders[stage] / "model", "--output", tmp_path / f"retrieval_{stage}")
@@ -253,7 +252,6 @@ def test_options_that_a_measurement_does_not_read_are_refused(tmp_path):
 
 
 def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_config):
-    import lamp_hf
     from training.train_text_to_motion import build
 
     lamp_hf.LampModel(lamp_config).save_pretrained(tmp_path / "lamp")
@@ -309,6 +307,43 @@ def check_part_reader(tmp_path, recipe, data, folders, earlier) -> None:
     after = weights(going_on)
     moved = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, trained[name])}
     assert moved == {"transformer", "length_predictor"}
+
+
+def check_going_on_with_codes(tmp_path, recipe, data, folders) -> None:
+    """A tokenizer is trained on, and the generator of its earlier codes with it, but not with one that is not."""
+    further, other = tmp_path / "further_tokenizer", tmp_path / "other_tokenizer"
+    start = ("--set", f"start={folders['tokenizer'] / 'model'}", "optimization.learning_rate=0")
+    run(tmp_path, *command("tokenizer", "--recipe", recipe("tokenizer"), *data, "--output", further, *start))
+    before, after = weights(folders["tokenizer"]), weights(further)
+    moved = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert moved == {"quantizer"}  # whose codes follow averages, at any learning rate
+    run(tmp_path, *command("tokenizer", "--recipe", recipe("tokenizer"), *data, "--output", other, "--set", "seed=1"))
+    start = ("--set", f"start={folders['text_to_motion'] / 'model'}")
+    paths = ("--lamp", folders["lamp"] / "model", "--output", tmp_path / "generator_of_further")
+    go_on = command("text_to_motion", "--recipe", recipe("text_to_motion"), *data, *paths, *start)
+    with pytest.raises(AssertionError, match="--tokenizer is neither the one"):
+        run(tmp_path, *go_on, "--tokenizer", other / "model")
+    run(tmp_path, *go_on, "--tokenizer", further / "model")
+
+
+def test_a_gentle_wave_weighs_as_much_as_a_wide_one_and_hanging_hands_nothing():
+    from training.train_tokenizer import TokenizerObjective
+
+    config = lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=16)
+    objective = TokenizerObjective(lamp_hf.MotionVQVAEModel(config), None, {})
+    wrist, elbow = (HUMANML3D.joint_names.index(f"left_{name}") for name in ("wrist", "elbow"))
+
+    def wave(width: float, height: float) -> torch.Tensor:
+        body = torch.zeros(1, 40, 22, 3)
+        body[0, :, wrist, 0] = width * torch.sin(torch.arange(40.0))
+        body[0, :, wrist, 1] = body[0, :, elbow, 1] + height
+        return body
+
+    mask = torch.ones(1, 39, dtype=torch.bool)
+    errors = [objective.raised_hands(wave(width / 2, 0.2), wave(width, 0.2), mask).item() for width in (0.05, 0.5)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.2) and errors[0] > 0.3
+    assert objective.raised_hands(wave(0.5, 0.2), wave(0.5, 0.2), mask) == 0
+    assert objective.raised_hands(wave(0.1, -0.2), wave(0.5, -0.2), mask) == 0
 
 
 def test_a_reader_learns_what_its_sentences_name(processor):

@@ -152,7 +152,8 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tup
 
 
 def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel, lamp: LampModel) -> None:
-    """The weights of the generator to go on from, which must make these codes and, with a reader, read this LaMP."""
+    """The weights of the generator to go on from, which must make these codes or those that these were trained on
+    from, and with a reader, read this LaMP."""
     start, has_reader = recipe["start"], model.part_reader is not None
     if has_reader and not start:
         raise ValueError("a reader of parts comes with the generator to start from: see training/train_part_reader.py")
@@ -161,10 +162,16 @@ def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel
     if not start:
         return
     model.load_state_dict(LampForTextToMotion.from_pretrained(start).state_dict())
-    if not same_weights(model.vqvae, vqvae):
-        raise ValueError(f"--tokenizer is not the one whose codes {start} makes")
+    if not same_codes(model.vqvae, vqvae):
+        raise ValueError(f"--tokenizer is neither the one whose codes {start} makes nor trained on from it")
     if has_reader and not same_weights(model.lamp, lamp):
         raise ValueError(f"--lamp is not the one that the reader of parts in {start} reads")
+
+
+def same_codes(one: MotionVQVAEModel, other: MotionVQVAEModel) -> bool:
+    """Whether most codes of the one are still nearest to those of the same index of the other."""
+    nearest = one.quantizer.nearest(other.quantizer.codebook)
+    return bool((nearest == torch.arange(len(nearest), device=nearest.device)).float().mean() > 0.5)
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
