@@ -95,6 +95,16 @@ def test_prompts_to_choose_on_are_made_of_captions(clips):
     assert orders == {("walk", "raise-up-left-hand"), ("raise-up-left-hand", "walk")}
 
 
+def test_a_wave_is_no_next_thing_after_lifting_the_same_arm(clips):
+    """It lifts the arm too, so that nobody could tell that lifting has ended."""
+    wave = clips["lift"].copy()
+    wave[:, 20, 0] += 0.15 * np.sin(np.arange(len(wave)) * 1.5)
+    motions = [joints_to_features(joints) for joints in (clips["walk"], clips["lift"], wave)]
+    composer = Composer(motions, [["a man walks"], ["a man lifts an arm"], ["a man waves"]], np.ones(3), 196)
+    pairs = draw_pairs(composer, ["walk", "raise-up-left-hand", "wave-left-hand"], seed=0)
+    assert set(pairs["time"]) == {(0, 1), (1, 0), (0, 2), (2, 0)}
+
+
 def chained(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """One clip after another, without a blend."""
     return np.concatenate([first, second - second[0, 0] + first[-1, 0]])

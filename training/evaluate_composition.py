@@ -15,6 +15,7 @@ from .evaluate_text_to_motion import load_generator
 
 
 SECONDS = {"space": 5.0, "time": 8.0}
+WALK_AND_RUN = {"walk", "run"}  # who runs travels like one who walks: told apart by speed
 PAIRS = 40  # of clips of each kind, to make prompts of and to try the judge on
 
 
@@ -61,17 +62,23 @@ def evaluate_composition(arguments: argparse.Namespace) -> dict:
 def draw_pairs(composer: Composer, actions: list[str], seed: int) -> dict[str, list[tuple[int, int]]]:
     """Clips that do what they are labelled with and can be done at once (body, arms) or in a row, by geometry.
 
-    None where clips have no labels.
+    In a row neither does what the other does, for who waves a hand raises it too. None where clips have no labels.
     """
     rng = np.random.default_rng(seed)
     facts = composer.facts
-    does = [action in CHECKS and CHECKS[action](fact) for action, fact in zip(actions, facts)]
-    rows = [row for row in np.flatnonzero(composer.weights) if does[row]]
+    does = [{action for action, check in CHECKS.items() if check(fact)} for fact in facts]
+    rows = [row for row in np.flatnonzero(composer.weights) if actions[row] in does[row]]
     pairs = [(first, second) for first in rows for second in rows if actions[first] != actions[second]]
+    apart = [
+        (first, second)
+        for first, second in pairs
+        if {actions[first], actions[second]} == WALK_AND_RUN
+        or not (actions[first] in does[second] or actions[second] in does[first])
+    ]
     arms = [pair for pair in pairs if actions[pair[1]].startswith(("raise-up", "wave"))]
     fitting = [pair for pair in arms if not raised(facts[pair[0]]) and composer.fits_in_space(*pair)]
     drawn = {}
-    for kind, some in (("space", fitting), ("time", pairs)):
+    for kind, some in (("space", fitting), ("time", apart)):
         weights = np.array([composer.weights[list(pair)].prod() for pair in some])
         drawn[kind] = [tuple(pair) for pair in rng.choice(some, PAIRS, p=weights / weights.sum())] if some else []
     return drawn
@@ -118,7 +125,7 @@ def in_turn(joints: np.ndarray, shows: list[str]) -> bool:
     for split in range(count // 4, 3 * count // 4 + 1, 4):
         before, after = measure(joints[:split]), measure(joints[split:])
         if CHECKS[first](before) and CHECKS[second](after):
-            if {first, second} == {"walk", "run"}:
+            if {first, second} == WALK_AND_RUN:
                 fast, slow = (after, before) if second == "run" else (before, after)
                 alone = fast.speed >= 1.5 * slow.speed
             else:
