@@ -88,7 +88,9 @@ def test_the_latest_record_counts_whichever_file_was_touched_last(pipe, tmp_path
 def test_other_options_make_other_motions(pipe, tmp_path):
     prompts = [Prompt("bow", "she bows", 1.0, 3)]
     generate_files(pipe, prompts, tmp_path, "npz")
-    assert generate_files(pipe, prompts, tmp_path, "npz", guidance_scale=2.0).made == 1
+    before = lamp_hf.Motion.load(tmp_path / "bow.npz").joints
+    assert generate_files(pipe, prompts, tmp_path, "npz", temperature=9.0).made == 1
+    assert not np.array_equal(before, lamp_hf.Motion.load(tmp_path / "bow.npz").joints)
 
 
 def test_a_run_cut_short_and_one_in_other_batches_give_the_same_files(pipe, tmp_path):

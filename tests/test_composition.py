@@ -105,6 +105,12 @@ def test_a_wave_is_no_next_thing_after_lifting_the_same_arm(clips):
     assert set(pairs["time"]) == {(0, 1), (1, 0), (0, 2), (2, 0)}
 
 
+def test_captions_that_nothing_can_be_composed_of_are_told(clips):
+    motions = [joints_to_features(joints) for joints in clips.values()]
+    with pytest.raises(ValueError, match="nothing to compose: no caption starts with its subject"):
+        Composer(motions, [["walking forward"], ["lift"], ["still"]], np.ones(3), 196)
+
+
 def chained(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """One clip after another, without a blend."""
     return np.concatenate([first, second - second[0, 0] + first[-1, 0]])

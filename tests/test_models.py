@@ -199,6 +199,13 @@ class TestTextToMotion:
             expected = transformer(codes, torch.ones(1, 8, dtype=torch.bool), condition)
             torch.testing.assert_close(_plain_logits(transformer, codes, condition), expected, atol=1e-5, rtol=1e-5)
 
+    def test_what_the_benchmark_compares_with_makes_a_motion(self, processor, monkeypatch):
+        from lamp_hf import benchmark_generation
+
+        monkeypatch.setattr(benchmark_generation, "SECONDS", 1.0)
+        made = benchmark_generation.plainly_generated(tiny_text_to_motion(processor), **processor(text=["she bows"]))
+        assert made.shape == (1, 20, 263) and made.isfinite().all()
+
     def test_padding_is_not_attended(self, text_to_motion_model):
         codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
         mask = torch.arange(8)[None] < 5

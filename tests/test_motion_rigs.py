@@ -323,16 +323,21 @@ def circle(radius: float) -> np.ndarray:
 
 
 def in_browser(script: str, *arguments) -> dict:
-    if not shutil.which("chromium"):
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
         pytest.skip("needs Chromium")
-    return node(script, *arguments)
+    return node(script, *arguments, CHROMIUM=chromium)
 
 
-def node(script: str, *arguments) -> dict:
+def node(script: str, *arguments, **environment: str) -> dict:
     if not (shutil.which("node") and (BROWSER / "node_modules").is_dir()):
         pytest.skip("needs node and `npm install --prefix tests/browser`")
     done = subprocess.run(
-        ["node", BROWSER / script, *map(str, arguments)], capture_output=True, text=True, timeout=120
+        ["node", BROWSER / script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | environment,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -65,12 +65,14 @@ def test_a_transformer_gives_what_pytorchs_gives_under_every_mask(kind, norm_fir
     torch.testing.assert_close(made, wanted)
 
 
-@pytest.mark.parametrize("why", ["gradients", "half precision", "autocast", "training", "no fast path"])
+@pytest.mark.parametrize("why", ["gradients", "half precision", "autocast", "training", "no fast path", "hook"])
 def test_what_onednn_does_not_do_or_does_anyway_is_left_to_pytorch(why, products, monkeypatch):
     layer = TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True).train(why == "training")
     values = torch.randn(2, 3, 8)
     if why == "half precision":
         layer, values = layer.bfloat16(), values.bfloat16()
+    if why == "hook":
+        layer.linear1.register_forward_hook(lambda *_: None)
     if why == "no fast path":
         monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
     with torch.set_grad_enabled(why == "gradients"), torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):

@@ -121,6 +121,13 @@ def test_a_sentence_that_says_an_order_is_a_sequence(pipe):
         pipe("she bows, then walks", mode="sequence", duration=0.3)
 
 
+def test_what_is_done_in_a_row_shares_the_duration(pipe):
+    four = "she bows, then walks, then jumps, then runs"
+    parts = ["she bows", "walks", "jumps", "runs"]
+    for seconds, shares in ((3.0, [0.6, 0.8, 0.8, 0.8]), (3.1, [0.6, 0.8, 0.8, 0.9])):
+        assert pipe._in_order(four, seconds, "sequence") == (parts, pytest.approx(shares))
+
+
 def test_long_and_short_motions_may_be_asked_for_together(pipe):
     made = pipe(["she bows", "a man", "a person walks"], duration=[1.0, 12.0, None], seed=1)
     assert [len(motion["joints"]) for motion in made[:2]] == [20, 240]

@@ -21,7 +21,13 @@ from lamp_hf.models.sentence_parts import parts_in_order
         ("he claps and nods after that", ["he claps", "nods"]),
         ("he lifts a box, then turns it and then walks off", ["he lifts a box, then turns it", "walks off"]),
         ("she lifts her arms and then lowers them", ["she lifts her arms and then lowers them"]),
+        ("Mr. Smith bows. Dr. Who waves", ["Mr. Smith bows", "Dr. Who waves"]),
+        ("after lifting a box, she drops it", ["after lifting a box, she drops it"]),
+        ("he raises an arm and lowers it after that", ["he raises an arm and lowers it after that"]),
         # No order is said.
+        ("A man bows.", ["A man bows."]),
+        ("First, she bows.", ["First, she bows."]),
+        ("a man walks approx. three meters, e.g. slowly", ["a man walks approx. three meters, e.g. slowly"]),
         ("a man bows and waves", ["a man bows and waves"]),
         ("she walks next to a wall while waving", ["she walks next to a wall while waving"]),
         ("he stands before the door", ["he stands before the door"]),

@@ -96,7 +96,7 @@ STUDIES = {
         },
         {
             "captions right": lambda numbers: numbers["captions"]["well_covered"],
-            "paraphrases right": lambda numbers: numbers["paraphrases"]["well_covered"],
+            "paraphrases right": lambda numbers: numbers["paraphrases"]["all"],
             "action": lambda numbers: numbers["evaluator"]["action"],
             "style": lambda numbers: numbers["evaluator"]["style"],
             "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],

@@ -52,11 +52,13 @@ class Composer:
 
     def __init__(self, motions: list[np.ndarray], captions: list[list[str]], weights: np.ndarray, max_frames: int):
         if motions[0].shape[-1] != HUMANML3D.num_features:
-            raise ValueError("clips are composed on HumanML3D's skeleton only: set data.composed=0")
+            raise ValueError("clips are composed on HumanML3D's skeleton only")
         self.joints = [features_to_joints(motion) for motion in motions]
         self.captions = [[caption for caption in map(plain, row) if caption] for row in captions]
         self.facts = [measure(joints) for joints in self.joints]
         usable = np.array([bool(row) for row in self.captions])
+        if not (weights * usable).any():
+            raise ValueError("nothing to compose: no caption starts with its subject and is free of quantities")
         self.weights = weights * usable / (weights * usable).sum()
         self.max_frames = max_frames
 

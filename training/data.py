@@ -41,7 +41,10 @@ class Clips:
         if not count:
             return
         real = len(self.motions)
-        composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
+        try:
+            composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
+        except ValueError as error:
+            raise ValueError(f"{error}; data.composed=0 goes without") from None
         for clip in composer(count, seed):
             self.motions.append(clip.motion)
             self.captions.append(clip.captions)

@@ -35,10 +35,6 @@ class SentenceSource:
         self.processor, self.data, self.paraphrase = processor, data, load_paraphraser(data)
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.weights[[not any(map(plain, captions)) for captions in clips.captions]] = 0
-        if not self.weights.any():
-            raise ValueError(
-                "no caption starts with its subject and is free of quantities: there is nothing to compose"
-            )
         self.composer = Composer(clips.motions, clips.captions, self.weights, data["max_frames"])
         self.captions, self.lengths = clips.captions, clips.lengths
         texts = sorted({text for captions in clips.captions + self.composer.captions for text in captions})
@@ -117,6 +113,8 @@ def build(generator: Path, size: int) -> LampForTextToMotion:
     if not size:
         raise ValueError("part_reader_size is 0: there is no reader to train")
     trained = LampForTextToMotion.from_pretrained(generator)
+    if trained.config.part_reader_size not in (0, size):
+        raise ValueError(f"{generator} has a reader of size {trained.config.part_reader_size}, not of {size}")
     model = LampForTextToMotion(LampTextToMotionConfig(**trained.config.to_dict() | {"part_reader_size": size}))
     model.load_state_dict(trained.state_dict(), strict=False)  # all but a reader that there is not
     model.requires_grad_(False)

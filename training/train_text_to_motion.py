@@ -121,7 +121,7 @@ def validate(model: LampForTextToMotion, source: CodeSource) -> dict[str, float]
     return {"token_loss": tokens, "length_loss": length} | ({"residual_loss": residual} if residual else {})
 
 
-def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path | None) -> tuple[LampForTextToMotion, LampProcessor]:
+def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[LampForTextToMotion, LampProcessor]:
     """The generator around a trained tokenizer and LaMP."""
     vqvae = MotionVQVAEModel.from_pretrained(tokenizer_folder)
     pretrained = LampModel.from_pretrained(lamp_folder)

@@ -140,7 +140,10 @@ def main() -> None:
     recipe, arguments = parse_arguments(__doc__)
     data = recipe["data"]
     clips = Clips(arguments.data, "train", data)
-    extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])
+    if recipe["start"]:  # whose networks know motions normalised in its way
+        extractor = MotionFeatureExtractor.from_pretrained(recipe["start"])
+    else:
+        extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])
     clips.compose(data["composed"], recipe["seed"])
     validation = normalised(Clips(arguments.data, "val", data), extractor)
     torch.manual_seed(recipe["seed"])

@@ -47,9 +47,9 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs):
         """From a folder or a Hub id; diffusers itself finds classes of other packages in folders alone."""
         folder = Path(pretrained_model_name_or_path)
+        known = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+        options = {name: kwargs.pop(name) for name in known if name in kwargs}
         if not folder.is_dir():
-            known = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-            options = {name: kwargs.pop(name) for name in known if name in kwargs}
             folder = snapshot_download(str(pretrained_model_name_or_path), **options)
         if not (Path(folder) / "model_index.json").is_file():  # a folder of the transformers pipeline
             dtype = kwargs.pop("torch_dtype", None)

@@ -71,7 +71,7 @@ class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class LampForTextToMotion(LampTextToMotionPreTrainedModel):
-    """A sentence to a motion. Only transformers and length predictor are trained here; all else is frozen."""
+    """A sentence to a motion. LaMP, the tokenizer and a reader of parts are frozen here."""
 
     _tied_weights_keys = {r"lamp.motion_encoder.*": r"vqvae.encoder.*"}
 

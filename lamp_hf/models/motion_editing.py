@@ -175,7 +175,7 @@ def _placed(gap, before, after, left, right, anchored: bool, skeleton: Skeleton)
     neighbour = before[-1] if before is not None else after[0]
     directions, lengths = bone_directions(neighbour, skeleton)
     if after is not None and (bone_directions(after[0], skeleton)[1] - lengths).abs().max() > ANOTHER * lengths.max():
-        raise ValueError("prefix and suffix have bodies of different size: retarget one to the other first")
+        raise ValueError("bodies before and after the gap have different sizes: retarget one to the other first")
     legs = list(skeleton.legs)
     scale = lengths[legs].sum() / sum(skeleton.bone_lengths[leg] for leg in legs)
     joints = set_bone_lengths(joints, joints[:, :1] * scale, skeleton, lengths)

@@ -42,10 +42,11 @@ class Linear(nn.Linear):
 
 
 class TransformerEncoderLayer(nn.TransformerEncoderLayer):
-    """Takes batches first. Like PyTorch's own fast path it goes past the modules in it, and has the same switch."""
+    """Takes batches first. Like PyTorch's fast path it goes past the modules in it unless one has a hook, and has the
+    same switch."""
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
-        if self.training or not torch.backends.mha.get_fastpath_enabled() or not _is_faster(src):
+        if self.training or not torch.backends.mha.get_fastpath_enabled() or not _is_faster(src) or self._has_hooks():
             return super().forward(src, src_mask, src_key_padding_mask, is_causal)
         mask = None if src_mask is None else _added_to_logits(src_mask)
         if src_key_padding_mask is not None:
@@ -56,6 +57,9 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
             return hidden + self._fed_forward(self.norm2(hidden))
         hidden = self.norm1(src + self._attended(src, mask))
         return self.norm2(hidden + self._fed_forward(hidden))
+
+    def _has_hooks(self) -> bool:
+        return any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
 
     def _attended(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         attention = self.self_attn

@@ -3,11 +3,12 @@
 import re
 
 
+_NOT_SHORT = r"(?<!\b(?:mr|ms|dr|st))(?<!\b(?:mrs|e\.g|i\.e))(?<!\bapprox)"  # for other words, before a full stop
 _BETWEEN = re.compile(
     r"(?<!\bnow)(?<!\bnow )\s*[,;]?\s*\b(?:and|but)\s+"
     r"(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
     r"|\s*[,;]\s*(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
-    r"|\s*\.\s+(?:(?:then|next|afterwards?|after that|later(?: on)?|finally)\b,?\s+)?(?=\w)"
+    rf"|{_NOT_SHORT}\s*\.\s+(?:(?:then|next|afterwards?|after that|later(?: on)?|finally)\b,?\s+)?(?=\w)"
     r"|(?<!\bnow and)\s+then\s+"
     r"|(?<!\bis)(?<!\bare)\s*,?\s+(?:and )?followed by\s+"  # but somebody is followed by a dog
     r"|\s*,?\s+before\s+(?=\w+ing\b)",
@@ -30,9 +31,14 @@ def parts_in_order(text: str) -> list[str]:
     what speaks of "it" stays with what came before. The words of a part are left as they are, so that it may lack its
     subject.
     """
+    parts = _split(text)
+    return parts if len(parts) > 1 else [text]
+
+
+def _split(text: str) -> list[str]:
     text = _FIRST.sub("", text.strip().rstrip("., "))
-    if found := _AFTER.match(text):
-        return [part for half in found.groups() for part in parts_in_order(half)]
+    if found := _match(_AFTER, text):
+        return [part for half in found.groups() for part in _split(half)]
     parts, start = [], 0
     cuts = list(_BETWEEN.finditer(text))
     for cut, following in zip(cuts, [*cuts[1:], None]):
@@ -40,9 +46,15 @@ def parts_in_order(text: str) -> list[str]:
             parts.append(text[start : cut.start()])
             start = cut.end()
     parts = [part for part in (part.strip(" ,;") for part in [*parts, text[start:]]) if part]
-    if len(parts) < 2 and (found := _BEHIND.match(text)):
-        return [part for half in found.groups() for part in parts_in_order(half)]
+    if len(parts) < 2 and (found := _match(_BEHIND, text)):
+        return [part for half in found.groups() for part in _split(half)]
     return parts or [text]
+
+
+def _match(pattern: re.Pattern, text: str) -> re.Match | None:
+    """Of two halves, the second of which does not speak of "it"."""
+    found = pattern.match(text)
+    return None if found and _REFERS_BACK.search(found.group(2)) else found
 
 
 __all__ = ["parts_in_order"]

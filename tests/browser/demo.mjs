@@ -5,7 +5,7 @@ import { chromium } from "playwright-core";
 import { differing, pixelsAt, plays } from "./viewer.mjs";
 
 const [address, folder, text, screenshot] = process.argv.slice(2);
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const executablePath = process.env.CHROMIUM;
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
 page.setDefaultTimeout(120000);
@@ -19,6 +19,7 @@ await page.getByRole("spinbutton", { name: "Seed" }).first().fill("0");
 await page.getByRole("button", { name: "Make the motion" }).click();
 const frame = await (await page.waitForSelector("iframe.viewer")).contentFrame();
 await frame.waitForSelector("#stage");
+await frame.waitForLoadState();
 const title = await frame.evaluate("motions[0].text");
 await plays(frame);
 const start = await pixelsAt(frame, 0);

@@ -43,7 +43,7 @@ const server = http.createServer((request, response) => {
   response.setHeader("Content-Type", request.url === "/" ? "text/html" : types[path.extname(name)] ?? "text/plain");
   response.end(request.url === "/" ? page : fs.readFileSync(name));
 }).listen(0, "127.0.0.1");
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const executablePath = process.env.CHROMIUM;
 const args = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"];
 const browser = await chromium.launch({ executablePath, args });
 const tab = await browser.newPage();

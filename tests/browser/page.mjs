@@ -3,7 +3,7 @@ import { chromium } from "playwright-core";
 import { differing, pixels, pixelsAt, plays } from "./viewer.mjs";
 
 const [address, screenshot] = process.argv.slice(2);
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const executablePath = process.env.CHROMIUM;
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 const page = await browser.newPage({ viewport: { width: 640, height: 480 }, reducedMotion: "reduce" });
 const errors = [], requests = [];
