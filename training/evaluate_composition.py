@@ -34,7 +34,7 @@ def evaluate_composition(arguments: argparse.Namespace) -> dict:
             raise ValueError("prompts are made of clips whose actions are known and go together: this split has none")
         prompts = prompts_of_captions(composer, clips.actions, pairs, arguments.seed)
     pipe = load_generator(arguments)
-    numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": 3, "wrong": []}
+    numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": 10, "wrong": []}
     for name, kind in (("space", "space"), ("time", "time"), ("sequence", "time")):
         texts = [prompt["text"] for prompt in prompts[kind]]
         options = {"duration": SECONDS[kind], "seed": arguments.seed, "num_return_sequences": numbers["seeds"]}

@@ -9,7 +9,8 @@ from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_representation import Skeleton, features_to_joints, rotate_y
 
 
-OVERLAP = 8  # tokens of what was made before that a window starts with
+OVERLAP = 8  # tokens of what was made before that a further window of a text starts with
+ANEW = 4  # the same for a text's first window; with more it goes on as before and does not hear the text
 
 
 def generate_windows(
@@ -37,15 +38,16 @@ def generate_windows(
     made, after = (none if part is None else part for part in (before, after))
     left = sum(lengths)
     for condition, length in zip(conditions, lengths, strict=True):
+        overlap = ANEW
         while length:
-            known = made[:, -min(OVERLAP, model.max_num_tokens // 3) :]
+            known = made[:, -min(overlap, model.max_num_tokens // 3) :]
             room = model.max_num_tokens - known.shape[1] - after.shape[1]
             new = -(-length // -(-length // room))  # windows of like length, none much shorter than the others
             length, left = length - new, left - new
             codes = torch.cat([known, known.new_full((1, new, known.shape[-1]), -1), none if left else after], 1)
             mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
             codes = model.generate_codes(condition, mask, [next(streams)], codes, **sampling)
-            made = codes[:, : known.shape[1] + new]
+            made, overlap = codes[:, : known.shape[1] + new], OVERLAP
             yield made[:, -new:]
 
 

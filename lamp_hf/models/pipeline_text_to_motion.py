@@ -57,7 +57,8 @@ class TextToMotionPipeline(MotionPipeline):
         Args:
             inputs (`str` or `list[str]`): sentences; any other iterable gives an iterator of results.
             duration (`float` or a list with one for each text, *optional*): seconds; None lets the model choose. Above
-                `max_duration` a motion is made window by window, each going on from the last 1.6 s before it.
+                `max_duration` a motion is made window by window, each going on from the last 1.6 s before it,
+                of another text from the last 0.8 s.
             seed (`int` or a list with one for each text, *optional*): random if not given.
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
             mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
@@ -167,11 +168,11 @@ class TextToMotionPipeline(MotionPipeline):
             if frames is None:
                 durations += [None] * len(found)
                 continue
-            share = frames // len(found) // self.frames_per_token * self.frames_per_token  # whole tokens, but the last
-            if len(found) > 1 and not share:
+            tokens = frames // self.frames_per_token
+            if tokens < len(found):
                 raise ValueError(f"{seconds:g} seconds are too short for {len(found)} parts of {text!r}")
-            last = frames - (len(found) - 1) * share
-            durations += [count / self.fps for count in [share] * (len(found) - 1) + [last]]
+            ends = [i * tokens // len(found) * self.frames_per_token for i in range(len(found))]  # whole tokens
+            durations += [(end - start) / self.fps for start, end in itertools.pairwise([*ends, frames])]
         return parts, durations
 
     def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
