@@ -118,7 +118,7 @@ class TestFinding:
         assert "nothing to search for" in refusal(studio.search, " ", None, None)
 
     def test_a_file_is_captioned(self, studio, wave, tmp_path):
-        assert "wave" in studio.caption(str(wave.save(tmp_path / "clip.bvh")))[1]
+        assert "wav" in studio.caption(str(wave.save(tmp_path / "clip.bvh")))[1]
 
     def test_sentences_and_files_are_compared(self, studio, wave, tmp_path):
         path = str(wave.save(tmp_path / "wave.npz"))

@@ -98,7 +98,7 @@ def test_the_readmes_table_holds_the_measured_numbers():
     rows = [
         f"{generated['captions']['well_covered']:.1f} %, what a paraphrase in other words says: "
         f"{generated['paraphrases']['all']:.1f} % (real clips {generated['real']['well_covered']:.1f} %)",
-        f"at once: {composed['space']:.0f} % (aim 80) | {sizes[0]:.0f} |",
+        f"at once: {composed['space']:.0f} %, in a row: {composed['time']:.0f} % (aim 80) | {sizes[0]:.0f} |",
         f"from one sentence {composed['time']:.0f} % come out right, {composed['sequence']:.0f} % with `mode",
         f"among 387: {everything['R@1']:.1f} %, among ten {everything['R@10']:.1f} %; first hit shows the action: "
         f"{found['first_hit_action']:.1f} %",
