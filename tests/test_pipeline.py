@@ -6,6 +6,7 @@ from transformers import pipeline
 
 import lamp_hf
 from lamp_hf.metrics.geometry import facing_angles, measure
+from lamp_hf.models.motion_windows import ANEW, OVERLAP
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,18 @@ def test_a_sentence_that_says_an_order_is_a_sequence(pipe):
     np.testing.assert_allclose(np.concatenate(streamed), whole["joints"], atol=1e-4)
     with pytest.raises(ValueError, match="too short for 2 parts"):
         pipe("she bows, then walks", mode="sequence", duration=0.3)
+
+
+def test_another_text_goes_on_from_less_than_the_same_one(pipe, monkeypatch):
+    seen, generate_codes = [], pipe.model.generate_codes
+
+    def spied(condition, mask, generators, known_codes, **sampling):
+        seen.append(int((known_codes[..., 0] >= 0).sum()))
+        return generate_codes(condition, mask, generators, known_codes, **sampling)
+
+    monkeypatch.setattr(pipe.model, "generate_codes", spied)
+    pipe(["she bows", "a man"], mode="sequence", duration=[12.0, 12.0], seed=1)
+    assert seen == [0, OVERLAP, ANEW, OVERLAP]
 
 
 def test_what_is_done_in_a_row_shares_the_duration(pipe):

@@ -15,8 +15,8 @@ from .evaluate_text_to_motion import load_generator
 
 
 SECONDS = {"space": 5.0, "time": 8.0}
-WALK_AND_RUN = {"walk", "run"}  # who runs travels like one who walks: told apart by speed
 PAIRS = 40  # of clips of each kind, to make prompts of and to try the judge on
+WALK_AND_RUN = {"walk", "run"}  # who runs travels like one who walks: told apart by speed
 
 
 def evaluate_composition(arguments: argparse.Namespace) -> dict:

@@ -9,8 +9,8 @@ from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_representation import Skeleton, features_to_joints, rotate_y
 
 
-OVERLAP = 8  # tokens of what was made before that a further window of a text starts with
-ANEW = 4  # the same for a text's first window; with more it goes on as before and does not hear the text
+OVERLAP = 8  # tokens of what was made before that a window starts with
+ANEW = 4  # the same where another text starts; with more it goes on as before and does not hear the text
 
 
 def generate_windows(
@@ -36,9 +36,8 @@ def generate_windows(
     """
     none = torch.zeros(1, 0, model.config.motion_config.num_quantizers, dtype=torch.long, device=model.device)
     made, after = (none if part is None else part for part in (before, after))
-    left = sum(lengths)
+    left, overlap = sum(lengths), OVERLAP
     for condition, length in zip(conditions, lengths, strict=True):
-        overlap = ANEW
         while length:
             known = made[:, -min(overlap, model.max_num_tokens // 3) :]
             room = model.max_num_tokens - known.shape[1] - after.shape[1]
@@ -49,6 +48,7 @@ def generate_windows(
             codes = model.generate_codes(condition, mask, [next(streams)], codes, **sampling)
             made, overlap = codes[:, : known.shape[1] + new], OVERLAP
             yield made[:, -new:]
+        overlap = ANEW
 
 
 def window_stream(seed: int, window: int) -> torch.Generator:
