@@ -152,8 +152,8 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[Lamp
 
 
 def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel, lamp: LampModel) -> None:
-    """The weights of the generator to go on from, which must make these codes or those that these were trained on
-    from, and with a reader, read this LaMP."""
+    """The weights of the generator to go on from. It must make the codes that this tokenizer has, or had before it was
+    trained on, and with a reader read this LaMP."""
     start, has_reader = recipe["start"], model.part_reader is not None
     if has_reader and not start:
         raise ValueError("a reader of parts comes with the generator to start from: see training/train_part_reader.py")

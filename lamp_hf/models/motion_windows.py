@@ -10,7 +10,7 @@ from .motion_representation import Skeleton, features_to_joints, rotate_y
 
 
 OVERLAP = 8  # tokens of what was made before that a window starts with
-ANEW = 4  # the same where another text starts; with more it goes on as before and does not hear the text
+ANEW = 4  # the same where another text starts; with more it rather goes on as before than hears the text
 
 
 def generate_windows(
