@@ -3,7 +3,8 @@
 import importlib
 from pathlib import Path
 
-from . import _registration, metrics
+from . import metrics
+from .hub import registration as _registration
 
 
 __version__ = "0.1.0"
@@ -37,7 +38,7 @@ _EXPORTS = {
     "LampTextToMotionDiffusionPipeline": "models.diffusion_pipeline_text_to_motion",
     "MotionToTextPipeline": "models.pipeline_motion_to_text",
     "ZeroShotMotionClassificationPipeline": "models.pipeline_zero_shot_motion_classification",
-    "MotionIndex": "search",
+    "MotionIndex": "retrieval.index",
     "Video": "models.video_frames",
 }
 

@@ -16,7 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)  # tests run side by side
 
 import lamp_hf  # noqa: E402
-from lamp_hf.models.motion_representation import HUMANML3D, get_skeleton  # noqa: E402
+from lamp_hf.models.skeleton import HUMANML3D, get_skeleton  # noqa: E402
 
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -12,7 +12,7 @@ from conftest import free_port
 from transformers import pipeline
 
 import lamp_hf
-from lamp_hf.bulk import Prompt, generate_files, read_prompts
+from lamp_hf.batch_generation import Prompt, generate_files, read_prompts
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from transformers import pipeline
 
-from training.caption_facts import CaptionClassifier, fact_numbers, names_its_side, stated_facts, told_styles
-from training.evaluate_generation import generate_cached, repeated
+from training.evaluation.caption_facts import (
+    CaptionClassifier,
+    fact_numbers,
+    names_its_side,
+    stated_facts,
+    told_styles,
+)
+from training.evaluation.generation import generate_cached, repeated
 
 
 def test_numbers_are_read_as_words_and_as_digits():

@@ -6,8 +6,9 @@ from test_metrics import standing, travelling
 
 from lamp_hf.metrics.geometry import measure
 from lamp_hf.metrics.physics import foot_skating
-from lamp_hf.models.motion_representation import HUMANML3D, features_to_joints, joints_to_features
-from training.composition import (
+from lamp_hf.models.motion_representation import features_to_joints, joints_to_features
+from lamp_hf.models.skeleton import HUMANML3D
+from training.augmentation.composition import (
     Composer,
     at_once,
     follow,
@@ -21,9 +22,9 @@ from training.composition import (
     retime,
     seam,
 )
-from training.evaluate_composition import at_once as judge_at_once
-from training.evaluate_composition import draw_pairs, prompts_of_captions, put_together
-from training.evaluate_composition import in_turn as judge_in_turn
+from training.evaluation.composition import at_once as judge_at_once
+from training.evaluation.composition import draw_pairs, prompts_of_captions, put_together
+from training.evaluation.composition import in_turn as judge_in_turn
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import BertTokenizer
 
 import lamp_hf
-from lamp_hf.convert import convert_checkpoint
-from lamp_hf.convert.__main__ import main
+from lamp_hf.import_checkpoint import convert_checkpoint
+from lamp_hf.import_checkpoint.__main__ import main
 
 
 HEAD_SIZE = 8

@@ -20,7 +20,7 @@ from lamp_hf.motion.video import write_video
 gr = pytest.importorskip("gradio", minversion="6")
 from gradio_client import Client, handle_file  # noqa: E402
 
-from lamp_hf import demo  # noqa: E402
+from lamp_hf.serve import demo  # noqa: E402
 
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from conftest import make_motion
 from test_cli import run
 
 import lamp_hf
-from lamp_hf.evaluation import evaluate_folder
+from lamp_hf.metrics.folder_report import evaluate_folder
 
 
 @pytest.fixture

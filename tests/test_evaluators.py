@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import lamp_hf
-from lamp_hf.convert.guo import convert_guo_evaluator
-from lamp_hf.embedding import Embedder
-from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel, MotionTextEvaluator
+from lamp_hf.evaluators.guo import GuoEvaluator, GuoEvaluatorConfig, GuoEvaluatorModel
+from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorConfig, MotionEvaluatorModel, MotionTextEvaluator
+from lamp_hf.import_checkpoint.guo import convert_guo_evaluator
 from lamp_hf.metrics.generation import (
     diversity,
     frechet_distance,
@@ -24,7 +24,7 @@ from lamp_hf.metrics.generation import (
     multimodality,
     r_precision,
 )
-from lamp_hf.metrics.guo import GuoEvaluator, GuoEvaluatorConfig, GuoEvaluatorModel
+from lamp_hf.retrieval.embedder import Embedder
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from test_training import command, run
 
 import lamp_hf
 from lamp_hf.models.video_frames import Video
-from training.evaluate_lavimo import SPOILT
-from training.films import FIXED, UNSEEN, film, sampled_frames
+from training.evaluation.lavimo import SPOILT
 from training.train_lavimo import image_statistics
+from training.video.rendered_videos import FIXED, UNSEEN, film, sampled_frames
 
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +126,7 @@ def test_a_film_is_the_same_in_every_process(tmp_path):
         first, second = (film(features, "clip", seed, "humanml3d", 8, 32) for _ in range(2))
         assert first.shape == (8, 32, 32, 3) and first.tobytes() == second.tobytes()
     code = "import sys; sys.path.insert(0, 'tests'); from conftest import make_motion; import lamp_hf, zlib; "
-    code += "from training.films import film; features = lamp_hf.joints_to_features(make_motion(30)); "
+    code += "from training.video.rendered_videos import film; features = lamp_hf.joints_to_features(make_motion(30)); "
     code += "print(zlib.crc32(film(features, 'clip', 3, 'humanml3d', 8, 32).tobytes()))"
     elsewhere = run(tmp_path, sys.executable, "-c", code)
     assert str(zlib.crc32(film(features, "clip", 3, "humanml3d", 8, 32).tobytes())) in elsewhere
@@ -194,7 +194,7 @@ def test_a_split_is_written_as_films_once(trained, humanml3d_folder, tmp_path):
         tmp_path,
     )
     for found in ("4 films written, 0 there before", "0 films written, 4 there before"):
-        assert found in run(trained, sys.executable, "-m", "training.render_films", *map(str, options))
+        assert found in run(trained, sys.executable, "-m", "training.video.render", *map(str, options))
     clips = sorted(path.name for path in (tmp_path / "seed-7").iterdir())
     assert clips == sorted(path.name for path in (tmp_path / "seed-fixed").iterdir()) and len(clips) == 2
     assert Video(tmp_path / "seed-7" / clips[0]).sample(4, 16).mask.all()

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from lamp_hf.metrics.evaluators import MotionEvaluatorConfig, MotionEvaluatorModel
+from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorConfig, MotionEvaluatorModel
 from lamp_hf.metrics.geometry import CHECKS, confuses_sides, measure, raised
 from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest_acceleration
-from lamp_hf.models.motion_representation import HUMANML3D, mirror
+from lamp_hf.models.motion_representation import mirror
+from lamp_hf.models.skeleton import HUMANML3D
 
 
 def standing(num_frames: int = 60) -> np.ndarray:

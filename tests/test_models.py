@@ -191,7 +191,7 @@ class TestTextToMotion:
         assert attention_bias("soft_tril", 1, 2).tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
 
     def test_what_the_benchmark_compares_with_is_the_same_network(self, processor):
-        from lamp_hf.benchmark_generation import _plain_logits
+        from lamp_hf.benchmark.generation import _plain_logits
 
         transformer = tiny_text_to_motion(processor).transformer
         codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
@@ -200,7 +200,7 @@ class TestTextToMotion:
             torch.testing.assert_close(_plain_logits(transformer, codes, condition), expected, atol=1e-5, rtol=1e-5)
 
     def test_what_the_benchmark_compares_with_makes_a_motion(self, processor, monkeypatch):
-        from lamp_hf import benchmark_generation
+        from lamp_hf.benchmark import generation as benchmark_generation
 
         monkeypatch.setattr(benchmark_generation, "SECONDS", 1.0)
         made = benchmark_generation.plainly_generated(tiny_text_to_motion(processor), **processor(text=["she bows"]))

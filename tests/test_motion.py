@@ -9,7 +9,8 @@ from PIL import Image
 import lamp_hf
 from lamp_hf import Motion
 from lamp_hf.metrics.physics import bone_length_variation, floating, foot_skating, jitter, penetration
-from lamp_hf.models.motion_representation import HUMANML3D, SKELETONS, canonicalise
+from lamp_hf.models.motion_representation import canonicalise
+from lamp_hf.models.skeleton import HUMANML3D, SKELETONS
 
 
 @pytest.fixture

@@ -4,15 +4,8 @@ import torch
 from conftest import SHARED, make_motion
 
 import lamp_hf
-from lamp_hf.models.motion_representation import (
-    HUMANML3D,
-    KIT,
-    canonicalise,
-    fit_bone_lengths,
-    mirror,
-    retarget,
-    shortest_rotation,
-)
+from lamp_hf.models.motion_representation import canonicalise, fit_bone_lengths, mirror, retarget, shortest_rotation
+from lamp_hf.models.skeleton import HUMANML3D, KIT
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda skeleton: skeleton.name)

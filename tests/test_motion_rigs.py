@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamp_hf import Motion
-from lamp_hf.models.motion_representation import HUMANML3D, KIT
+from lamp_hf.models.skeleton import HUMANML3D, KIT
 from lamp_hf.motion import bvh
 from lamp_hf.motion.retarget import find_rig, rigs
 from lamp_hf.motion.rotations import forward_kinematics, local_rotations, rest_directions, solve_rotations

@@ -6,7 +6,7 @@ from transformers import pipeline
 
 import lamp_hf
 from lamp_hf.metrics.geometry import facing_angles, measure
-from lamp_hf.models.motion_windows import ANEW, OVERLAP
+from lamp_hf.models.windowed_generation import ANEW, OVERLAP
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import lamp_hf
 from lamp_hf import Motion
 from lamp_hf.data import preparation
 from lamp_hf.data.preparation import prepare
-from lamp_hf.models.motion_representation import KIT
+from lamp_hf.models.skeleton import KIT
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from conftest import free_port, make_motion, python_blocks
 from loopback_hub import USER, LoopbackHub
 
 import lamp_hf
-from lamp_hf.cards import render
-from lamp_hf.push import stage
+from lamp_hf.hub.cards import render
+from lamp_hf.hub.push import stage
 
 
 def test_a_bundled_model_is_staged_with_code_weights_and_a_card_of_its_own_name(tmp_path):
@@ -206,7 +206,7 @@ def workshop(tmp_path) -> Path:
 
 
 def test_the_metric_and_a_data_set_reach_the_hub(hub):
-    assert {"lamp_bertscore.py", "app.py", "lamp_hf/demo.py"} <= set(hub.files("space", f"{USER}/metric"))
+    assert {"lamp_bertscore.py", "app.py", "lamp_hf/serve/demo.py"} <= set(hub.files("space", f"{USER}/metric"))
     files = hub.files("dataset", f"{USER}/dataset")
     assert "new_joint_vecs/000000.npy" in files and b"cc-by-4.0" in files["README.md"]
 

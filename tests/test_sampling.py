@@ -7,9 +7,9 @@ import torch
 from conftest import tiny_text_to_motion
 from transformers import pipeline
 
-from training.attention import attention_maps, effective_ranks
-from training.evaluate_sampling import summary
-from training.plot_sampling import main as plot
+from training.evaluation.attention import attention_maps, effective_ranks
+from training.evaluation.plot_sampling import main as plot
+from training.evaluation.sampling import summary
 
 
 @pytest.mark.parametrize("mode", ["bidirectional", "soft_tril", "causal"])

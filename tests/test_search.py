@@ -15,9 +15,9 @@ import torch
 from conftest import CAPTIONS, free_port, make_motion, tiny_lamp_config
 
 import lamp_hf
-from lamp_hf import search
-from lamp_hf.embedding import Embedder, windows_of
-from lamp_hf.indexing import index_folder
+from lamp_hf.retrieval import index as search
+from lamp_hf.retrieval.embedder import Embedder, windows_of
+from lamp_hf.retrieval.folder import index_folder
 
 
 def motion(seconds: float = 3.0, seed: int = 0) -> lamp_hf.Motion:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lamp_hf.models.sentence_parts import parts_in_order
+from lamp_hf.models.prompt_splitting import parts_in_order
 
 
 @pytest.mark.parametrize(

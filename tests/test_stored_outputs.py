@@ -1,7 +1,8 @@
 """The bundled models give the outputs that are stored in `stored_outputs.npz`.
 
-Everything runs in double precision, where machines differ by less than 1e-12, so that a figure that moves by more than
-1e-6 is a change of behaviour. After a change that is meant, write the file anew: `python -m tests.test_stored_outputs`.
+Everything runs in double precision, where machines differ by less than 1e-12, so that a figure that moves by more
+than 1e-6 is a change of behaviour. After a change that is meant, write the file anew:
+`python -m tests.test_stored_outputs`.
 """
 
 from pathlib import Path

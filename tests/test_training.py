@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
 import lamp_hf
-from lamp_hf.models.motion_representation import HUMANML3D
+from lamp_hf.models.skeleton import HUMANML3D
 from training.ablations import STUDIES
+from training.augmentation.paraphrase import Paraphraser
 from training.data import shortened
 from training.loop import StepDataset
-from training.paraphrase import Paraphraser
 
 
 ROOT = Path(__file__).parents[1]
@@ -434,17 +434,19 @@ def test_ablations_change_what_their_recipes_have(study):
 
 
 def test_paraphrases_keep_sides_and_leave_the_words_kept_for_testing_alone():
-    paraphrase = Paraphraser(ROOT / "training/synonyms.yaml", probability=1.0)
+    paraphrase = Paraphraser(ROOT / "training/augmentation/synonyms.yaml", probability=1.0)
     rng = np.random.default_rng(0)
     for _ in range(50):
         words = paraphrase("someone turns to the left and waves with the right hand", rng).split()
         assert "left" in " ".join(words) and "right" in words
-    assert Paraphraser(ROOT / "training/synonyms.yaml", probability=0.0)("a man walks", rng) == "a man walks"
+    assert (
+        Paraphraser(ROOT / "training/augmentation/synonyms.yaml", probability=0.0)("a man walks", rng) == "a man walks"
+    )
 
     def words_of(texts):
         return {word for text in texts for word in re.findall(r"[a-z]+", str(text).lower())}
 
-    kept = yaml.safe_load((ROOT / "training/paraphrases.yaml").read_text())
+    kept = yaml.safe_load((ROOT / "training/evaluation/paraphrases.yaml").read_text())
     kept = words_of(text for split in kept.values() for texts in split.values() for text in texts)
     new = words_of(text for texts in paraphrase.synonyms.values() for text in texts)
     # Captions of the bundled model's data have these, and the phrases that are replaced.

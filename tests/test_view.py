@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_motion
 
-from lamp_hf.models.motion_representation import HUMANML3D, KIT, get_skeleton
+from lamp_hf.models.skeleton import HUMANML3D, KIT, get_skeleton
 from lamp_hf.motion.body import Figure
 from lamp_hf.motion.render import draw_frames, render, seen_joints
 from lamp_hf.motion.view import View, random_view

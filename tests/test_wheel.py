@@ -62,7 +62,10 @@ def test_it_works_where_it_is_installed(wheel, tmp_path):
     run("-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "site", wheel)
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     where = run(
-        "-c", "import lamp_hf, lamp_hf.cards as c; print(lamp_hf.__file__, c.TEMPLATES)", cwd=tmp_path, env=environment
+        "-c",
+        "import lamp_hf, lamp_hf.hub.cards as c; print(lamp_hf.__file__, c.TEMPLATES)",
+        cwd=tmp_path,
+        env=environment,
     )
     assert where.count(str(tmp_path / "site")) == 2
     output = tmp_path / "bow.bvh"

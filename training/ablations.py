@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lamp_hf.cards import recall
+from lamp_hf.hub.cards import recall
 
 
 PLAIN = "sentence-transformers/all-MiniLM-L6-v2"

@@ -11,7 +11,7 @@ from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
-from .composition import Composer
+from .augmentation.composition import Composer
 
 
 class Clips:

@@ -24,15 +24,15 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.scheduling_masked_motion import GUIDANCE_SCHEDULES
 
 from .data import load_clips, normalised
-from .evaluate_captioning import evaluate_captioning, evaluate_lamp_bertscore
-from .evaluate_composition import evaluate_composition
-from .evaluate_generation import evaluate_generation
-from .evaluate_lavimo import evaluate_lavimo
-from .evaluate_moments import evaluate_moments
-from .evaluate_retrieval import evaluate_retrieval
-from .evaluate_sampling import evaluate_sampling
-from .evaluate_seams import evaluate_seams
-from .evaluate_text_to_motion import DECODING, evaluate_text_to_motion
+from .evaluation.captioning import evaluate_captioning, evaluate_lamp_bertscore
+from .evaluation.composition import evaluate_composition
+from .evaluation.generation import evaluate_generation
+from .evaluation.lavimo import evaluate_lavimo
+from .evaluation.retrieval import evaluate_retrieval
+from .evaluation.sampling import evaluate_sampling
+from .evaluation.temporal_localization import evaluate_moments
+from .evaluation.text_to_motion import DECODING, evaluate_text_to_motion
+from .evaluation.transitions import evaluate_seams
 from .train_tokenizer import reconstruction_errors
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--guidance-schedule", choices=GUIDANCE_SCHEDULES)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--temperature", type=float)
-    parser.add_argument("--order-noise", type=float)
+    parser.add_argument("--choice-temperature", type=float)
     parser.add_argument("--num-beams", type=int, help="of captioning, as the next")
     parser.add_argument("--length-penalty", type=float)
     parser.add_argument("--skeleton", default="humanml3d", choices=["humanml3d", "kit"])
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--captioner", default=lamp_hf.bundled("captioning"), type=Path, help="of lamp-bertscore")
     parser.add_argument("--repeats", default=20, type=int, help="of generation")
     parser.add_argument("--cache", type=Path, help="folder where generated motions, or what is seen in films, stay")
-    parser.add_argument("--guo", type=Path, help="folder of Guo et al.'s evaluator, see lamp_hf.convert.guo")
+    parser.add_argument("--guo", type=Path, help="folder of Guo et al.'s evaluator, see lamp_hf.import_checkpoint.guo")
     encoder = "sentence-transformers/all-MiniLM-L6-v2"
     parser.add_argument("--sentence-encoder", default=encoder, help="of retrieval: tells which captions are alike")
     parser.add_argument("--rerank", type=int, help="of retrieval: pairs of each text and motion to look at again")

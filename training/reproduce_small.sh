@@ -49,7 +49,7 @@ python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/re
 cp "$runs/ablations/ablations.json" "$bundle/ablations.json"
 python -m training.evaluate sampling --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" --split val \
     --output "$bundle/sampling.json"
-python -m training.plot_sampling --sampling "$bundle/sampling.json" --ablations "$runs/ablations" --output docs/sampling.png
+python -m training.evaluation.plot_sampling --sampling "$bundle/sampling.json" --ablations "$runs/ablations" --output docs/sampling.png
 
 captioning=lamp_hf/checkpoints/lamp_small_captioning
 python -m training.train_language_model --recipe "$recipes/language_model.yaml" --data "$data" --output "$runs/language_model" \
@@ -79,7 +79,7 @@ python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" -
 python -m training.train_lavimo --recipe "$recipes/lavimo.yaml" --data "$data" --vision "$runs/vision/model" \
     --cache "$runs/films" --output "$runs/lavimo"
 python -m training.bundle --model "$runs/lavimo/model" --output "$lavimo"
-python -m training.render_mitsuba --data "$data" --output "$runs/mitsuba"
+python -m training.video.render_mitsuba --data "$data" --output "$runs/mitsuba"
 python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$runs/films" --films "$runs/mitsuba" \
     --output "$lavimo/evaluation.json"
 python -m training.ablations lavimo --data "$data" --vision "$runs/vision/model" --cache "$runs/films" \

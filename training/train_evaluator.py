@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lamp_hf.metrics.evaluators import (
+from lamp_hf.evaluators.motion_evaluator import (
     MotionEvaluatorConfig,
     MotionEvaluatorModel,
     MotionTextEvaluator,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lamp_hf.data.captions import load_captions
-from lamp_hf.metrics.evaluators import sentence_embeddings
+from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lamp import LampConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
@@ -18,9 +18,9 @@ from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
+from .augmentation.paraphrase import load_paraphraser
 from .data import Clips, normalised, pad_motions, tokenise
 from .loop import parse_arguments, train
-from .paraphrase import load_paraphraser
 from .text_encoder import load_text_encoder, resolve_text_encoder
 
 

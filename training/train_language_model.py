@@ -14,9 +14,9 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from lamp_hf.data.captions import load_captions
 
+from .augmentation.paraphrase import load_paraphraser
 from .data import Clips
 from .loop import parse_arguments, train
-from .paraphrase import load_paraphraser
 
 
 class BlockSource:

@@ -25,12 +25,12 @@ from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_lavimo import LavimoModel
 from lamp_hf.models.processing_lavimo import LavimoProcessor
 
+from .augmentation.paraphrase import load_paraphraser
 from .data import Clips, normalised, pad_motions
-from .films import FIXED, UNSEEN, film_features
 from .loop import parse_arguments, train
-from .paraphrase import load_paraphraser
 from .text_encoder import load_text_encoder
 from .train_lamp import Captions
+from .video.rendered_videos import FIXED, UNSEEN, film_features
 
 
 class TripleSource:

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from lamp_hf.distributed import this_process
 from lamp_hf.metrics.geometry import raised
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.part_reader import AT_ONCE, IN_TURN, ONE_THING
 from lamp_hf.models.processing_lamp import LampProcessor
-from lamp_hf.processes import this_process
 
-from .composition import IN_SPACE, IN_TIME, Composer, plain, say
+from .augmentation.composition import IN_SPACE, IN_TIME, Composer, plain, say
+from .augmentation.paraphrase import load_paraphraser
 from .data import Clips, shortened
 from .loop import parse_arguments, train
-from .paraphrase import load_paraphraser
 from .train_text_to_motion import encode_texts
 
 

@@ -16,14 +16,14 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 import lamp_hf
-from lamp_hf.metrics.evaluators import sentence_embeddings
+from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
 from lamp_hf.models.modeling_lamp import LampModel, new_summary
 from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss, lamp_matching_loss
 from lamp_hf.models.processing_lamp import LampProcessor
 
+from .augmentation.paraphrase import load_paraphraser
 from .data import Clips, normalised, pad_motions
 from .loop import parse_arguments, train
-from .paraphrase import load_paraphraser
 from .text_encoder import resolve_text_encoder
 from .train_lamp import Captions, recalls
 

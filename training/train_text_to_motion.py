@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lamp_hf.distributed import this_process
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_lamp import LampModel
@@ -17,11 +18,10 @@ from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 from lamp_hf.models.scheduling_masked_motion import MaskedMotionScheduler
-from lamp_hf.processes import this_process
 
+from .augmentation.paraphrase import load_paraphraser
 from .data import Clips, normalised, shortened, tokenise
 from .loop import parse_arguments, train
-from .paraphrase import load_paraphraser
 from .text_encoder import load_text_encoder
 
 

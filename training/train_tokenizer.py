@@ -10,8 +10,10 @@ from torch import nn
 
 from lamp_hf.models.configuration_motion_vqvae import MotionVQVAEConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
-from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel, masked_mean
-from lamp_hf.models.motion_representation import features_to_joints, get_skeleton
+from lamp_hf.models.modeling_common import masked_mean
+from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
+from lamp_hf.models.motion_representation import features_to_joints
+from lamp_hf.models.skeleton import get_skeleton
 
 from .data import Clips, normalised, pad_motions
 from .loop import parse_arguments, train

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from lamp_hf.models.motion_representation import get_skeleton
 from lamp_hf.models.processing_lavimo import normalise_pixels
+from lamp_hf.models.skeleton import get_skeleton
 from lamp_hf.motion.render import draw_frames, seen_joints
 from lamp_hf.motion.view import random_view
 
 from .data import Clips
-from .films import joints_in_metres
 from .loop import parse_arguments, train
+from .video.rendered_videos import joints_in_metres
 
 
 class PictureSource:

@@ -1,4 +1,4 @@
-from lamp_hf.demo import launch
+from lamp_hf.serve.demo import launch
 
 
 launch()

@@ -1,7 +1,7 @@
 import gradio as gr
 
-from lamp_hf.demo import one_line, read_upload
 from lamp_hf.metrics.motion_bertscore import lamp_bertscore
+from lamp_hf.serve.demo import one_line, read_upload
 
 
 def score(path: str, caption: str) -> dict:

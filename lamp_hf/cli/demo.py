@@ -20,6 +20,6 @@ def demo(
     """
     if importlib.util.find_spec("gradio") is None:
         raise ValueError('the demo needs gradio: pip install "gradio>=6.31,<7"')
-    from lamp_hf.demo import launch
+    from lamp_hf.serve.demo import launch
 
     launch(host, port, model)

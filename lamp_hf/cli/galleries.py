@@ -35,7 +35,7 @@ def index(
 
     Example: lamp-hf index recordings/ -o gallery/
     """
-    from lamp_hf.indexing import index_folder
+    from lamp_hf.retrieval.folder import index_folder
 
     done = index_folder(source, output, model or None, update, rig=rig, unit=unit, up=up)
     if done is None:

@@ -29,7 +29,7 @@ def push(
 
     Example: lamp-hf push text-to-motion me/lamp-small
     """
-    from lamp_hf import push as hub
+    from lamp_hf.hub import push as hub
 
     if stage is not None:
         if stage.exists():
@@ -54,7 +54,7 @@ def card(
 
     Example: lamp-hf card lamp_hf/checkpoints/lamp_small
     """
-    from lamp_hf.cards import render
+    from lamp_hf.hub.cards import render
     from lamp_hf.motion.files import write_atomically
 
     text = render(folder)

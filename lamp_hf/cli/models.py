@@ -56,8 +56,8 @@ def generate(
             raise ValueError(
                 "with --prompts, durations are a column of the csv, and there is no prefix, suffix or cleaning"
             )
-        from lamp_hf.bulk import generate_files, read_prompts
-        from lamp_hf.processes import this_process
+        from lamp_hf.batch_generation import generate_files, read_prompts
+        from lamp_hf.distributed import this_process
 
         requests = read_prompts(prompts, seed)
         pipe = load_pipeline("text-to-motion", model, device=this_process().device)  # each process has its own
@@ -143,7 +143,7 @@ def evaluate(
 
     Example: lamp-hf evaluate made/ --captions captions.csv --real recordings/
     """
-    from lamp_hf.evaluation import evaluate_folder
+    from lamp_hf.metrics.folder_report import evaluate_folder
 
     result = evaluate_folder(folder, captions, real, model or None, seed)
     lines = [f"{result['motions']} motions, judged by {result['evaluator']}"]
@@ -166,8 +166,8 @@ def benchmark(
     """
     if generation and gallery:
         raise ValueError("time either a search, --gallery, or --generation")
-    from lamp_hf.benchmark import measure, measure_gallery
-    from lamp_hf.benchmark_generation import measure_generation
+    from lamp_hf.benchmark.generation import measure_generation
+    from lamp_hf.benchmark.library import measure, measure_gallery
 
     result = measure_generation() if generation else measure_gallery(gallery) if gallery else measure()
     report(result, "\n".join(f"{name}: {value:g}" for name, value in result.items()), as_json)

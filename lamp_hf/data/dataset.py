@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from datasets import Array2D, Dataset, Features, List, Value
 
-from ..models.motion_representation import HUMANML3D, check_motion, get_skeleton, joints_to_features, mirror
+from ..models.motion_representation import check_motion, joints_to_features, mirror
+from ..models.skeleton import HUMANML3D, get_skeleton
 from .captions import clean_caption, mirror_caption
 
 

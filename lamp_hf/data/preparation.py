@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from ..models.feature_extraction_motion import MotionFeatureExtractor
-from ..models.motion_representation import SKELETONS, canonicalise, get_skeleton, joints_to_features, mirror
+from ..models.motion_representation import canonicalise, joints_to_features, mirror
+from ..models.skeleton import SKELETONS, get_skeleton
 from ..motion.clip import READABLE, Motion
 from ..motion.files import write_atomically
 from .captions import clean_caption, mirror_caption

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..origin import fingerprint, identify
+from ..fingerprint import fingerprint, identify
 from .captions import check_references
 
 

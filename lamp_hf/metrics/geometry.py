@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..models.motion_representation import HUMANML3D
+from ..models.skeleton import HUMANML3D
 
 
 _INDEX = {name: i for i, name in enumerate(HUMANML3D.joint_names)}

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from ..origin import identify
+from ..fingerprint import identify
 from .bertscore import BertScorer
 from .captions import check_references
 

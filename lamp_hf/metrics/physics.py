@@ -5,7 +5,7 @@ All take joints `(num_frames, num_joints, 3)` in metres, Y up.
 
 import numpy as np
 
-from ..models.motion_representation import HUMANML3D, Skeleton, get_skeleton
+from ..models.skeleton import HUMANML3D, Skeleton, get_skeleton
 
 
 CONTACT_HEIGHT = 0.05  # metres over the floor, up to which a toe counts as on the ground

@@ -3,8 +3,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .configuration_common import ShippedPipelinesMixin
 from .configuration_motion_vqvae import MotionVQVAEConfig
-from .shipped_pipelines import ShippedPipelinesMixin
 
 
 @strict

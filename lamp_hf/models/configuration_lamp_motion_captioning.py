@@ -3,8 +3,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from .configuration_common import ShippedPipelinesMixin
 from .configuration_lamp import LampConfig
-from .shipped_pipelines import ShippedPipelinesMixin
 
 
 @strict

@@ -3,9 +3,9 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .configuration_common import ShippedPipelinesMixin
 from .configuration_lamp import LampConfig
 from .configuration_motion_vqvae import MotionVQVAEConfig
-from .shipped_pipelines import ShippedPipelinesMixin
 
 
 @strict
@@ -52,8 +52,8 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         num_inference_steps (`int`): of masked decoding.
         temperature (`float`): of sampling; 0 takes the most likely token.
         top_k (`int`): candidates for each token.
-        order_noise (`float`): how much chance decides which tokens are settled first, see [`MaskedMotionScheduler`]; 0
-            is the released code's order.
+        choice_temperature (`float`): how much chance decides which tokens are settled first, see
+            [`MaskedMotionScheduler`]; 0 is the released code's order.
         sample_length (`bool`): draw the length of a motion, when none is asked for, from its predicted distribution;
             else take the most likely.
     """
@@ -86,7 +86,7 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     num_inference_steps: int = 10
     temperature: float | int = 1.0
     top_k: int = 52
-    order_noise: float | int = 0.0
+    choice_temperature: float | int = 0.0
     sample_length: bool = True
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True

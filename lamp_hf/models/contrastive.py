@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .modeling_motion_vqvae import masked_mean
+from .modeling_common import masked_mean
 
 
 FALSE_NEGATIVES = ("none", "filter", "soft")

@@ -10,9 +10,10 @@ from diffusers.utils import BaseOutput
 from huggingface_hub import snapshot_download
 
 from .modeling_lamp_text_to_motion import LampForTextToMotion
-from .motion_representation import features_to_joints, fit_bone_lengths, get_skeleton
+from .motion_representation import features_to_joints, fit_bone_lengths
 from .processing_lamp import LampProcessor
 from .scheduling_masked_motion import MaskedMotionScheduler
+from .skeleton import get_skeleton
 
 
 @dataclass

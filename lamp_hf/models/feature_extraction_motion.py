@@ -8,7 +8,8 @@ import torch
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from .motion_representation import Skeleton, check_motion, features_to_joints, get_skeleton, joints_to_features
+from .motion_representation import check_motion, features_to_joints, joints_to_features
+from .skeleton import Skeleton, get_skeleton
 
 
 class MotionFeatureExtractor(SequenceFeatureExtractor):

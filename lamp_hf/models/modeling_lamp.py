@@ -9,10 +9,9 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
+from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask
 from .modeling_lamp_qformer import KeyValues, LampQFormer
-from .modeling_motion_vqvae import MotionEncoder, full_mask
-from .motion_summary import MotionSummary
-from .strict_loading import StrictLoadingMixin
+from .modeling_motion_vqvae import MotionEncoder
 
 
 @dataclass

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfi
 from transformers.utils import ModelOutput, cached_file
 
 from .configuration_lamp_motion_captioning import LampMotionCaptioningConfig
+from .modeling_common import StrictLoadingMixin
 from .modeling_lamp import LampMotionModel
-from .strict_loading import StrictLoadingMixin
 
 
 _FITTING = "captioner_config.json"  # beside an adapter: not config.json, which would make it a whole model

@@ -8,8 +8,8 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
 from .contrastive import contrastive_loss, contrastive_targets, cosines, gather_with_gradient, same
+from .modeling_common import masked_mean
 from .modeling_lamp import LampModel, LampPreTrainedModel, similarity
-from .modeling_motion_vqvae import masked_mean
 
 
 @dataclass

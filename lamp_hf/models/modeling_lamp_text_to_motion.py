@@ -9,12 +9,12 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .modeling_common import StrictLoadingMixin, full_mask, masked_mean
 from .modeling_lamp import LampModel
-from .modeling_motion_vqvae import MotionVQVAEModel, full_mask, masked_mean
+from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer
 from .part_reader import PartReader
 from .scheduling_masked_motion import MaskedMotionScheduler, check_sampling
-from .strict_loading import StrictLoadingMixin
 
 
 @dataclass
@@ -281,7 +281,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             logits = self._guided(self.transformer, guidance, *inputs, condition[rows])
             streams = [generators[row] for row in rows.tolist()]
             codes[rows] = scheduler.step(
-                logits, timestep, *inputs, streams, temperature, top_k, config.order_noise, num_masked[rows]
+                logits, timestep, *inputs, streams, temperature, top_k, config.choice_temperature, num_masked[rows]
             ).prev_sample
         codes = codes[..., None]
         for level in range(1, config.motion_config.num_quantizers):

@@ -10,11 +10,8 @@ from transformers.utils import ModelOutput
 
 from .configuration_lavimo import LavimoConfig
 from .contrastive import contrastive_loss, contrastive_targets, cosines, gather_with_gradient, row_numbers
-from .modeling_motion_vqvae import full_mask, masked_mean
-from .motion_summary import MotionSummary
+from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask, masked_mean, sinusoidal_positions
 from .onednn_layers import TransformerEncoderLayer
-from .sinusoidal_positions import sinusoidal_positions
-from .strict_loading import StrictLoadingMixin
 
 
 MODALITIES = {"t": "text", "v": "video", "m": "motion"}

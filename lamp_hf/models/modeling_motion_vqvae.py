@@ -12,8 +12,8 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_motion_vqvae import MotionVQVAEConfig
-from .motion_representation import get_skeleton
-from .strict_loading import StrictLoadingMixin
+from .modeling_common import StrictLoadingMixin, full_mask, gather_processes, masked_mean
+from .skeleton import get_skeleton
 
 
 @dataclass
@@ -36,38 +36,6 @@ class MotionVQVAEOutput(ModelOutput):
     reconstruction_loss: torch.FloatTensor | None = None
     commitment_loss: torch.FloatTensor | None = None
     perplexity: torch.FloatTensor | None = None
-
-
-def full_mask(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """A boolean `(batch_size, length)` mask of `values`, all true where none is given."""
-    if mask is None:
-        return torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
-    return mask.bool()
-
-
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of `(batch_size, length, ...)` values over the positions where the mask is true."""
-    weights = mask.to(values.dtype).view(*mask.shape, *[1] * (values.ndim - mask.ndim))
-    return (values * weights).sum() / _mean_over_processes(weights.expand_as(values).sum()).clamp(min=1)
-
-
-def _mean_over_processes(count: torch.Tensor) -> torch.Tensor:
-    """What a training process divides its sum by, so that the mean of all their gradients is that of one big batch."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not (distributed and torch.is_grad_enabled()):  # only the first process evaluates
-        return count
-    count = count.detach().clone()
-    torch.distributed.all_reduce(count)
-    return count / torch.distributed.get_world_size()
-
-
-def gather_processes(values: torch.Tensor) -> torch.Tensor:
-    """Concatenates equally shaped tensors of all training processes along the batch, without gradient."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return values
-    gathered = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(gathered, values.contiguous())
-    return torch.cat(gathered)
 
 
 class MotionResidualBlocks(nn.Module):

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .modeling_common import sinusoidal_positions
 from .onednn_layers import Linear, TransformerEncoderLayer
-from .sinusoidal_positions import sinusoidal_positions
 
 
 def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torch.Tensor | None:

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .modeling_common import sinusoidal_positions
 from .onednn_layers import TransformerEncoderLayer
-from .sinusoidal_positions import sinusoidal_positions
 
 
 ONE_THING, AT_ONCE, IN_TURN = range(3)  # what a sentence names: one thing, or two and how they go together

@@ -6,7 +6,7 @@ import numpy as np
 from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 
-from .motion_representation import get_skeleton
+from .skeleton import get_skeleton
 
 
 class MotionPipeline(Pipeline):

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from transformers import BatchFeature
 
-from .motion_editing import fill_gap, gaps_of
+from .motion_inbetweening import fill_gap, gaps_of
 from .motion_representation import features_to_joints, fit_bone_lengths, joints_to_features
-from .motion_windows import JointsStream, decode_stream, generate_windows, window_stream
 from .pipeline_motion import MotionPipeline
+from .prompt_splitting import parts_in_order
 from .scheduling_masked_motion import check_sampling
-from .sentence_parts import parts_in_order
+from .windowed_generation import JointsStream, decode_stream, generate_windows, window_stream
 
 
 LONGEST = 600.0  # seconds that are returned whole; `stream` has no limit

@@ -114,7 +114,7 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         generators: list[torch.Generator],
         temperature: float = 1.0,
         top_k: int | None = None,
-        order_noise: float = 0.0,
+        choice_temperature: float = 0.0,
         num_masked: torch.LongTensor | None = None,
     ) -> MaskedMotionSchedulerOutput:
         """
@@ -127,9 +127,9 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
                 its neighbours in the batch.
             temperature (`float`): of sampling; 0 takes the most likely token.
             top_k (`int`, *optional*): candidates for each token.
-            order_noise (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens stay, less
-                as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and these are those
-                of a body at rest: motion slows down. Large values settle tokens in random order.
+            choice_temperature (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens
+                stay, less as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and these are
+                those of a body at rest: motion slows down. Large values settle tokens in random order.
             num_masked (`torch.LongTensor` of shape `(batch_size,)`, *optional*): tokens that were masked before the
                 first step; all if not given.
         """
@@ -143,8 +143,10 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         drawn = torch.where(masked, candidates.argmax(-1), sample)
         progress = torch.tensor((timestep + 1) / self.num_inference_steps)
         certainty = logits.log_softmax(-1).gather(-1, drawn.clamp(max=logits.shape[-1] - 1)[..., None])
-        if order_noise > 0:
-            certainty = certainty + order_noise * (1 - progress) * _gumbel_noise(certainty, token_mask, generators)
+        if choice_temperature > 0:
+            certainty = certainty + choice_temperature * (1 - progress) * _gumbel_noise(
+                certainty, token_mask, generators
+            )
         certainty = certainty[..., 0].masked_fill(~masked | ~token_mask, torch.inf)
         if num_masked is None:
             num_masked = token_mask.sum(1)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..models.motion_representation import Skeleton
+from ..models.skeleton import Skeleton
 
 
 BONE_RADII = {  # metres; bones are named by their outer joint, without its side

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..models.motion_representation import Skeleton
+from ..models.skeleton import Skeleton
 from .retarget import Animation
 from .rotations import children_of, forward_kinematics, local_rotations, solve_rotations, stretching_bones
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_closing, binary_opening, distance_transform_edt, gaussian_filter1d, label
 
-from ..models.motion_representation import Skeleton, shortest_rotation
+from ..models.motion_representation import shortest_rotation
+from ..models.skeleton import Skeleton
 from .rotations import root_first
 
 

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.motion_representation import (
-    SKELETONS,
-    Skeleton,
-    check_motion,
-    features_to_joints,
-    get_skeleton,
-    joints_to_features,
-)
+from ..models.motion_representation import check_motion, features_to_joints, joints_to_features
+from ..models.skeleton import SKELETONS, Skeleton, get_skeleton
 from .files import write_atomically
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pygltflib as gltf
 from scipy.spatial.transform import Rotation
 
-from ..models.motion_representation import Skeleton
+from ..models.skeleton import Skeleton
 from .body import BONE_RADII, bone_colour
 from .rotations import children_of, local_rotations, rest_positions, solve_rotations, stretching_bones
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..models.motion_representation import Skeleton
+from ..models.skeleton import Skeleton
 from .body import BONE_RADII, bone_colour
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..models.motion_representation import Skeleton
+from ..models.skeleton import Skeleton
 from .body import Figure, bone_colour
 from .view import View
 

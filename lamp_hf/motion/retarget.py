@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..models.motion_representation import HUMANML3D, KIT, Skeleton
+from ..models.skeleton import HUMANML3D, KIT, Skeleton
 
 
 @dataclass

@@ -7,7 +7,8 @@ import torch
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 
-from ..models.motion_representation import Skeleton, shortest_rotation
+from ..models.motion_representation import shortest_rotation
+from ..models.skeleton import Skeleton
 
 
 # Bones in a T-pose that faces Z+. Rotations are solved against it and not against the data sets' own rest pose, whose

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..models.motion_representation import HUMANML3D
+from ..models.skeleton import HUMANML3D
 from .rotations import forward_kinematics, local_rotations, rest_directions, solve_rotations
 
 

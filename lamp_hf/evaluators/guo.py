@@ -1,0 +1,182 @@
+"""The evaluator of the literature: Guo et al., CVPR 2022, for those who own its weights.
+
+Movements of four frames by convolutions, bidirectional GRUs over them and over word vectors with their parts of
+speech. It was trained to bring captions and motions of HumanML3D, or KIT-ML, together, by their Euclidean distance.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ..models.modeling_common import StrictLoadingMixin
+
+
+_MAX_WORDS, _MAX_FRAMES = 20, 196
+# Parts of speech in the order of their inputs, and words that are a part of their own.
+_PARTS = (
+    "VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV",
+    "Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER",
+)  # fmt: skip
+_VIP = {
+    "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
+    "Body_VIP": "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
+    "Obj_VIP": "stair dumbbell chair window floor car ball handrail baseball basketball",
+    "Act_VIP": "walk run swing pick bring kick put squat throw hop dance jump turn stumble stop sit lift lower raise "
+    "wash stand kneel stroll rub bend balance flap jog shuffle lean rotate spin spread climb",
+    "Desc_VIP": "slowly carefully fast careful slow quickly happy angry sad happily angrily sadly",
+}
+_PART_OF_WORD = {word: part for part, words in _VIP.items() for word in words.split()}
+
+
+@strict
+class GuoEvaluatorConfig(PreTrainedConfig):
+    """Configuration of [`GuoEvaluatorModel`].
+
+    Args:
+        feature_size (`int`): numbers a frame, 263 or 251; the four contacts are left out.
+        num_words (`int`): word vectors.
+    """
+
+    model_type = "guo_evaluator"
+
+    feature_size: int = 263
+    num_words: int = 1
+
+
+class _RecurrentEncoder(nn.Module):
+    """A bidirectional GRU from a learned state; the last states of both ways, projected."""
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int):
+        super().__init__()
+        self.input_emb = nn.Linear(input_size, hidden_size)
+        self.gru = nn.GRU(hidden_size, hidden_size, batch_first=True, bidirectional=True)
+        self.output_net = nn.Sequential(
+            nn.Linear(2 * hidden_size, hidden_size),
+            nn.LayerNorm(hidden_size),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden_size, output_size),
+        )
+        self.hidden = nn.Parameter(torch.zeros(2, 1, hidden_size))
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = pack_padded_sequence(self.input_emb(inputs), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, last = self.gru(packed, self.hidden.repeat(1, len(inputs), 1))
+        return self.output_net(torch.cat([last[0], last[1]], -1))
+
+
+class _TextEncoder(_RecurrentEncoder):
+    def __init__(self):
+        super().__init__(300, 512, 512)
+        self.pos_emb = nn.Linear(len(_PARTS), 300)
+
+    def forward(self, words: torch.Tensor, parts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return super().forward(words + self.pos_emb(parts), lengths)
+
+
+class _MovementEncoder(nn.Module):
+    def __init__(self, input_size: int):
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv1d(input_size, 512, 4, 2, 1),
+            nn.Dropout(0.2),
+            nn.LeakyReLU(0.2),
+            nn.Conv1d(512, 512, 4, 2, 1),
+            nn.Dropout(0.2),
+            nn.LeakyReLU(0.2),
+        )
+        self.out_net = nn.Linear(512, 512)
+
+    def forward(self, motion: torch.Tensor) -> torch.Tensor:
+        return self.out_net(self.main(motion.transpose(1, 2)).transpose(1, 2))
+
+
+class GuoEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
+    """The three networks under their published names, with statistics and word vectors."""
+
+    config: GuoEvaluatorConfig
+    base_model_prefix = "guo_evaluator"
+    main_input_name = "motion_values"
+
+    def __init__(self, config: GuoEvaluatorConfig):
+        super().__init__(config)
+        self.movement_encoder = _MovementEncoder(config.feature_size - 4)
+        self.motion_encoder = _RecurrentEncoder(512, 1024, 512)
+        self.text_encoder = _TextEncoder()
+        self.register_buffer("mean", torch.zeros(config.feature_size))
+        self.register_buffer("std", torch.ones(config.feature_size))
+        self.register_buffer("word_vectors", torch.zeros(config.num_words, 300))
+        self.post_init()
+
+
+class GuoEvaluator:
+    """An [`Evaluator`] of a converted folder.
+
+    Args:
+        folder (`str` or `Path`): what `lamp_hf.import_checkpoint.guo` wrote.
+        texts (`str` or `Path`): HumanML3D's or KIT-ML's `texts/`, which hold the tagged words of each caption.
+    """
+
+    def __init__(self, folder: str | Path, texts: str | Path):
+        self.model = GuoEvaluatorModel.from_pretrained(folder).eval()
+        words = json.loads((Path(folder) / "words.json").read_text(encoding="utf-8"))
+        self.row = {word: i for i, word in enumerate(words)}
+        self.tagged = _read_tagged(Path(texts))
+        self.name = "guo"
+
+    @torch.no_grad()
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        """Raises a `ValueError` for a caption that the data set does not have: its words have no tags."""
+        for text in texts:
+            if " ".join(text.split()) not in self.tagged:
+                raise ValueError(f"no tagged words for the caption {text!r}: this evaluator reads the data set's own")
+        rows = [self._inputs(self.tagged[" ".join(text.split())]) for text in texts]
+        words, parts = (pad_sequence(list(column), batch_first=True) for column in zip(*rows))
+        lengths = torch.tensor([len(row[0]) for row in rows])
+        return self.model.text_encoder(words, parts, lengths).numpy()
+
+    @torch.no_grad()
+    def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
+        """Raises a `ValueError` for a motion of less than four frames."""
+        result = []
+        for i, motion in enumerate(motions):
+            length = min(len(motion), _MAX_FRAMES) // 4
+            if not length:
+                raise ValueError(f"motion {i} has {len(motion)} frames; this evaluator needs four")
+            values = torch.from_numpy(np.asarray(motion[: 4 * length], np.float32))
+            values = ((values - self.model.mean) / self.model.std)[:, :-4]
+            # Padded as in the literature: the last movement sees what the convolution makes of zeros behind it.
+            values = nn.functional.pad(values, (0, 0, 0, _MAX_FRAMES - len(values)))
+            movements = self.model.movement_encoder(values[None])
+            result.append(self.model.motion_encoder(movements, torch.tensor([length]))[0].numpy())
+        return np.stack(result)
+
+    def _inputs(self, tagged: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Word vectors `(num_words, 300)` and parts of speech `(num_words, 15)`, start and end around them."""
+        words = [("sos", "OTHER"), *tagged[:_MAX_WORDS], ("eos", "OTHER")]
+        rows, parts = [], []
+        for word, part in words:
+            known = word in self.row
+            rows.append(self.row[word if known else "unk"])
+            part = _PART_OF_WORD.get(word, part) if known else "OTHER"
+            parts.append(_PARTS.index(part if part in _PARTS else "OTHER"))
+        return self.model.word_vectors[rows], nn.functional.one_hot(torch.tensor(parts), len(_PARTS)).float()
+
+
+def _read_tagged(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Words and parts of speech of each caption in a folder of text files."""
+    tagged = {}
+    for path in sorted(folder.glob("*.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            fields = line.split("#")
+            if len(fields) == 4:
+                words = [tuple(token.rsplit("/", 1)) for token in fields[1].split() if "/" in token]
+                tagged[" ".join(fields[0].split())] = words
+    if not tagged:
+        raise FileNotFoundError(f"{folder}: no text file with captions and tagged words")
+    return tagged

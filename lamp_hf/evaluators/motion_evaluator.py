@@ -1,0 +1,170 @@
+"""Evaluators: models that embed motions, and texts beside them, to compare what a generator made with what is real.
+
+[`MotionEvaluatorModel`] is trained by the project on real motion only (`training/train_evaluator.py`); Guo et al.'s
+networks, the literature's, are in `guo.py`; LaMP itself is the paper's own evaluator.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from ..models.feature_extraction_motion import MotionFeatureExtractor
+from ..models.modeling_common import StrictLoadingMixin
+from ..models.skeleton import get_skeleton
+
+
+class Evaluator(Protocol):
+    """What the protocol of text-to-motion evaluation asks of an evaluator."""
+
+    name: str
+
+    def embed_texts(self, texts: list[str]) -> np.ndarray: ...  # [N, size]
+
+    def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray: ...  # features [T, D] each -> [N, size]
+
+
+@strict
+class MotionEvaluatorConfig(PreTrainedConfig):
+    """Configuration of [`MotionEvaluatorModel`].
+
+    Args:
+        actions, styles (`list[str]`): labels, in the order of the logits.
+        width (`int`): channels of the convolutions.
+        embedding_size (`int`): of a motion's embedding.
+        text_encoder (`str`): Hub id of the frozen sentence encoder whose mean hidden states are compared with motions.
+        text_size (`int`): of its hidden states.
+    """
+
+    model_type = "motion_evaluator"
+
+    actions: list[str] | None = None
+    styles: list[str] | None = None
+    skeleton: str = "humanml3d"
+    width: int = 128
+    embedding_size: int = 64
+    text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    text_size: int = 384
+
+
+@dataclass
+class MotionEvaluatorOutput(ModelOutput):
+    """
+    Args:
+        embedding (`torch.FloatTensor` of shape `(batch_size, embedding_size)`).
+        action_logits (`torch.FloatTensor` of shape `(batch_size, num_actions)`).
+        style_logits (`torch.FloatTensor` of shape `(batch_size, num_styles)`).
+    """
+
+    embedding: torch.FloatTensor | None = None
+    action_logits: torch.FloatTensor | None = None
+    style_logits: torch.FloatTensor | None = None
+
+
+class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
+    """Temporal convolutions over joint positions in the body's frame and the root's velocities.
+
+    It reads normalised features, but only columns that say where joints are: those for rotations and contacts, which a
+    generator can get right or wrong without anyone seeing it, are left out. Features are made after retargeting, so
+    body proportions do not matter.
+    """
+
+    config: MotionEvaluatorConfig
+    base_model_prefix = "evaluator"
+    main_input_name = "motion_values"
+
+    def __init__(self, config: MotionEvaluatorConfig):
+        super().__init__(config)
+        columns = get_skeleton(config.skeleton).slices
+        self.visible = slice(columns["root_yaw"].start, columns["positions"].stop)
+        width = config.width
+        self.layers = nn.ModuleList(
+            nn.Conv1d(self.visible.stop if i == 0 else width, width, 5, stride=2, padding=2) for i in range(3)
+        )
+        self.dropout = nn.Dropout(0.2)
+        self.embed = nn.Linear(2 * width, config.embedding_size)
+        self.action_head = nn.Linear(config.embedding_size, len(config.actions or [0]))
+        self.style_head = nn.Linear(config.embedding_size, len(config.styles or [0]))
+        self.text_head = nn.Sequential(
+            nn.Linear(config.text_size, width), nn.GELU(), nn.Linear(width, config.embedding_size)
+        )
+        self.post_init()
+
+    def forward(self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor) -> MotionEvaluatorOutput:
+        """
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 at padding.
+        """
+        mask = motion_attention_mask[:, None].to(motion_values.dtype)
+        hidden = motion_values[..., self.visible].transpose(1, 2) * mask
+        for layer in self.layers:
+            mask = mask[..., ::2]
+            hidden = self.dropout(nn.functional.gelu(layer(hidden))) * mask
+        mean = hidden.sum(-1) / mask.sum(-1).clamp(min=1)
+        largest = hidden.masked_fill(mask == 0, -1e4).amax(-1)
+        embedding = self.embed(torch.cat([mean, largest], -1))
+        hidden = self.dropout(embedding)
+        return MotionEvaluatorOutput(
+            embedding=embedding, action_logits=self.action_head(hidden), style_logits=self.style_head(hidden)
+        )
+
+
+class MotionTextEvaluator:
+    """An [`Evaluator`] of a folder that `training/train_evaluator.py` wrote; embeddings have unit length.
+
+    Args:
+        folder (`str` or `Path`): of the model and its feature extractor.
+        text_encoder (`str`, *optional*): where the sentence encoder lies, if not where its id says.
+    """
+
+    def __init__(self, folder: str | Path, text_encoder: str | None = None):
+        self.model = MotionEvaluatorModel.from_pretrained(folder).eval()
+        self.extractor = MotionFeatureExtractor.from_pretrained(folder)
+        self.text_encoder = text_encoder or self.model.config.text_encoder
+        self.name = "motion-evaluator"
+
+    @torch.no_grad()
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        states = self.model.text_head(sentence_embeddings(texts, self.text_encoder))
+        return nn.functional.normalize(states, dim=-1).numpy()
+
+    @torch.no_grad()
+    def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
+        def embed(motion_values, motion_attention_mask):
+            return self.model(motion_values, motion_attention_mask).embedding
+
+        return _in_batches(embed, self.extractor, motions)
+
+
+def _in_batches(embed, extractor: MotionFeatureExtractor, motions: list[np.ndarray]) -> np.ndarray:
+    """Unit embeddings; motions of like length go together."""
+    order = sorted(range(len(motions)), key=lambda i: len(motions[i]))
+    result: dict[int, np.ndarray] = {}
+    for first in range(0, len(order), 64):
+        rows = order[first : first + 64]
+        batch = extractor([motions[i] for i in rows], return_tensors="pt")
+        result |= dict(zip(rows, nn.functional.normalize(embed(**batch), dim=-1).numpy()))
+    return np.stack([result[i] for i in range(len(motions))])
+
+
+@torch.no_grad()
+def sentence_embeddings(texts: list[str], encoder: str) -> torch.Tensor:
+    """Mean hidden states `(num_texts, size)` of a frozen sentence encoder, of unit length."""
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    states = torch.zeros(len(texts), model.config.hidden_size)
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    for first in range(0, len(order), 128):
+        rows = order[first : first + 128]
+        batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt")
+        hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None]
+        states[rows] = (hidden * mask).sum(1) / mask.sum(1)
+    return nn.functional.normalize(states, dim=-1)

@@ -1,0 +1,1 @@
+"""Galleries of motions, searched by text, motion or video."""

@@ -1,0 +1,1 @@
+"""Serving the bundled models: the demo page."""

@@ -1,0 +1,1 @@
+"""Training clips and captions made of real ones."""

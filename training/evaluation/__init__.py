@@ -1,0 +1,1 @@
+"""Evaluation tasks, one a file; `python -m training.evaluate TASK` runs them."""

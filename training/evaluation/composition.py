@@ -1,0 +1,138 @@
+"""Prompts of two things at once or one after the other, judged by geometry."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from lamp_hf.metrics.geometry import CHECKS, hand_up, measure, raised, smoothed
+from lamp_hf.models.motion_representation import joints_to_features
+
+from ..augmentation.composition import IN_SPACE, IN_TIME, Composer, follow, graft, say, seam
+from ..data import load_clips
+from .text_to_motion import load_generator
+
+
+SECONDS = {"space": 5.0, "time": 8.0}
+PAIRS = 40  # of clips of each kind, to make prompts of and to try the judge on
+WALK_AND_RUN = {"walk", "run"}  # who runs travels like one who walks: told apart by speed
+
+
+def evaluate_composition(arguments: argparse.Namespace) -> dict:
+    """Percent of motions that show both: made as one, and in a row also by `mode="sequence"`; of real clips composed.
+
+    The test's prompts are written by hand; those to choose on are made of the validation split's captions.
+    """
+    clips = load_clips(arguments)
+    composer = Composer(clips.motions, clips.captions, clips.rarity_weights(0.5), int(clips.lengths.max()))
+    pairs = draw_pairs(composer, clips.actions, arguments.seed)
+    if arguments.split == "test":
+        prompts = yaml.safe_load(Path(__file__).with_name("composed_prompts.yaml").read_text())
+    else:
+        if not all(pairs.values()):
+            raise ValueError("prompts are made of clips whose actions are known and go together: this split has none")
+        prompts = prompts_of_captions(composer, clips.actions, pairs, arguments.seed)
+    pipe = load_generator(arguments)
+    numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": 10, "wrong": []}
+    for name, kind in (("space", "space"), ("time", "time"), ("sequence", "time")):
+        texts = [prompt["text"] for prompt in prompts[kind]]
+        options = {"duration": SECONDS[kind], "seed": arguments.seed, "num_return_sequences": numbers["seeds"]}
+        if name == "sequence":
+            made = [pipe(text, mode="sequence", **options) for text in texts]
+        else:
+            made = pipe(texts, batch_size=32, **options)
+        answers = np.array(
+            [
+                [JUDGES[kind](motion["joints"], prompt["shows"]) for motion in motions]
+                for prompt, motions in zip(prompts[kind], made)
+            ]
+        )
+        numbers[name] = 100 * float(answers.mean())
+        numbers["wrong"] += [f"{name}: {text}" for text, row in zip(texts, answers) if not row.any()]
+    real = {
+        kind: [
+            JUDGES[kind](put_together(composer, kind, pair), [clips.actions[row] for row in pair]) for pair in drawn
+        ]
+        for kind, drawn in pairs.items()
+    }
+    return numbers | {"real": {kind: 100 * float(np.mean(answers)) for kind, answers in real.items() if answers}}
+
+
+def draw_pairs(composer: Composer, actions: list[str], seed: int) -> dict[str, list[tuple[int, int]]]:
+    """Clips that do what they are labelled with and can be done at once (body, arms) or in a row, by geometry.
+
+    In a row neither does what the other does, for who waves a hand raises it too. None where clips have no labels.
+    """
+    rng = np.random.default_rng(seed)
+    facts = composer.facts
+    does = [{action for action, check in CHECKS.items() if check(fact)} for fact in facts]
+    rows = [row for row in np.flatnonzero(composer.weights) if actions[row] in does[row]]
+    pairs = [(first, second) for first in rows for second in rows if actions[first] != actions[second]]
+    apart = [
+        (first, second)
+        for first, second in pairs
+        if {actions[first], actions[second]} == WALK_AND_RUN
+        or not (actions[first] in does[second] or actions[second] in does[first])
+    ]
+    arms = [pair for pair in pairs if actions[pair[1]].startswith(("raise-up", "wave"))]
+    fitting = [pair for pair in arms if not raised(facts[pair[0]]) and composer.fits_in_space(*pair)]
+    drawn = {}
+    for kind, some in (("space", fitting), ("time", apart)):
+        weights = np.array([composer.weights[list(pair)].prod() for pair in some])
+        drawn[kind] = [tuple(pair) for pair in rng.choice(some, PAIRS, p=weights / weights.sum())] if some else []
+    return drawn
+
+
+def prompts_of_captions(composer: Composer, actions: list[str], pairs: dict, seed: int) -> dict[str, list[dict]]:
+    """Sentences of two clips' captions each."""
+    rng = np.random.default_rng(seed)
+    prompts: dict[str, list[dict]] = {"space": [], "time": []}
+    for kind, composed in (("space", IN_SPACE), ("time", IN_TIME)):
+        for pair in pairs[kind]:
+            text = say(composed, *(composer.caption(row, rng) for row in pair), rng)
+            prompts[kind].append({"text": text, "shows": [actions[row] for row in pair]})
+    return prompts
+
+
+def put_together(composer: Composer, kind: str, pair: tuple[int, int]) -> np.ndarray:
+    """Joints of two real clips, one's arms on the other's body or one after the other."""
+    first, second = (composer.joints[row] for row in pair)
+    if kind == "space":
+        return graft(first, second, raised(composer.facts[pair[1]]), 0)
+    features = joints_to_features(first), joints_to_features(second)
+    end, start, _ = seam(*features)
+    return follow(*features, end, start)
+
+
+def at_once(joints: np.ndarray, shows: list[str]) -> bool:
+    """Whether a motion does what the body and what the hands should, and goes on while the hands are up."""
+    facts = measure(joints)
+    if not all(CHECKS[action](facts) for action in shows):
+        return False
+    up = np.any([hand_up(joints, side) for side in raised(facts)], axis=0)
+    speeds = np.linalg.norm(np.diff(smoothed(joints[:, 0, [0, 2]]), axis=0), axis=-1)
+    return bool(speeds[up[1:]].mean() >= speeds.mean() / 2)
+
+
+def in_turn(joints: np.ndarray, shows: list[str]) -> bool:
+    """Whether a moment of the middle half parts the motion into one that does the first and one that does the next.
+
+    Neither part may do the other's action; of a walk and a run, the run must be half as fast again.
+    """
+    first, second = shows
+    count = len(joints)
+    for split in range(count // 4, 3 * count // 4 + 1, 4):
+        before, after = measure(joints[:split]), measure(joints[split:])
+        if CHECKS[first](before) and CHECKS[second](after):
+            if {first, second} == WALK_AND_RUN:
+                fast, slow = (after, before) if second == "run" else (before, after)
+                alone = fast.speed >= 1.5 * slow.speed
+            else:
+                alone = not CHECKS[second](before) and not CHECKS[first](after)
+            if alone:
+                return True
+    return False
+
+
+JUDGES = {"space": at_once, "time": in_turn}

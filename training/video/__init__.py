@@ -1,0 +1,1 @@
+"""Rendered videos of clips, for LAVIMO."""
