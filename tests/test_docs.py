@@ -67,7 +67,7 @@ def run(code: str) -> None:
 def check_options(code: str) -> None:
     """Of commands that take hours: scripts, recipes and options are there."""
     commands = re.sub(r"\\\n\s*", "", code)
-    module = r"(?:-m |^)(training\.\w+|lamp_hf\.convert|lamp_hf \w+|lamp-hf \w+)(.*)"
+    module = r"(?:-m |^)(training\.[\w.]+|lamp_hf\.import_checkpoint|lamp_hf \w+|lamp-hf \w+)(.*)"
     known = re.findall(module, commands, re.MULTILINE)
     assert known, f"no command is checked in:\n{code}"
     for script, rest in known:

@@ -128,8 +128,8 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
             temperature (`float`): of sampling; 0 takes the most likely token.
             top_k (`int`, *optional*): candidates for each token.
             choice_temperature (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens
-                stay, less as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and these are
-                those of a body at rest: motion slows down. Large values settle tokens in random order.
+                stay, less as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and
+                these are those of a body at rest: motion slows down. Large values settle tokens in random order.
             num_masked (`torch.LongTensor` of shape `(batch_size,)`, *optional*): tokens that were masked before the
                 first step; all if not given.
         """
