@@ -110,6 +110,7 @@ _REGISTRATIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
         _register_pipelines,
         (
             "modeling_lamp",
+            "pipeline_motion",
             "pipeline_text_to_motion",
             "pipeline_motion_to_text",
             "pipeline_zero_shot_motion_classification",
