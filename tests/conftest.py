@@ -149,6 +149,17 @@ def tiny_text_to_motion(processor, **changes):
     return model.eval()
 
 
+def residual_config() -> lamp_hf.MotionVQVAEConfig:
+    return lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=32, num_quantizers=3)
+
+
+def residual_text_to_motion(processor):
+    model = tiny_text_to_motion(processor, tokenizer_config=residual_config(), num_residual_layers=2)
+    for book in model.vqvae.refinements:
+        book.codebook.normal_()
+    return model
+
+
 @pytest.fixture(scope="session")
 def model_folder(processor, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")

@@ -1,179 +1,14 @@
+"""Text-to-motion generator: its transformers, condition and decoding, and how it is loaded."""
+
 import pytest
 import torch
-from conftest import CAPTIONS, make_motion, tiny_lamp_config, tiny_text_to_motion
+from conftest import CAPTIONS, residual_text_to_motion, tiny_text_to_motion
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 import lamp_hf
-from lamp_hf.models.modeling_lamp import similarity
-from lamp_hf.models.modeling_lamp_pretraining import draw_negatives
 from lamp_hf.models.motion_transformers import MaskedMotionTransformer, attention_bias
 from lamp_hf.models.part_reader import AT_ONCE
-
-
-@pytest.fixture
-def tokenizer_model():
-    torch.manual_seed(0)
-    config = lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=32)
-    model = lamp_hf.MotionVQVAEModel(config)
-    model.train()(torch.randn(4, 64, 263))  # the first batch fills the codebook
-    return model.eval()
-
-
-class TestTokenizer:
-    def test_a_clip_has_the_same_codes_and_decoding_alone_and_padded(self, tokenizer_model):
-        motion = torch.randn(2, 64, 263)
-        mask = torch.arange(64) < torch.tensor([[64], [38]])
-        codes, token_mask = tokenizer_model.encode(motion, mask)
-        alone, _ = tokenizer_model.encode(motion[1:, :38])
-        assert token_mask.sum(1).tolist() == [16, 9]
-        assert torch.equal(codes[1, :9], alone[0])
-        together = tokenizer_model.decode(codes, token_mask)
-        torch.testing.assert_close(together[1, :36], tokenizer_model.decode(alone)[0], atol=1e-5, rtol=1e-5)
-        assert (together[1, 36:] == 0).all()
-
-    def test_padding_takes_no_part_in_the_loss(self, tokenizer_model):
-        motion = torch.randn(1, 32, 263)
-        padded = torch.cat([motion, 100 * torch.randn(1, 32, 263)], 1)
-        mask = torch.arange(64)[None] < 32
-        torch.testing.assert_close(tokenizer_model(motion).loss, tokenizer_model(padded, mask).loss)
-
-    def test_codebook_state_is_saved_and_goes_on_after_loading(self, tokenizer_model, tmp_path):
-        tokenizer_model.save_pretrained(tmp_path)
-        loaded = lamp_hf.MotionVQVAEModel.from_pretrained(tmp_path)
-        motion = torch.randn(4, 64, 263)
-        for model in (tokenizer_model, loaded):
-            model.train()(motion)
-        assert loaded.quantizer.num_updates == 2
-        torch.testing.assert_close(loaded.quantizer.codebook, tokenizer_model.quantizer.codebook)
-
-    def test_codes_that_nobody_uses_are_drawn_anew(self, tokenizer_model):
-        quantizer = tokenizer_model.quantizer
-        quantizer.codebook[0] = quantizer.code_sum[0] = 1e3
-        quantizer.code_count[0] = 1e-3
-        latents = torch.randn(8, 16, 8)
-        quantizer._update(latents, torch.ones(8, 16, dtype=torch.bool))
-        nearest = (latents.flatten(0, 1) - quantizer.codebook[0]).norm(dim=-1).min()
-        assert nearest < 1e-4
-
-
-@pytest.fixture
-def batch(processor):
-    motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (41, 57, 33, 45)]
-    inputs = processor(text=CAPTIONS, motion=motions)
-    tokens = inputs["motion_values"].shape[1] // 4
-    ids = {"clip_ids": torch.arange(4), "caption_ids": torch.tensor([0, 1, 2, 0])}
-    return dict(inputs) | {"motion_codes": torch.randint(32, (4, tokens))} | ids
-
-
-class TestLamp:
-    def test_all_four_losses_train_everything_but_the_frozen_motion_encoder(self, lamp_config, batch):
-        model = lamp_hf.LampForPreTraining(lamp_config).train()
-        output = model(**batch)
-        parts = [
-            output[f"{name}_loss"] for name in ("contrastive", "matching", "text_generation", "motion_generation")
-        ]
-        torch.testing.assert_close(output.loss, sum(parts))
-        output.loss.backward()
-        without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-        assert without == {name for name, _ in model.named_parameters() if "motion_encoder" in name}
-
-    def test_features_have_unit_length_and_ignore_padding(self, lamp_config, processor, batch):
-        model = lamp_hf.LampModel(lamp_config).eval()
-        text = model.get_text_features(**processor(text=CAPTIONS))
-        alone = model.get_text_features(**processor(text=CAPTIONS[3]))
-        torch.testing.assert_close(text[3:], alone, atol=1e-5, rtol=1e-5)
-        motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (33, 57)]
-        motion = model.get_motion_features(**processor(motion=motions))
-        alone = model.get_motion_features(**processor(motion=motions[0]))
-        torch.testing.assert_close(motion[:1], alone, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(motion.norm(dim=-1), torch.ones(2))
-
-    def test_generated_words_depend_on_the_motion_but_not_on_later_words(self, lamp_config, batch):
-        model = lamp_hf.LampForPreTraining(lamp_config).eval()
-        lamp = model.lamp
-        for module in [*lamp.motion_encoder.modules(), lamp.motion_projection]:
-            if isinstance(module, (torch.nn.Conv1d, torch.nn.Linear)):
-                module.reset_parameters()  # larger than a model's first weights, under which motion is hardly heard
-
-        def words(input_ids, motion):
-            _, keys = lamp.attend(*lamp.encode_motion(motion))
-            seen = {}
-            hook = model.word_head.register_forward_hook(lambda module, inputs, output: seen.update(logits=output))
-            model._text_generation_loss(input_ids, torch.ones_like(input_ids, dtype=torch.bool), keys)
-            hook.remove()
-            return seen["logits"]
-
-        ids, motion = batch["input_ids"][:1], batch["motion_values"][:1]
-        changed = ids.clone()
-        changed[0, 3] = 5 if ids[0, 3] != 5 else 6
-        before, after = words(ids, motion), words(changed, motion)
-        torch.testing.assert_close(before[0, :3], after[0, :3])
-        assert not torch.allclose(before[0, 3:], after[0, 3:])
-        assert not torch.allclose(before[0, 0], words(ids, 1000 * torch.randn_like(motion))[0, 0], atol=1e-6, rtol=0)
-
-    def test_negatives_are_never_excluded_pairs(self):
-        scores = torch.full((5, 5), -50.0).fill_diagonal_(50)  # the true pair is by far the likeliest
-        excluded = torch.eye(5, dtype=torch.bool)
-        excluded[0, 1] = True
-        excluded[4] = True
-        for _ in range(50):
-            columns, usable = draw_negatives(scores, excluded)
-            assert not excluded[torch.arange(4), columns[:4]].any()
-            assert usable.tolist() == [1, 1, 1, 1, 0]
-
-    def test_a_new_model_starts_at_the_usual_temperature(self, lamp_config):
-        for lamp in (lamp_hf.LampModel(lamp_config), lamp_hf.LampForPreTraining(lamp_config).lamp):
-            assert lamp.logit_scale.exp().item() == pytest.approx(1 / 0.07)
-
-    def test_a_summary_counts_where_a_mean_cannot(self, processor):
-        """The same token once and many times: sums over time differ, whatever the weights."""
-        torch.manual_seed(0)
-        summary = lamp_hf.LampModel(tiny_lamp_config(processor, summary_size=8, dropout=0.0)).motion_summary
-        for convolution in summary.convolutions:
-            torch.nn.init.normal_(convolution.weight)
-        latents = torch.randn(1, 1, 8).expand(1, 30, 8)
-        seen = []
-        summary.head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0][0]))
-        for length in (20, 30):
-            summary(latents, torch.arange(30)[None] < length)
-        (mean, _, total), (mean_of_more, _, total_of_more) = (values.split(8) for values in seen)
-        assert (total_of_more - total).norm() / total.norm() > 4 * (mean_of_more - mean).norm() / mean.norm()
-        torch.testing.assert_close(total_of_more - total, (mean_of_more * 30 - mean * 20) / 16, atol=1e-4, rtol=1e-4)
-
-    def test_the_scorings(self):
-        text = torch.tensor([[1.0, 0.0]])
-        motion = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.8, 0.6], [0.8, 0.6]]])
-        assert similarity(text, motion, "max").tolist() == [pytest.approx([1.0, 0.8])]
-        assert similarity(text, motion, "mean").tolist() == [pytest.approx([0.5**0.5, 0.8])]
-        assert similarity(text, motion, "euclidean").tolist() == [pytest.approx([-(0.5**0.5), -(0.4**0.5)])]
-        with pytest.raises(ValueError, match="unknown scoring"):
-            similarity(text, motion, "dot")
-
-    def test_matching_reads_pairs_one_by_one(self, lamp_config, processor):
-        torch.manual_seed(0)
-        model = lamp_hf.LampModel(lamp_config).eval()
-        motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (33, 57)]
-        together = model.get_matching_logits(**processor(text=CAPTIONS[:2], motion=motions))
-        alone = model.get_matching_logits(**processor(text=CAPTIONS[0], motion=motions[0]))
-        torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)
-
-    def test_pretrained_bert_gives_the_same_hidden_states(self, processor):
-        from transformers import BertConfig, BertModel
-
-        torch.manual_seed(0)
-        size = len(processor.tokenizer)
-        bert = BertModel(
-            BertConfig(
-                vocab_size=size - 1, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
-            )
-        ).eval()
-        model = lamp_hf.LampModel(tiny_lamp_config(processor)).eval()
-        model.load_text_encoder(bert, list(range(size - 1)))
-        inputs = processor(text=CAPTIONS)
-        mine, theirs = model.encode_text(**inputs), bert(**inputs).last_hidden_state
-        mask = inputs["attention_mask"].bool()
-        torch.testing.assert_close(mine[mask], theirs[mask], atol=1e-5, rtol=1e-4)
 
 
 class TestTextToMotion:
@@ -349,27 +184,7 @@ class TestTextToMotion:
 
 
 class TestResidualCodes:
-    """MoMask's option: further codebooks, and a transformer that fills them."""
-
-    def test_each_codebook_brings_the_motion_closer(self):
-        torch.manual_seed(0)
-        model = lamp_hf.MotionVQVAEModel(residual_config())
-        latents, mask = torch.randn(16, 20, 8), torch.ones(16, 20, dtype=torch.bool)
-        for _ in range(30):
-            _, codes, _ = model.quantise(latents, mask)
-        assert codes.shape[-1] in (1, 2, 3)  # training stops after a random number of books
-        model.eval()
-        _, codes, _ = model.quantise(latents, mask)
-        assert codes.shape == (16, 20, 3)
-        books = [model.quantizer, *model.refinements]
-        sums = [sum(book.codebook[codes[..., i]] for i, book in enumerate(books[:n])) for n in (1, 2, 3)]
-        errors = [(latents - total).square().mean() for total in sums]
-        assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
-        motion = torch.randn(2, 24, 263)
-        codes, mask = model.encode(motion)
-        assert codes.shape == (2, 6, 3)
-        assert not torch.equal(model.decode(codes, mask), model.decode(codes[..., 0], mask))
-        torch.testing.assert_close(model.decode(codes[..., :1], mask), model.decode(codes[..., 0], mask))
+    """MoMask's option: a transformer that fills the codebooks behind the first."""
 
     def test_the_generator_fills_all_codebooks_and_comes_back_from_a_folder(self, processor, tmp_path):
         model = residual_text_to_motion(processor)
@@ -400,48 +215,7 @@ class TestResidualCodes:
         torch.testing.assert_close(output.loss, output.token_loss + 0.1 * output.length_loss + output.residual_loss)
 
 
-def residual_config() -> lamp_hf.MotionVQVAEConfig:
-    return lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=32, num_quantizers=3)
-
-
-def residual_text_to_motion(processor):
-    model = tiny_text_to_motion(processor, tokenizer_config=residual_config(), num_residual_layers=2)
-    for book in model.vqvae.refinements:
-        book.codebook.normal_()
-    return model
-
-
-class TestScheduler:
-    def test_corruption_keeps_the_shares(self):
-        scheduler = lamp_hf.MaskedMotionScheduler(mask_token_id=512)
-        generator = torch.Generator().manual_seed(0)
-        codes = torch.arange(400)
-        kinds = torch.zeros(3)  # masked, left as they are, asked for
-        for _ in range(100):
-            corrupted, labels = scheduler.add_noise(codes, generator)
-            asked = labels != -100
-            assert torch.equal(corrupted[~asked], codes[~asked]) and torch.equal(labels[asked], codes[asked])
-            kinds += torch.stack([(corrupted[asked] == 512).sum(), (corrupted == codes)[asked].sum(), asked.sum()])
-        assert abs(kinds[0] / kinds[2] - 0.8) < 0.02 and abs(kinds[1] / kinds[2] - 0.1) < 0.02
-        assert abs(kinds[2] / 40000 - 2 / torch.pi) < 0.07  # the mean of the cosine
-
-    def test_fewer_masks_at_every_step_and_none_at_the_end(self):
-        scheduler = lamp_hf.MaskedMotionScheduler(mask_token_id=32)
-        scheduler.set_timesteps(5)
-        sample = torch.full((1, 20), 32)
-        mask = torch.ones(1, 20, dtype=torch.bool)
-        counts = []
-        for timestep in scheduler.timesteps.tolist():
-            logits = torch.randn(1, 20, 32)
-            generators = [torch.Generator().manual_seed(timestep)]
-            kept = sample.clone()
-            sample = scheduler.step(logits, timestep, sample, mask, generators, top_k=5).prev_sample
-            assert torch.equal(sample[kept != 32], kept[kept != 32])
-            counts.append(int((sample == 32).sum()))
-        assert counts == sorted(counts, reverse=True) and counts[-1] == 0
-
-
-class TestHub:
+class TestLoading:
     def test_auto_classes_know_the_models(self, model_folder, processor):
         assert isinstance(AutoConfig.from_pretrained(model_folder), lamp_hf.LampTextToMotionConfig)
         assert isinstance(AutoProcessor.from_pretrained(model_folder), lamp_hf.LampProcessor)
