@@ -87,7 +87,7 @@ def _convert(checkpoint: Checkpoint, prefix: str, codebooks: list[str]) -> Motio
         num_quantizers=len(codebooks),
         dropout=0.0 if "net" in checkpoint.values else 0.2,  # T2M-GPT has none; LaMP and MoMask have
     )
-    quantizers = ["quantizer", *(f"refinements.{i}" for i in range(len(codebooks) - 1))]
+    quantizers = ["quantizer", *(f"residual_quantizers.{i}" for i in range(len(codebooks) - 1))]
     names = encoder_names(config, f"{prefix}encoder.", "encoder.")
     names |= _decoder_names(config, f"{prefix}decoder.", "decoder.")
     names |= {old: f"{new}.codebook" for old, new in zip(codebooks, quantizers)}

@@ -9,11 +9,20 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.utils import ModelOutput
 
 from .configuration_motion_vqvae import MotionVQVAEConfig
 from .modeling_common import StrictLoadingMixin, full_mask, gather_processes, masked_mean
 from .skeleton import get_skeleton
+
+
+# Weight files call the residual quantizers by the name of their first release, `refinements`; transformers translates
+# when it loads and when it saves, inside any model that holds this tokenizer too.
+register_checkpoint_conversion_mapping(
+    "motion_vqvae", [WeightRenaming(r"^refinements\.", "residual_quantizers.")], overwrite=True
+)
 
 
 @dataclass
@@ -197,7 +206,7 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         super().__init__(config)
         self.encoder = MotionEncoder(config)
         self.quantizer = MotionQuantizer(config)
-        self.refinements = nn.ModuleList(MotionQuantizer(config) for _ in range(config.num_quantizers - 1))
+        self.residual_quantizers = nn.ModuleList(MotionQuantizer(config) for _ in range(config.num_quantizers - 1))
         self.decoder = MotionDecoder(config)
         self.post_init()
 
@@ -215,10 +224,10 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         """
         latents, token_mask = self.encoder(motion_values, full_mask(motion_values, motion_attention_mask))
         residual, codes = latents.float(), []
-        for quantizer in (self.quantizer, *self.refinements):
+        for quantizer in (self.quantizer, *self.residual_quantizers):
             codes.append(quantizer.nearest(residual))
             residual = residual - nn.functional.embedding(codes[-1], quantizer.codebook.float())
-        return torch.stack(codes, -1) if self.refinements else codes[0], token_mask
+        return torch.stack(codes, -1) if self.residual_quantizers else codes[0], token_mask
 
     def decode(self, codes: torch.LongTensor, token_mask: torch.Tensor | None = None) -> torch.FloatTensor:
         """
@@ -235,7 +244,7 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         codes = codes.masked_fill(~token_mask[..., None], 0)
         latents = sum(
             nn.functional.embedding(level, quantizer.codebook)
-            for level, quantizer in zip(codes.unbind(-1), (self.quantizer, *self.refinements))
+            for level, quantizer in zip(codes.unbind(-1), (self.quantizer, *self.residual_quantizers))
         )
         return self.decoder(latents.to(self.dtype), token_mask)
 
@@ -244,9 +253,9 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
 
         In training a share of the batches stops after a random number of books, so that the first ones tell most.
         """
-        quantizers = [self.quantizer, *self.refinements]
+        quantizers = [self.quantizer, *self.residual_quantizers]
         used = len(quantizers)
-        if self.training and self.refinements:
+        if self.training and self.residual_quantizers:
             generator = torch.Generator().manual_seed(int(self.quantizer.num_updates))  # the same in every process
             if torch.rand((), generator=generator) < self.config.quantizer_dropout:
                 used = int(torch.randint(1, used + 1, (), generator=generator))
@@ -257,7 +266,7 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
             quantised = quantised + refinement
             codes.append(indices)
             commitments.append(commitment)
-        codes = torch.stack(codes, -1) if self.refinements else codes[0]
+        codes = torch.stack(codes, -1) if self.residual_quantizers else codes[0]
         return latents + (quantised - latents).detach(), codes, sum(commitments)
 
     def forward(
