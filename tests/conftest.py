@@ -155,7 +155,7 @@ def residual_config() -> lamp_hf.MotionVQVAEConfig:
 
 def residual_text_to_motion(processor):
     model = tiny_text_to_motion(processor, tokenizer_config=residual_config(), num_residual_layers=2)
-    for book in model.vqvae.refinements:
+    for book in model.vqvae.residual_quantizers:
         book.codebook.normal_()
     return model
 

@@ -1,8 +1,13 @@
 """Motion tokenizer: codes of a clip, alone or padded, its codebook's training, and residual codebooks."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
-from conftest import residual_config
+from conftest import residual_config, residual_text_to_motion
+from safetensors.torch import load_file
+from transformers import AutoModel
 
 import lamp_hf
 
@@ -62,7 +67,7 @@ class TestTokenizer:
         model.eval()
         _, codes, _ = model.quantise(latents, mask)
         assert codes.shape == (16, 20, 3)
-        books = [model.quantizer, *model.refinements]
+        books = [model.quantizer, *model.residual_quantizers]
         sums = [sum(book.codebook[codes[..., i]] for i, book in enumerate(books[:n])) for n in (1, 2, 3)]
         errors = [(latents - total).square().mean() for total in sums]
         assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
@@ -71,3 +76,51 @@ class TestTokenizer:
         assert codes.shape == (2, 6, 3)
         assert not torch.equal(model.decode(codes, mask), model.decode(codes[..., 0], mask))
         torch.testing.assert_close(model.decode(codes[..., :1], mask), model.decode(codes[..., 0], mask))
+
+
+class TestNamesInFiles:
+    """Weight files name the residual quantizers `refinements`, as the first release did; models do not."""
+
+    @pytest.fixture
+    def model(self):
+        torch.manual_seed(0)
+        model = AutoModel.from_config(residual_config())
+        for quantizer in model.residual_quantizers:
+            quantizer.codebook.normal_()
+        return model
+
+    def test_files_keep_their_names_when_they_are_loaded_and_saved_again(self, model, tmp_path):
+        model.save_pretrained(tmp_path / "new")
+        loaded = lamp_hf.MotionVQVAEModel.from_pretrained(tmp_path / "new")
+        loaded.save_pretrained(tmp_path / "again")
+        first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("new", "again"))
+        assert first.keys() == second.keys() and "refinements.1.codebook" in first
+        assert all(torch.equal(values, model.state_dict()[name]) for name, values in loaded.state_dict().items())
+
+    def test_a_generator_renames_those_of_its_tokenizer(self, processor, tmp_path):
+        model = residual_text_to_motion(processor)
+        model.save_pretrained(tmp_path)
+        assert "vqvae.refinements.1.codebook" in load_file(tmp_path / "model.safetensors")
+        loaded = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path).vqvae.residual_quantizers
+        for ours, theirs in zip(model.vqvae.residual_quantizers, loaded, strict=True):
+            assert torch.equal(ours.codebook, theirs.codebook)
+
+    def test_training_checkpoints_of_the_first_release_are_resumed(self, model):
+        holder = torch.nn.ModuleDict({"model": lamp_hf.MotionVQVAEModel(residual_config())})
+        names = {name: name.replace("residual_quantizers", "refinements") for name in model.state_dict()}
+        holder.load_state_dict({f"model.{names[name]}": values for name, values in model.state_dict().items()})
+        assert torch.equal(holder["model"].residual_quantizers[1].codebook, model.residual_quantizers[1].codebook)
+
+    @pytest.mark.slow
+    def test_remote_code_renames_too(self, model, tmp_path):
+        model.save_pretrained(tmp_path)
+        code = f"""
+import sys
+from transformers import AutoModel
+model = AutoModel.from_pretrained({str(tmp_path)!r}, trust_remote_code=True)
+assert "lamp_hf" not in sys.modules
+print(float(model.residual_quantizers[1].codebook.sum()))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) == pytest.approx(float(model.residual_quantizers[1].codebook.sum()), rel=1e-4)

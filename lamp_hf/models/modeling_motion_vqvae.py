@@ -3,6 +3,7 @@
 The paper has one codebook; further ones, as options, refine what the first leaves (residual quantisation, MoMask).
 """
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +19,9 @@ from .modeling_common import StrictLoadingMixin, full_mask, gather_processes, ma
 from .skeleton import get_skeleton
 
 
-# Weight files call the residual quantizers by the name of their first release, `refinements`; transformers translates
-# when it loads and when it saves, inside any model that holds this tokenizer too.
-register_checkpoint_conversion_mapping(
-    "motion_vqvae", [WeightRenaming(r"^refinements\.", "residual_quantizers.")], overwrite=True
+_FILE_NAME, _NAME = "refinements.", "residual_quantizers."  # files keep the name of the first release
+register_checkpoint_conversion_mapping(  # renames on loading and on saving, also inside a generator
+    "motion_vqvae", [WeightRenaming(rf"^{re.escape(_FILE_NAME)}", _NAME)], overwrite=True
 )
 
 
@@ -208,6 +208,7 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         self.quantizer = MotionQuantizer(config)
         self.residual_quantizers = nn.ModuleList(MotionQuantizer(config) for _ in range(config.num_quantizers - 1))
         self.decoder = MotionDecoder(config)
+        self.register_load_state_dict_pre_hook(_rename_loaded_weights)
         self.post_init()
 
     def encode(
@@ -305,6 +306,12 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
             commitment_loss=commitment,
             perplexity=torch.exp(-(usage * (usage + 1e-10).log()).sum()),
         )
+
+
+def _rename_loaded_weights(model: nn.Module, state_dict: dict, prefix: str, *args) -> None:
+    """Rename the weights of a training checkpoint, which is read without transformers' renaming."""
+    for name in [name for name in state_dict if name.startswith(prefix + _FILE_NAME)]:
+        state_dict[prefix + _NAME + name.removeprefix(prefix + _FILE_NAME)] = state_dict.pop(name)
 
 
 __all__ = ["MotionVQVAEModel", "MotionVQVAEOutput", "MotionVQVAEPreTrainedModel"]
