@@ -1,5 +1,7 @@
 """Text-to-motion generator: its transformers, condition and decoding, and how it is loaded."""
 
+import json
+
 import pytest
 import torch
 from conftest import CAPTIONS, residual_text_to_motion, tiny_text_to_motion
@@ -9,6 +11,22 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 import lamp_hf
 from lamp_hf.models.motion_transformers import MaskedMotionTransformer, attention_bias
 from lamp_hf.models.part_reader import AT_ONCE
+
+
+class TestConfiguration:
+    def test_switches_of_converted_checkpoints_load_from_where_older_files_have_them(self, tmp_path):
+        older = {"prefix_position": False, "padded_text_length": 49}
+        for given in (older, {"released_quirks": older}):
+            config = lamp_hf.LampTextToMotionConfig(**given)
+            config.save_pretrained(tmp_path)
+            assert json.loads((tmp_path / "config.json").read_text())["released_quirks"] == older
+            quirks = lamp_hf.LampTextToMotionConfig.from_pretrained(tmp_path).released_quirks
+            assert (quirks.prefix_position, quirks.padded_text_length, quirks.mask_padding) == (False, 49, True)
+
+    def test_a_model_without_quirks_saves_none_and_an_unknown_one_is_refused(self):
+        assert "released_quirks" not in lamp_hf.LampTextToMotionConfig().to_dict()
+        with pytest.raises(TypeError, match="prefix_positions"):
+            lamp_hf.LampTextToMotionConfig(released_quirks={"prefix_positions": False})
 
 
 class TestTextToMotion:
@@ -142,7 +160,7 @@ class TestTextToMotion:
 
     def test_queries_that_read_padding_read_as_much_of_it_in_any_batch(self, processor):
         """As the released code pads; a neighbour as long as that, or longer, changes nothing."""
-        model = tiny_text_to_motion(processor, padded_text_length=6)
+        model = tiny_text_to_motion(processor, released_quirks={"padded_text_length": 6})
         alone = model.encode_text(**processor(text="she bows"))
         for words in (1, 4, 8):
             neighbour = " ".join(["walks"] * words)
@@ -156,7 +174,7 @@ class TestTextToMotion:
 
     def test_parts_are_not_read_towards_conditions_that_change(self, processor):
         with pytest.raises(ValueError, match="no new_text_projection"):
-            tiny_text_to_motion(processor, part_reader_size=16, new_text_projection=True)
+            tiny_text_to_motion(processor, part_reader_size=16, released_quirks={"new_text_projection": True})
         with pytest.raises(ValueError, match="multiple of 4"):
             tiny_text_to_motion(processor, part_reader_size=6)
 
@@ -173,7 +191,7 @@ class TestTextToMotion:
             encoder.from_pretrained(tmp_path)  # leaves the reader
 
     def test_trains_without_touching_lamp_and_tokenizer(self, processor):
-        model = tiny_text_to_motion(processor, new_text_projection=True).train()
+        model = tiny_text_to_motion(processor, released_quirks={"new_text_projection": True}).train()
         codes = torch.randint(32, (4, 9))
         mask = torch.ones(4, 9, dtype=torch.bool)
         drop = torch.tensor([True, False, False, False])

@@ -47,7 +47,9 @@ class CodeSource:
             self.captions = [rows + [row + len(texts) for row in rows] for rows in self.captions]
             texts = texts + [paraphrase(text, rng) for text in texts]
         self.texts = texts
-        self.conditions = None if model.config.new_text_projection else encode_texts(model, processor, texts)
+        self.conditions = (
+            None if model.config.released_quirks.new_text_projection else encode_texts(model, processor, texts)
+        )
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.weights[[not codes for codes in self.codes]] = 0

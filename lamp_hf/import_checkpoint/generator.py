@@ -20,16 +20,18 @@ from .qformer import IGNORED, squeeze_batch, transformer_names
 
 AS_RELEASED = {
     "condition_mode": "query_mean",
-    "new_text_projection": True,
     "attention_mask_mode": "soft_tril",
     "pre_norm": False,
-    "prefix_position": False,
-    "padded_text_length": 49,
-    "head_norm_eps": 1e-12,
-    "mask_padding": True,
     "dropout": 0.2,
     "num_inference_steps": 10,
     "sample_length": False,
+    "released_quirks": {
+        "new_text_projection": True,
+        "prefix_position": False,
+        "padded_text_length": 49,
+        "head_norm_eps": 1e-12,
+        "mask_padding": True,
+    },
 }
 _GUIDANCE = {"humanml3d": 4.0, "kit": 2.0}
 _LAYER = r"seqTransEncoder\.layers\.(\d+)\."

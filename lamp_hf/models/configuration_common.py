@@ -1,4 +1,33 @@
-"""Configurations of Hub repositories that ship a pipeline."""
+"""Parts that several configurations share."""
+
+from dataclasses import asdict, fields
+from typing import Any, ClassVar
+
+
+class ReleasedQuirksMixin:
+    """Groups the switches that only converted official checkpoints need in one nested object, `released_quirks`.
+
+    A configuration names its switches in a dataclass, `quirks_class`, whose defaults are the correct behaviour. The
+    field `released_quirks` takes such an object or a dictionary; `config.json` lists the switches that differ from
+    their defaults. Switches that older files or calls give as top-level entries are moved to where they belong.
+    """
+
+    quirks_class: ClassVar[type]
+    released_quirks: Any
+
+    def __post_init__(self, **kwargs):
+        names = {field.name for field in fields(self.quirks_class)}
+        top_level = {name: kwargs.pop(name) for name in names & kwargs.keys()}
+        given = self.released_quirks or {}
+        given = given if isinstance(given, dict) else asdict(given)
+        self.released_quirks = self.quirks_class(**(top_level | given))
+        super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict:
+        values, correct = super().to_dict(), asdict(self.quirks_class())
+        del values["released_quirks"]
+        quirks = {name: value for name, value in asdict(self.released_quirks).items() if value != correct[name]}
+        return values | {"released_quirks": quirks} if quirks else values
 
 
 class ShippedPipelinesMixin:
@@ -6,10 +35,10 @@ class ShippedPipelinesMixin:
 
     @property
     def custom_pipelines(self) -> dict:
-        """Pipelines that ship with a Hub repository, less those that are registered already.
+        """Pipelines that ship with a Hub repository, without those that are registered already.
 
-        `transformers.pipeline` asks for `trust_remote_code` when it finds any here, which an installed package does
-        not need.
+        `transformers.pipeline` asks for `trust_remote_code` if there are any, which an installed package does not
+        need.
         """
         from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -26,4 +55,4 @@ class ShippedPipelinesMixin:
         return values | {"custom_pipelines": shipped} if shipped else values
 
 
-__all__ = ["ShippedPipelinesMixin"]
+__all__ = ["ReleasedQuirksMixin", "ShippedPipelinesMixin"]

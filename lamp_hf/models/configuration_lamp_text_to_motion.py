@@ -1,15 +1,40 @@
 """Configuration of LaMP's text-to-motion generator."""
 
+from dataclasses import dataclass
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .configuration_common import ShippedPipelinesMixin
+from .configuration_common import ReleasedQuirksMixin, ShippedPipelinesMixin
 from .configuration_lamp import LampConfig
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
 
 @strict
-class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
+@dataclass
+class LampTextToMotionQuirks:
+    """Behaviour of the released generator that converted checkpoints need; the defaults are the correct behaviour.
+
+    Args:
+        new_text_projection (`bool`): let the queries read the text through a projection that is trained with the
+            generator, as released, in place of the one from LaMP's pretraining.
+        prefix_position (`bool`): count the condition among the positions. The released code gives it none and numbers
+            motion tokens from 0.
+        padded_text_length (`int`): pad shorter texts to this many word pieces and let the queries read the padding,
+            49 in the released code; 0 to read each text at its own length.
+        head_norm_eps (`float`): epsilon of the layer norm before the logits, 1e-12 in the released code.
+        mask_padding (`bool`): keep tokens from attending to padding, which the released code allows.
+    """
+
+    new_text_projection: bool = False
+    prefix_position: bool = True
+    padded_text_length: int = 0
+    head_norm_eps: float = 1e-5
+    mask_padding: bool = True
+
+
+@strict
+class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForTextToMotion`]; the defaults are the paper's sizes (LaMP section 4).
 
     Args:
@@ -27,20 +52,12 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         part_reader_size (`int`): width of a transformer of two layers that reads, in a sentence of two things, the
             condition of each and how they go together; these are put behind the condition of the whole sentence. 0 for
             none, as in the paper. See [`PartReader`].
-        new_text_projection (`bool`): the released code lets the queries read the text through a new projection that is
-            trained with the generator, in place of the one that LaMP's pretraining has trained.
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
             meant to be causal is added to the logits as 0 and 1; or `"bidirectional"`.
         pre_norm (`bool`): normalise before attention and feed-forward, which learns faster; the released code does it
             behind them.
         token_convolution (`int`): how many neighbouring tokens a convolution mixes before the first layer, 0 for none,
             as released. Without, small data teach attention hardly which tokens follow which, and motions stutter.
-        prefix_position (`bool`): count the condition among the positions. The released code gives it none, and numbers
-            tokens from 0.
-        padded_text_length (`int`): the released code pads texts to 49 word pieces and lets the queries read the
-            padding; 0 for texts as long as they are.
-        head_norm_eps (`float`): of the layer norm before the logits; 1e-12 in the released code.
-        mask_padding (`bool`): keep tokens from attending to padding, which the released code allows.
         condition_dropout (`float`): share of training clips without text, for guidance.
         length_loss_weight (`float`): of the predictor of a clip's length.
         guidance_scale (`float`): logits are `unconditional + scale * (conditional - unconditional)`. The released code
@@ -55,11 +72,14 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         choice_temperature (`float`): how much chance decides which tokens are settled first, see
             [`MaskedMotionScheduler`]; 0 is the released code's order.
         sample_length (`bool`): draw the length of a motion, when none is asked for, from its predicted distribution;
-            else take the most likely.
+            otherwise take the most likely.
+        released_quirks ([`LampTextToMotionQuirks`] or `dict`, *optional*): behaviour of the released code that
+            converted checkpoints need.
     """
 
     model_type = "lamp_text_to_motion"
     sub_configs = {"lamp_config": LampConfig, "tokenizer_config": MotionVQVAEConfig}
+    quirks_class = LampTextToMotionQuirks
 
     lamp_config: dict | PreTrainedConfig | None = None
     tokenizer_config: dict | PreTrainedConfig | None = None
@@ -71,14 +91,9 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     dropout: float | int = 0.2
     condition_mode: str = "query_mean"
     part_reader_size: int = 0
-    new_text_projection: bool = False
     attention_mask_mode: str = "causal"
     pre_norm: bool = False
     token_convolution: int = 0
-    prefix_position: bool = True
-    padded_text_length: int = 0
-    head_norm_eps: float = 1e-5
-    mask_padding: bool = True
     condition_dropout: float | int = 0.1
     length_loss_weight: float | int = 0.1
     guidance_scale: float | int = 4.0
@@ -88,6 +103,7 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
     top_k: int = 52
     choice_temperature: float | int = 0.0
     sample_length: bool = True
+    released_quirks: dict | LampTextToMotionQuirks | None = None
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 
@@ -98,11 +114,11 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
             self.lamp_config = LampConfig(**self.lamp_config)
         if isinstance(self.tokenizer_config, dict):
             self.tokenizer_config = MotionVQVAEConfig(**self.tokenizer_config)
-        if self.part_reader_size and self.new_text_projection:
-            raise ValueError("a reader of parts needs frozen conditions: with part_reader_size no new_text_projection")
         if self.part_reader_size < 0 or self.part_reader_size % (2 * self.num_attention_heads):
             raise ValueError(f"part_reader_size must be a multiple of {2 * self.num_attention_heads} or 0")
         super().__post_init__(**kwargs)
+        if self.part_reader_size and self.released_quirks.new_text_projection:
+            raise ValueError("a reader of parts needs frozen conditions: with part_reader_size no new_text_projection")
 
     @property
     def num_condition_vectors(self) -> int:
@@ -116,4 +132,4 @@ class LampTextToMotionConfig(ShippedPipelinesMixin, PreTrainedConfig):
         return self.tokenizer_config or self.lamp_config.motion_config
 
 
-__all__ = ["LampTextToMotionConfig"]
+__all__ = ["LampTextToMotionConfig", "LampTextToMotionQuirks"]

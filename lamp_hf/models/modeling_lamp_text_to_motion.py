@@ -93,7 +93,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             nn.Linear(config.hidden_size, lamp.num_query_tokens),
         )
         self.text_projection = None
-        if config.new_text_projection:
+        if config.released_quirks.new_text_projection:
             self.text_projection = nn.Linear(lamp.hidden_size, lamp.cross_attention_width)
         self.part_reader = PartReader(config) if config.part_reader_size else None
         self._freeze()
@@ -128,7 +128,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`: of the whole, then a reader's."""
-        mask, padded = full_mask(input_ids, attention_mask), self.config.padded_text_length
+        mask, padded = full_mask(input_ids, attention_mask), self.config.released_quirks.padded_text_length
         if missing := max(padded - input_ids.shape[1], 0):
             padding = self.config.lamp_config.pad_token_id
             input_ids = nn.functional.pad(input_ids, (0, missing), value=padding)

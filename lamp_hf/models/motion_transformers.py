@@ -62,7 +62,7 @@ class MotionTransformer(nn.Module):
         prefix = self.condition_projection(condition.to(self.condition_projection.weight.dtype))
         length, num_prefix = tokens.shape[1], prefix.shape[1]
         positions = sinusoidal_positions(num_prefix + length, prefix.shape[-1]).to(prefix)
-        if not self.config.prefix_position:
+        if not self.config.released_quirks.prefix_position:
             positions = nn.functional.pad(positions[:length], (0, 0, num_prefix, 0))
         # Scaled as by Vaswani et al.: else the position code drowns the tokens, and context is learned late.
         tokens = tokens * prefix.shape[-1] ** 0.5
@@ -71,7 +71,7 @@ class MotionTransformer(nn.Module):
         hidden = torch.cat([prefix, tokens], 1) + positions
         bias = attention_bias(self.config.attention_mask_mode, num_prefix, length, tokens.device)
         padding = None
-        if self.config.mask_padding:
+        if self.config.released_quirks.mask_padding:
             padding = nn.functional.pad(~token_mask, (num_prefix, 0), value=False)
             padding = torch.zeros(padding.shape, device=tokens.device).masked_fill(padding, -torch.inf)
         hidden = self.layers(self.dropout(hidden), mask=bias, src_key_padding_mask=padding)
@@ -93,7 +93,7 @@ class MaskedMotionTransformer(MotionTransformer):
         size, num_codes = config.hidden_size, config.motion_config.codebook_size
         self.mask_token_id = num_codes
         self.token_embeddings = nn.Embedding(num_codes + 1, size)
-        norm = nn.LayerNorm(size, eps=config.head_norm_eps)
+        norm = nn.LayerNorm(size, eps=config.released_quirks.head_norm_eps)
         self.head = nn.Sequential(Linear(size, size), nn.GELU(), norm, Linear(size, num_codes))
 
     def forward(self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
