@@ -15,7 +15,7 @@ from conftest import free_port, make_motion, python_blocks
 from loopback_hub import USER, LoopbackHub
 
 import lamp_hf
-from lamp_hf.hub.cards import render
+from lamp_hf.hub.cards import model_card, render_template
 from lamp_hf.hub.push import stage
 
 
@@ -23,7 +23,7 @@ def test_a_bundled_model_is_staged_with_code_weights_and_a_card_of_its_own_name(
     stage("text-to-motion", "me/lamp-small", None, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert {"README.md", "config.json", "tokenizer.json", "evaluation.json"} <= names
-    assert {"pipeline_text_to_motion.py", "modeling_lamp_text_to_motion.py", "motion_windows.py"} <= names
+    assert {"pipeline_text_to_motion.py", "modeling_lamp_text_to_motion.py", "windowed_generation.py"} <= names
     weights = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     bundled = sum(path.stat().st_size for path in Path(lamp_hf.bundled()).glob("*.safetensors"))
     assert weights == bundled  # in half precision, as it lies in the package
@@ -35,22 +35,22 @@ def test_a_bundled_model_is_staged_with_code_weights_and_a_card_of_its_own_name(
 @pytest.mark.parametrize("name", ["lamp_small", "lamp_small_captioning", "lavimo_small"])
 def test_the_committed_cards_hold_the_committed_numbers(name):
     folder = Path(lamp_hf.bundled()).parent / name
-    assert render(folder) == (folder / "README.md").read_text()
+    assert model_card(folder) == (folder / "README.md").read_text()
 
 
 NUMBERS = [
-    ("lamp_small", "evaluation", "physics", "skating_metres_per_second"),
-    ("lamp_small", "evaluation", "captions", "well_covered"),
-    ("lamp_small", "composition", "space"),
-    ("lamp_small", "seams", "within_percent", "acceleration_m_s2"),
-    ("lamp_small", "moments", "recordings"),
-    ("lamp_small", "retrieval", "scorings", "mean", "first_hit_action"),
-    ("lamp_small", "retrieval", "scorings", "mean", "all", "text_to_motion", "R@1"),
-    ("lamp_small", "ablations", "table"),
-    ("lamp_small_captioning", "evaluation", "captioner", "action"),
-    ("lamp_small_captioning", "lamp_bertscore", "all_references"),
-    ("lavimo_small", "evaluation", "foreign_films", "compressed", "among_all", "R@1"),
-    ("lavimo_small", "evaluation", "pairs", "text / motion", "first_hit_action"),
+    ("lamp_small", "text_to_motion", "skating_ratio"),
+    ("lamp_small", "text_to_motion", "captions_right"),
+    ("lamp_small", "two_actions", "same_time"),
+    ("lamp_small", "two_actions", "one_after_another_of_real"),
+    ("lamp_small", "retrieval", "clips"),
+    ("lamp_small", "retrieval", "r1"),
+    ("lamp_small", "retrieval", "r10", "low"),
+    ("lamp_small", "text_to_motion"),
+    ("lamp_small_captioning", "captioning", "captioner", "action"),
+    ("lamp_small_captioning", "lamp_bertscore", "generated"),
+    ("lavimo_small", "retrieval", "video_to_motion", "other_renderer_compressed", "value"),
+    ("lavimo_small", "lamp_small", "first_hit_action"),
 ]
 
 
@@ -60,11 +60,11 @@ def copy_of_the_numbers(model: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "null", "nan"])
-@pytest.mark.parametrize(("model", "file", "names"), [(model, file, names) for model, file, *names in NUMBERS])
-def test_a_card_without_a_number_is_refused_by_the_numbers_name(tmp_path, model, file, names, damage):
+@pytest.mark.parametrize(("model", "names"), [(model, names) for model, *names in NUMBERS])
+def test_a_card_without_a_number_is_refused_by_the_numbers_name(tmp_path, model, names, damage):
     folder = tmp_path / model
     copy_of_the_numbers(model, folder)
-    numbers = json.loads((folder / f"{file}.json").read_text())
+    numbers = json.loads((folder / "evaluation.json").read_text())
     inner = numbers
     for name in names[:-1]:
         inner = inner[name]
@@ -72,19 +72,19 @@ def test_a_card_without_a_number_is_refused_by_the_numbers_name(tmp_path, model,
         del inner[names[-1]]
     else:
         inner[names[-1]] = None if damage == "null" else float("nan")
-    (folder / f"{file}.json").write_text(json.dumps(numbers))
-    path = file + "".join(f"[{name}]" for name in names)
+    (folder / "evaluation.json").write_text(json.dumps(numbers))
+    path = "evaluation" + "".join(f"[{name}]" for name in names)
     with pytest.raises(ValueError, match=re.escape(path)):
-        render(folder)
+        render_template(folder)
 
 
-@pytest.mark.parametrize("file", ["evaluation", "generation", "retrieval_ablations"])
-def test_a_card_without_an_evaluation_is_refused_by_its_name(tmp_path, file):
-    folder = tmp_path / "lamp_small"
-    copy_of_the_numbers("lamp_small", folder)
-    (folder / f"{file}.json").unlink()
-    with pytest.raises(ValueError, match=f"no {file}.json"):
-        render(folder)
+@pytest.mark.parametrize("model", ["lamp_small", "lamp_small_captioning", "lavimo_small"])
+def test_a_card_without_an_evaluation_is_refused_by_its_name(tmp_path, model):
+    folder = tmp_path / model
+    copy_of_the_numbers(model, folder)
+    (folder / "evaluation.json").unlink()
+    with pytest.raises(ValueError, match=r"no evaluation\.json"):
+        render_template(folder)
 
 
 def test_another_model_does_not_get_a_bundled_ones_card_by_its_name(tmp_path):
@@ -95,7 +95,7 @@ def test_another_model_does_not_get_a_bundled_ones_card_by_its_name(tmp_path):
     stage("text-to-motion", "me/mine", folder, tmp_path / "stage")
     card = (tmp_path / "stage" / "README.md").read_text()
     assert card.startswith("# Mine, trained on HumanML3D\n\n## Measured") and "Bandai" not in card
-    assert "| physics, skating ratio |" in card
+    assert "| text to motion, skating ratio |" in card
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,16 @@ def test_a_model_of_ones_own_needs_its_card_and_its_numbers(model_folder, tmp_pa
     stage("text-to-motion", "me/mine", folder, tmp_path / "d")
     card = (tmp_path / "d" / "README.md").read_text()
     assert card.startswith("# mine") and "| by me, fid | 0.25 |" in card
+
+
+def test_the_card_of_a_model_of_ones_own_follows_its_numbers(tmp_path):
+    (tmp_path / "README.md").write_text("# mine\n\n## Measured\n\nBy my own judge.\n")
+    for fid in (0.25, 0.125):
+        (tmp_path / "evaluation.json").write_text(json.dumps({"fid": fid}))
+        card = model_card(tmp_path)
+        assert card.startswith("# mine\n\n## Measured\n\nBy my own judge.\n\n## Measured\n\n| measured | ")
+        assert card.endswith(f"| fid | {fid} |\n") and card.count("| fid |") == 1
+        (tmp_path / "README.md").write_text(card)
 
 
 def test_a_tokenizer_and_a_converted_model_are_staged_with_code_and_statistics(processor, lamp_config, tmp_path):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lamp_hf.hub.cards import recall
+from .report import format_recall
 
 
 PLAIN = "sentence-transformers/all-MiniLM-L6-v2"
@@ -50,14 +50,14 @@ class Study:
 
 
 def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], str]:
-    return lambda numbers: recall(by_mean(numbers)[protocol][direction], name)
+    return lambda numbers: format_recall(by_mean(numbers)[protocol][direction], name)
 
 
 def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callable[[dict], str]:
     """Says none for a model without the pair."""
 
     def read(numbers: dict) -> str:
-        return recall(numbers["pairs"][pair][protocol][direction], name) if pair in numbers["pairs"] else "none"
+        return format_recall(numbers["pairs"][pair][protocol][direction], name) if pair in numbers["pairs"] else "none"
 
     return read
 

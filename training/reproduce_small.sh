@@ -7,6 +7,7 @@ python -c "import mitsuba" || { echo "films of another style need: pip install m
 data=$1 captions=$2 runs=$3
 recipes=$(dirname "$0")/recipes/small
 bundle=lamp_hf/checkpoints/lamp_small
+results=training/results
 
 python -m training.train_tokenizer --recipe "$recipes/tokenizer.yaml" --data "$data" --output "$runs/tokenizer"
 python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
@@ -39,17 +40,17 @@ python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" 
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
 python -m training.bundle --model "$runs/gentle_generator/model" --output "$bundle"
-python -m training.evaluate composition --data "$data" --model "$bundle" --output "$bundle/composition.json"
-python -m training.evaluate seams --data "$data" --model "$bundle" --output "$bundle/seams.json"
-python -m training.evaluate tokenizer --data "$data" --model "$runs/gentle_tokenizer/model" --output "$bundle/tokenizer_evaluation.json"
+python -m training.evaluate composition --data "$data" --model "$bundle" --output "$results/lamp_small/composition.json"
+python -m training.evaluate seams --data "$data" --model "$bundle" --output "$results/lamp_small/transitions.json"
+python -m training.evaluate tokenizer --data "$data" --model "$runs/gentle_tokenizer/model" --output "$results/lamp_small/tokenizer.json"
 python -m training.evaluate text-to-motion --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
-    --output "$bundle/evaluation.json"
+    --output "$results/lamp_small/text_to_motion.json"
 python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" \
     --evaluator "$runs/evaluator/model" --output "$runs/ablations" --steps 300
-cp "$runs/ablations/ablations.json" "$bundle/ablations.json"
+cp "$runs/ablations/ablations.json" "$results/lamp_small/ablations.json"
 python -m training.evaluate sampling --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" --split val \
-    --output "$bundle/sampling.json"
-python -m training.evaluation.plot_sampling --sampling "$bundle/sampling.json" --ablations "$runs/ablations" --output docs/sampling.png
+    --output "$results/lamp_small/sampling.json"
+python -m training.evaluation.plot_sampling --sampling "$results/lamp_small/sampling.json" --ablations "$runs/ablations" --output docs/sampling.png
 
 captioning=lamp_hf/checkpoints/lamp_small_captioning
 python -m training.train_language_model --recipe "$recipes/language_model.yaml" --data "$data" --output "$runs/language_model" \
@@ -58,21 +59,21 @@ python -m training.train_captioner --recipe "$recipes/captioner.yaml" --data "$d
     --language-model "$runs/language_model/model" --output "$runs/captioner"
 python -m training.bundle --model "$runs/captioner/model" --output "$captioning"
 python -m training.evaluate captioning --data "$data" --model "$captioning" --evaluator "$runs/evaluator/model" \
-    --output "$captioning/evaluation.json"
-python -m training.evaluate lamp-bertscore --data "$data" --model "$bundle" --output "$captioning/lamp_bertscore.json"
+    --output "$results/lamp_small_captioning/captioning.json"
+python -m training.evaluate lamp-bertscore --data "$data" --model "$bundle" --output "$results/lamp_small_captioning/lamp_bertscore.json"
 python -m training.evaluate generation --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
-    --cache "$runs/generated" --output "$bundle/generation.json"
+    --cache "$runs/generated" --output "$results/lamp_small/generation.json"
 python -m training.ablations captioning --data "$data" --lamp "$bundle" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
-cp "$runs/captioning_ablations/ablations.json" "$captioning/ablations.json"
-python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 16 --output "$bundle/retrieval.json"
+cp "$runs/captioning_ablations/ablations.json" "$results/lamp_small_captioning/ablations.json"
+python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 16 --output "$results/lamp_small/retrieval.json"
 python -m training.ablations retrieval --data "$data" --lamp "$runs/lamp/model" --output "$runs/retrieval_ablations" --steps 600 \
     --split test
-cp "$runs/retrieval_ablations/ablations.json" "$bundle/retrieval_ablations.json"
+cp "$runs/retrieval_ablations/ablations.json" "$results/lamp_small/retrieval_ablations.json"
 python -m training.ablations pretraining --data "$data" --tokenizer "$runs/tokenizer/model" --output "$runs/pretraining_ablations" \
     --steps 150 --split test
-cp "$runs/pretraining_ablations/ablations.json" "$bundle/pretraining_ablations.json"
-python -m training.evaluate moments --data "$data" --model "$bundle" --output "$bundle/moments.json"
+cp "$runs/pretraining_ablations/ablations.json" "$results/lamp_small/pretraining_ablations.json"
+python -m training.evaluate moments --data "$data" --model "$bundle" --output "$results/lamp_small/temporal_localization.json"
 
 lavimo=lamp_hf/checkpoints/lavimo_small
 python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" --output "$runs/vision"
@@ -81,10 +82,11 @@ python -m training.train_lavimo --recipe "$recipes/lavimo.yaml" --data "$data" -
 python -m training.bundle --model "$runs/lavimo/model" --output "$lavimo"
 python -m training.video.render_mitsuba --data "$data" --output "$runs/mitsuba"
 python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$runs/films" --films "$runs/mitsuba" \
-    --output "$lavimo/evaluation.json"
+    --output "$results/lavimo_small/retrieval.json"
 python -m training.ablations lavimo --data "$data" --vision "$runs/vision/model" --cache "$runs/films" \
     --output "$runs/lavimo_ablations" --steps 400 --split test
-cp "$runs/lavimo_ablations/ablations.json" "$lavimo/ablations.json"
-lamp-hf card "$bundle"
-lamp-hf card "$captioning"
-lamp-hf card "$lavimo"
+cp "$runs/lavimo_ablations/ablations.json" "$results/lavimo_small/ablations.json"
+for model in lamp_small lamp_small_captioning lavimo_small; do
+    python -m training.report "$model"
+    lamp-hf card "lamp_hf/checkpoints/$model"
+done

@@ -1,4 +1,4 @@
-"""Verbs on the Hub: push, card."""
+"""Verbs for the Hub: push, card."""
 
 import tempfile
 from pathlib import Path
@@ -12,20 +12,22 @@ from .common import Json, app, report
 @app.command()
 def push(
     kind: Annotated[
-        str, typer.Argument(help="text-to-motion, captioning, video, any other model, dataset, index, metric or demo.")
+        str,
+        typer.Argument(help="text-to-motion, captioning, video, model (any other), dataset, index, metric or demo."),
     ],
     repository: Annotated[str, typer.Argument(help="user/name on the Hub.")],
     source: Annotated[
-        Path | None, typer.Option(help="Folder of the model, data set or gallery; the bundled model if not given.")
+        Path | None, typer.Option(help="Folder of the model, data set or gallery. Defaults to the bundled model.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    stage: Annotated[Path | None, typer.Option(help="Write what would be uploaded here, upload nothing.")] = None,
+    stage: Annotated[
+        Path | None, typer.Option(help="New folder for what would be uploaded; nothing is uploaded.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Upload a model, a data set, a gallery, the metric or the demo.
 
-    Log in before with `hf auth login`. A model's card holds its measured numbers; one that lacks a number is not
-    pushed.
+    Log in first with `hf auth login`. A model's card shows its measured numbers; a model without them is not pushed.
 
     Example: lamp-hf push text-to-motion me/lamp-small
     """
@@ -35,10 +37,10 @@ def push(
         if stage.exists():
             raise ValueError(f"{stage} exists already: name a new folder")
         with tempfile.TemporaryDirectory(dir=stage.resolve().parent) as temporary:
-            whole = Path(temporary) / "whole"
-            whole.mkdir()
-            hub.stage(kind, repository, source, whole)
-            whole.rename(stage)
+            staged = Path(temporary) / "staged"
+            staged.mkdir()
+            hub.stage(kind, repository, source, staged)
+            staged.rename(stage)
         place = str(stage)
     else:
         place = hub.push(kind, repository, source, private)
@@ -47,16 +49,19 @@ def push(
 
 @app.command()
 def card(
-    folder: Annotated[Path, typer.Argument(help="Weights and what training/evaluate.py wrote beside them.")],
+    folder: Annotated[Path, typer.Argument(help="Model folder with evaluation.json and, unless bundled, README.md.")],
     as_json: Json = False,
 ) -> None:
-    """Write a model's card, README.md, from its template and its measured numbers.
+    """Write a model's card, README.md, with its measured numbers.
+
+    A bundled model's card comes from its template in hub_cards/. For any other model the numbers in evaluation.json
+    are put below the text in README.md.
 
     Example: lamp-hf card lamp_hf/checkpoints/lamp_small
     """
-    from lamp_hf.hub.cards import render
+    from lamp_hf.hub.cards import model_card
     from lamp_hf.motion.files import write_atomically
 
-    text = render(folder)
+    text = model_card(folder)
     write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
     report({"output": str(folder / "README.md")}, str(folder / "README.md"), as_json)

@@ -1,4 +1,4 @@
-"""What `lamp-hf push` uploads: models with code and measured cards, data sets, galleries, the metric and the demo."""
+"""Uploads to the Hub: models with their code and card, data sets, galleries, the metric and the demo."""
 
 import importlib.metadata
 import json
@@ -14,15 +14,18 @@ from packaging.requirements import Requirement
 import lamp_hf
 
 from ..models.skeleton import get_skeleton
-from .cards import TEMPLATES, render, table_of_numbers
+from .cards import TEMPLATES, model_card
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Args:
-    repo_type (`str`): `"model"`, `"dataset"` or `"space"`.
-    fill (`Callable`): `(folder of the upload, what is pushed, repository)`.
-    default (`Callable`, *optional*): where what is pushed lies if nothing is said.
+    """One kind of repository that can be pushed.
+
+    Args:
+        repo_type (`str`): `"model"`, `"dataset"` or `"space"`.
+        fill (`Callable`): takes the folder to upload, the source folder and the repository's name, and writes into
+            the first.
+        default (`Callable`, *optional*): returns the source folder to use where the caller names none.
     """
 
     repo_type: str
@@ -31,19 +34,20 @@ class Kind:
 
 
 def push(kind: str, repository: str, source: Path | None = None, private: bool = False) -> str:
-    """Makes the repository if there is none, and uploads all in one commit.
+    """Create the repository if it does not exist, and upload everything in one commit.
 
     Args:
-        kind (`str`): one of `KINDS`.
+        kind (`str`): a key of `KINDS`.
         repository (`str`): `user/name` on the Hub.
-        source (`Path`, *optional*): folder of a model, a data set or a gallery; the bundled model if not given.
-        private (`bool`): make a new repository private.
+        source (`Path`, *optional*): folder of a model, a data set or a gallery. Defaults to the bundled model.
+        private (`bool`, defaults to `False`): make a new repository private.
 
     Returns:
-        Its address.
+        `str`: the address of the repository.
 
     Raises:
         ValueError: on an unknown kind, a missing source, or a card that lacks a number.
+        OSError: when the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -62,14 +66,14 @@ def push(kind: str, repository: str, source: Path | None = None, private: bool =
                 delete_patterns=["*.safetensors*"],  # weights of an earlier push in other shards would be loaded
             )
         except Exception as error:
-            if not type(error).__module__.startswith("httpx"):  # the Hub's client changes its library now and then
+            if not type(error).__module__.startswith("httpx"):  # by name: the Hub's client may change its library
                 raise
             raise OSError(f"the Hub cannot be reached: {error}") from None
     return str(url)
 
 
 def stage(kind: str, repository: str, source: Path | None, folder: Path) -> None:
-    """Writes into `folder` what `push` would upload."""
+    """Write into `folder` what `push` would upload; the arguments are those of `push`."""
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
@@ -83,32 +87,30 @@ def stage(kind: str, repository: str, source: Path | None, folder: Path) -> None
     KINDS[kind].fill(folder, source, repository)
 
 
-def _check_base(source: Path) -> None:
-    """An adapter must name what it adapts in a way that others can find."""
-    adapter = source / "adapter_config.json"
-    if adapter.is_file():
-        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
-        if Path(base).is_absolute() or Path(base).exists():
-            raise ValueError(f"{source} adapts a folder of this machine: merge it first (training.bundle does)")
-
-
-def _pipeline(task: str) -> Callable[[Path, Path, str], None]:
+def _fill_pipeline(task: str) -> Callable[[Path, Path, str], None]:
     def fill(folder: Path, source: Path, repository: str) -> None:
         from transformers import pipeline
 
-        _check_base(source)
-        card = _model_card(source, repository)  # first: without it nothing is done
+        _check_adapter(source)
+        card = model_card(source, repository)  # before anything is loaded or written
         pipeline(task, model=str(source)).save_pretrained(folder)
         _finish_model(folder, source, card)
 
     return fill
 
 
-def _model(folder: Path, source: Path, repository: str) -> None:
-    """Any other model: a tokenizer, LaMP before it is part of a generator, what `lamp_hf.import_checkpoint` wrote."""
+def _fill_lavimo(folder: Path, source: Path, repository: str) -> None:
+    card = model_card(source, repository)
+    lamp_hf.LavimoModel.from_pretrained(source).save_pretrained(folder)
+    lamp_hf.LavimoProcessor.from_pretrained(source).save_pretrained(folder)
+    _finish_model(folder, source, card)
+
+
+def _fill_model(folder: Path, source: Path, repository: str) -> None:
+    """Stage any other model: a tokenizer, a pretrained LaMP, or an imported checkpoint."""
     from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor
 
-    card = _model_card(source, repository)
+    card = model_card(source, repository)
     AutoModel.from_pretrained(source).save_pretrained(folder)
     for name, kind in (("processor_config.json", AutoProcessor), ("preprocessor_config.json", AutoFeatureExtractor)):
         if (source / name).is_file():
@@ -116,29 +118,17 @@ def _model(folder: Path, source: Path, repository: str) -> None:
     _finish_model(folder, source, card)
 
 
-def _lavimo(folder: Path, source: Path, repository: str) -> None:
-    card = _model_card(source, repository)
-    lamp_hf.LavimoModel.from_pretrained(source).save_pretrained(folder)
-    lamp_hf.LavimoProcessor.from_pretrained(source).save_pretrained(folder)
-    _finish_model(folder, source, card)
-
-
-def _model_card(source: Path, repository: str) -> str:
-    """A bundled model's from its template; else what its owner wrote, and the numbers that were measured."""
-    if source.resolve().parent == Path(lamp_hf.bundled()).resolve().parent:
-        return render(source, repository=repository)
-    if not (source / "README.md").is_file():
-        raise ValueError(f"{source} has no README.md: write what it was trained on, its licence and its limits")
-    card = (source / "README.md").read_text(encoding="utf-8")
-    if unmeasured := re.search(r"\b(?:TODO|TBD|NaN|nan|None|null)\b", card):
-        raise ValueError(f"{source / 'README.md'} has a blank: {unmeasured.group()}")
-    if (source / "conversion.json").is_file():  # nobody trained it here; the card says where it is from
-        return card
-    return card.rstrip() + "\n\n" + table_of_numbers(source)
+def _check_adapter(source: Path) -> None:
+    """Refuse an adapter whose base model is a folder of this machine, which nobody else could load."""
+    adapter = source / "adapter_config.json"
+    if adapter.is_file():
+        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
+        if Path(base).is_absolute() or Path(base).exists():
+            raise ValueError(f"{source} adapts a folder of this machine: merge it first (training.bundle does)")
 
 
 def _finish_model(folder: Path, source: Path, card: str) -> None:
-    """The weights as they lie in `source`, in half precision maybe, with the evaluations and the card."""
+    """Copy the source's own weights, which may be in half precision, and its other JSON files; write the card."""
     for path in folder.glob("*.safetensors*"):
         path.unlink()
     for path in (*source.glob("*.safetensors*"), *source.glob("*.json")):
@@ -147,56 +137,54 @@ def _finish_model(folder: Path, source: Path, card: str) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _dataset(folder: Path, source: Path, repository: str) -> None:
-    """A folder that `lamp-hf prepare` wrote: its layout as it is, and a card with what is in it."""
-    about = source / "about.json"
-    if not about.is_file():
-        raise ValueError(
-            f'{about} is missing: write {{"title": ..., "license": ..., "source": ...}} and, for KIT-ML\'s '
-            'layout, "skeleton": "kit", for nobody may publish recordings whose licence is not told'
-        )
-    told = json.loads(about.read_text(encoding="utf-8"))
-    if not isinstance(told, dict):
-        raise ValueError(f"{about} holds no names and values")
-    if missing := [name for name in ("title", "license", "source") if not told.get(name)]:
-        raise ValueError(f"{about} does not tell {missing[0]}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", told["license"]):
-        raise ValueError(f"{about}: license {told['license']!r} must be the Hub's name of one, cc-by-4.0 or other")
-    skeleton = told.get("skeleton", "humanml3d")
+def _fill_dataset(folder: Path, source: Path, repository: str) -> None:
+    """Stage a folder that `lamp-hf prepare` wrote, and a card with its size, source and licence."""
+    about = _read_about(source / "about.json")
     rows = []
     for split in ("train", "val", "test"):
         if (source / f"{split}.txt").is_file() and (source / f"{split}.txt").read_text().split():
-            data = lamp_hf.load_motion_dataset(source, split, skeleton)
-            minutes = sum(map(len, data["motion"])) / get_skeleton(skeleton).fps / 60
+            data = lamp_hf.load_motion_dataset(source, split, about["skeleton"])
+            minutes = sum(map(len, data["motion"])) / get_skeleton(about["skeleton"]).fps / 60
             rows.append(f"| {split} | {len(data)} | {sum(map(len, data['captions']))} | {minutes:.1f} |")
     if not rows:
         raise ValueError(f"{source} has no split with a clip in it")
     shutil.copytree(source, folder, dirs_exist_ok=True)
     template = (TEMPLATES / "dataset.md").read_text(encoding="utf-8")
-    (folder / "README.md").write_text(
-        template.format(
-            **{name: told[name] for name in ("title", "license", "source")},
-            skeleton=skeleton,
-            repository=repository,
-            rows="\n".join(rows),
-        ),
-        encoding="utf-8",
-    )
+    card = template.format(**about, repository=repository, rows="\n".join(rows))
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _index(folder: Path, source: Path, repository: str) -> None:
+def _read_about(path: Path) -> dict[str, str]:
+    """Read the title, licence, source and skeleton of a data set."""
+    if not path.is_file():
+        raise ValueError(
+            f'{path} is missing: write {{"title": ..., "license": ..., "source": ...}} and, for KIT-ML\'s layout, '
+            '"skeleton": "kit"; recordings without a known licence must not be published'
+        )
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    names = ("title", "license", "source")
+    if missing := [name for name in names if not about.get(name)]:
+        raise ValueError(f"{path} does not give the {missing[0]}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", about["license"]):
+        raise ValueError(f"{path}: license {about['license']!r} must be the Hub's name of one, cc-by-4.0 or other")
+    return {name: about[name] for name in names} | {"skeleton": about.get("skeleton", "humanml3d")}
+
+
+def _fill_index(folder: Path, source: Path, repository: str) -> None:
     lamp_hf.MotionIndex.load(source).write_repository(folder, repository)
 
 
-def _metric(folder: Path, source: Path, repository: str) -> None:
-    """The page, and what `evaluate` loads."""
-    _space(folder, source, repository)
-    metric = Path(lamp_hf.metrics.path("lamp_bertscore")) / "lamp_bertscore.py"
-    shutil.copyfile(metric, folder / metric.name)
+def _fill_metric(folder: Path, source: Path, repository: str) -> None:
+    """Stage the metric's page, and the script that `evaluate` loads."""
+    _fill_space(folder, source, repository)
+    script = Path(lamp_hf.metrics.path("lamp_bertscore")) / "lamp_bertscore.py"
+    shutil.copyfile(script, folder / script.name)
 
 
-def _space(folder: Path, source: Path, repository: str) -> None:
-    """A page with the package beside it, so that a Space runs what is installed here."""
+def _fill_space(folder: Path, source: Path, repository: str) -> None:
+    """Stage a Space with a copy of this package beside its page, so that it runs the installed version."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=ignored)
     package = Path(lamp_hf.__file__).parent
@@ -209,12 +197,12 @@ def _space(folder: Path, source: Path, repository: str) -> None:
 
 
 KINDS = {
-    "text-to-motion": Kind("model", _pipeline("text-to-motion"), lambda: lamp_hf.bundled()),
-    "captioning": Kind("model", _pipeline("motion-to-text"), lambda: lamp_hf.bundled("captioning")),
-    "video": Kind("model", _lavimo, lambda: lamp_hf.bundled("video")),
-    "model": Kind("model", _model),
-    "dataset": Kind("dataset", _dataset),
-    "index": Kind("dataset", _index),
-    "metric": Kind("space", _metric, lambda: TEMPLATES / "metric_space"),
-    "demo": Kind("space", _space, lambda: TEMPLATES / "demo_space"),
+    "text-to-motion": Kind("model", _fill_pipeline("text-to-motion"), lambda: lamp_hf.bundled()),
+    "captioning": Kind("model", _fill_pipeline("motion-to-text"), lambda: lamp_hf.bundled("captioning")),
+    "video": Kind("model", _fill_lavimo, lambda: lamp_hf.bundled("video")),
+    "model": Kind("model", _fill_model),
+    "dataset": Kind("dataset", _fill_dataset),
+    "index": Kind("dataset", _fill_index),
+    "metric": Kind("space", _fill_metric, lambda: TEMPLATES / "metric_space"),
+    "demo": Kind("space", _fill_space, lambda: TEMPLATES / "demo_space"),
 }

@@ -1,0 +1,80 @@
+"""`training.report`: tables of every result, and the summary that goes with a bundled model."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import lamp_hf
+from training.report import RESULTS, TABLES, render_results, summarise
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_the_committed_tables_hold_the_committed_results(model):
+    assert render_results(RESULTS / model) == (RESULTS / model / "README.md").read_text()
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_the_bundled_summary_holds_the_committed_results(model):
+    bundled = Path(lamp_hf.bundled()).parent / model / "evaluation.json"
+    summary = summarise(RESULTS / model)
+    assert summary == json.loads(bundled.read_text())
+    for group in summary.values():
+        assert group["split"] == "test" and group["data"] and group["seed"] == 0
+        assert group["command"].startswith("python -m training.evaluate ") and group["protocol"]
+
+
+NUMBERS = [
+    ("lamp_small", "text_to_motion", "physics", "skating_metres_per_second"),
+    ("lamp_small", "text_to_motion", "captions", "well_covered"),
+    ("lamp_small", "composition", "space"),
+    ("lamp_small", "transitions", "within_percent", "acceleration_m_s2"),
+    ("lamp_small", "temporal_localization", "recordings"),
+    ("lamp_small", "retrieval", "scorings", "mean", "first_hit_action"),
+    ("lamp_small", "retrieval", "scorings", "mean", "all", "text_to_motion", "R@1"),
+    ("lamp_small", "ablations", "table"),
+    ("lamp_small_captioning", "captioning", "captioner", "action"),
+    ("lamp_small_captioning", "lamp_bertscore", "all_references"),
+    ("lavimo_small", "retrieval", "foreign_films", "compressed", "among_all", "R@1"),
+    ("lavimo_small", "retrieval", "pairs", "text / motion", "first_hit_action"),
+]
+
+
+@pytest.mark.parametrize("damage", ["missing", "null", "nan"])
+@pytest.mark.parametrize(("model", "file", "names"), [(model, file, names) for model, file, *names in NUMBERS])
+def test_tables_without_a_number_are_refused_by_the_numbers_name(tmp_path, model, file, names, damage):
+    folder = tmp_path / model
+    shutil.copytree(RESULTS / model, folder)
+    numbers = json.loads((folder / f"{file}.json").read_text())
+    inner = numbers
+    for name in names[:-1]:
+        inner = inner[name]
+    if damage == "missing":
+        del inner[names[-1]]
+    else:
+        inner[names[-1]] = None if damage == "null" else float("nan")
+    (folder / f"{file}.json").write_text(json.dumps(numbers))
+    with pytest.raises(ValueError, match=re.escape(file + "".join(f"[{name}]" for name in names))):
+        render_results(folder)
+
+
+@pytest.mark.parametrize("file", ["text_to_motion", "generation", "retrieval_ablations"])
+def test_tables_without_a_result_file_are_refused_by_its_name(tmp_path, file):
+    folder = tmp_path / "lamp_small"
+    shutil.copytree(RESULTS / "lamp_small", folder)
+    (folder / f"{file}.json").unlink()
+    with pytest.raises(ValueError, match=f"needs {file}, which was not measured"):
+        render_results(folder)
+
+
+def test_a_summary_without_a_number_is_refused_by_the_numbers_name(tmp_path):
+    shutil.copytree(RESULTS, tmp_path / "results")
+    file = tmp_path / "results" / "lamp_small" / "retrieval.json"
+    numbers = json.loads(file.read_text())
+    del numbers["scorings"]["mean"]["first_hit_action"]
+    file.write_text(json.dumps(numbers))
+    path = "retrieval[scorings][mean][first_hit_action]"
+    with pytest.raises(ValueError, match=re.escape(path)):
+        summarise(tmp_path / "results" / "lavimo_small")  # it compares with lamp-small

@@ -1,0 +1,232 @@
+r"""The measured numbers of a bundled model: all of them as tables, and the few that its card shows.
+
+    python -m training.report lamp_small
+
+writes `training/results/lamp_small/README.md` from the result files and the template in that folder, and
+`lamp_hf/checkpoints/lamp_small/evaluation.json` from the result files as `evaluation.yaml` beside them lists. The card
+then comes from `lamp-hf card lamp_hf/checkpoints/lamp_small`.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import yaml
+
+import lamp_hf
+from lamp_hf.hub.cards import Measurements, format_rows, read_measurements
+
+
+RESULTS = Path(__file__).with_name("results")
+LAMP_WAYS = {"text_to_motion": "T2M", "motion_to_text": "M2T"}
+LAVIMO_WAYS = {"forth": "→", "back": "←"}
+
+
+def summarise(folder: Path) -> dict:
+    """Collect the numbers that evaluation.yaml of a folder of results lists.
+
+    Args:
+        folder (`Path`): result files and evaluation.yaml.
+
+    Returns:
+        `dict`: for each group its data, split, seed, command, protocol and numbers. A number that was measured with
+        an interval is a dictionary of `value`, `low` and `high`.
+
+    Raises:
+        ValueError: when a number is missing, null or not finite, with its name.
+    """
+    groups = yaml.safe_load((folder / "evaluation.yaml").read_text(encoding="utf-8"))
+    summary = {}
+    for name, group in groups.items():
+        measured = read_measurements(folder / group["file"])
+        origin = {key: measured[key] for key in ("data", "split", "seed")}
+        numbers = _collect(measured, group["numbers"])
+        summary[name] = origin | {"command": group["command"], "protocol": group["protocol"]} | numbers
+    return summary
+
+
+def _collect(measured: Measurements, wanted: str | dict):
+    if isinstance(wanted, dict):
+        return {name: _collect(measured, path) for name, path in wanted.items()}
+    *path, name = wanted.split(" > ")
+    for key in path:
+        measured = measured[key]
+    if name not in measured.get("intervals", ()):
+        return measured[name]
+    low, high = measured["intervals"][name]
+    return {"value": measured[name], "low": low, "high": high}
+
+
+def render_results(folder: Path) -> str:
+    """Fill the template of a folder of results with the tables of everything measured.
+
+    Args:
+        folder (`Path`): result files and template.md; its name is the model's.
+
+    Returns:
+        `str`: Markdown.
+
+    Raises:
+        ValueError: when a number is missing, null or not finite, with its name.
+    """
+    measured = {path.stem: read_measurements(path) for path in folder.glob("*.json")}
+    values = Measurements(measured)
+    tables = {name: table(values) for name, table in TABLES[folder.name].items()}
+    return (folder / "template.md").read_text(encoding="utf-8").format_map(Measurements(measured | tables))
+
+
+def protocol_table(label: str, measured: Mapping[str, dict], ways: dict[str, str]) -> str:
+    """Format every retrieval protocol of each similarity matrix, in both directions."""
+    names = ["R@1", "R@2", "R@3", "R@5", "R@10", "MedR"]
+    rows = [[label, "protocol", *(f"{short} {name}" for short in ways.values() for name in names)]]
+    for kind, metrics in measured.items():
+        for protocol, numbers in metrics.items():
+            if isinstance(numbers, dict) and protocol != "by_action_and_style":
+                cells = [format_recall(numbers[way], name) for way in ways for name in names]
+                rows.append([kind, protocol.replace("_multi_positive", ", by caption").replace("_", " "), *cells])
+    return format_rows(rows)
+
+
+def label_table(label: str, measured: Mapping[str, dict], ways: dict[str, str]) -> str:
+    """Format recall where all clips of the query's action and style count, and what the first hits show."""
+    rows = [[label, *(f"{short} {name}" for short in ways.values() for name in ("R@1", "R@10"))]]
+    rows[0] += ["first hit: action", "action and style"]
+    for kind, metrics in measured.items():
+        numbers = metrics["by_action_and_style"]
+        cells = [format_recall(numbers[way], name) for way in ways for name in ("R@1", "R@10")]
+        hits = [f"{metrics[name]:.1f}" for name in ("first_hit_action", "first_hit_action_and_style")]
+        rows.append([kind, *cells, *hits])
+    return format_rows(rows)
+
+
+def format_recall(numbers: dict, name: str) -> str:
+    """Format a recall, with its 95 % interval for R@1 and R@10, which are compared."""
+    low, high = numbers["intervals"][name]
+    return f"{numbers[name]:.1f}" + (f" [{low:.1f}, {high:.1f}]" if name in ("R@1", "R@10") else "")
+
+
+def action_table(measured: Measurements) -> str:
+    """Format the share of captions and paraphrases that generated and real clips show, for each action."""
+    columns = {"captions": "generated", "real": "real clips", "paraphrases": "paraphrases, generated"}
+    shares = [measured["text_to_motion"][name]["by_action"] for name in columns]
+    rows = [["action", *columns.values()]]
+    rows += [
+        [action, *(f"{column[action]:.0f}" if action in column else "" for column in shares)] for action in shares[0]
+    ]
+    return format_rows(rows)
+
+
+def generation_table(measured: Measurements) -> str:
+    """Format the literature's protocol of generation, mean ± 95 % interval."""
+    columns = {
+        "r_precision_1": "R@1",
+        "r_precision_3": "R@3",
+        "mm_dist": "MM-Dist",
+        "fid": "FID",
+        "diversity": "diversity",
+        "multimodality": "multimodality",
+    }
+    rows = [["", *columns.values()]]
+    for evaluator, kinds in measured["generation"].items():
+        for kind, metrics in kinds.items() if isinstance(kinds, dict) else ():
+            cells = [
+                "{:.3f} ± {:.3f}".format(*(round(value, 3) + 0.0 for value in metrics[name]))
+                if (kind, name) != ("real", "multimodality")  # a text has one real motion
+                else ""
+                for name in columns
+            ]
+            rows.append([f"{evaluator}: {kind}", *cells])
+    return format_rows(rows)
+
+
+def captioning_table(measured: Measurements) -> str:
+    """Format the captioner's scores beside those of the nearest neighbour and of a reference caption."""
+    evaluation = measured["captioning"]
+    columns = [evaluation[name] for name in ("captioner", "nearest_neighbour", "reference")]
+    rows = [["", "captioner", "nearest neighbour", "reference"]]
+    rows += [
+        [f"{name.replace('_', '-').upper().replace('CIDER', 'CIDEr')}, {convention}",
+         *(f"{column[convention][name]:.1f}" for column in columns)]
+        for convention in ("raw", "lemmas")
+        for name in ("bleu_1", "bleu_4", "rouge_l", "cider")
+    ]  # fmt: skip
+    rows.append(["BERTScore", *(f"{column['bertscore']:.1f}" for column in columns)])
+    for name, label in (("r_precision_1", "R-precision 1"), ("r_precision_3", "R-precision 3")):
+        rows.append([f"{label}, raw", *(f"{column['raw'][name]:.1f}" for column in columns)])
+    rows.append(["MM-Dist, raw", *(f"{column['raw']['mm_dist']:.3f}" for column in columns)])
+    shares = {
+        "action": "action right, well-covered actions, %",
+        "action_of_all": "action right, all, %",
+        "side": "side right where there is one, %",
+        "style_named": "names a style, %",
+        "style": "style right where it names one, %",
+    }
+    rows += [[label, *(f"{column[name]:.1f}" for column in columns)] for name, label in shares.items()]
+    for fact in evaluation["captioner"]["facts"]:
+        facts = [column["facts"][fact] for column in columns]
+        label = "two facts or more" if fact == "several" else fact
+        rows.append(
+            [f"states {label}, %; of these right, %", *(f"{f['stated']:.1f}; {f['right']:.1f}" for f in facts)]
+        )
+    return format_rows(rows)
+
+
+def lamp_bertscore_table(measured: Measurements) -> str:
+    """Format LaMP-BertScore of generated motion, with its upper bound and its floors."""
+    columns = [measured["lamp_bertscore"][name] for name in ("one_reference", "all_references")]
+    rows = [["motion", "against that caption", "against all six"]]
+    for kind in columns[0]:
+        cells = ["{mean:.1f} [{low:.1f}, {high:.1f}]".format_map(column[kind]) for column in columns]
+        rows.append([kind.replace("_", " "), *cells])
+    return format_rows(rows)
+
+
+def other_renderer_table(measured: Measurements) -> str:
+    """Format video to motion for videos of another renderer."""
+    names = ["R@1", "R@3", "R@10", "MedR"]
+    rows = [["videos", *names, "R@1 in batches of 32"]]
+    for kind, numbers in measured["retrieval"]["foreign_films"].items():
+        if isinstance(numbers, dict):
+            cells = [format_recall(numbers["among_all"], name) for name in names]
+            rows.append([kind, *cells, format_recall(numbers["small_batches"], "R@1")])
+    return format_rows(rows)
+
+
+TABLES: dict[str, dict[str, Callable[[Measurements], str]]] = {
+    "lamp_small": {
+        "action_table": action_table,
+        "generation_table": generation_table,
+        "protocol_table": lambda m: protocol_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
+        "label_table": lambda m: label_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
+        "retrieval_variants": lambda m: protocol_table("variant", m["retrieval_ablations"]["scorings"], LAMP_WAYS),
+        "pretraining_variants": lambda m: protocol_table("variant", m["pretraining_ablations"]["scorings"], LAMP_WAYS),
+        "wrong_paraphrases": lambda m: "\n".join(f"* {t}" for t in m["text_to_motion"]["paraphrases"]["wrong"]),
+        "wrong_prompts": lambda m: "\n".join(f"* {prompt}" for prompt in m["composition"]["wrong"]),
+    },
+    "lamp_small_captioning": {
+        "captioning_table": captioning_table,
+        "lamp_bertscore_table": lamp_bertscore_table,
+        "examples": lambda m: format_rows([["clip", "caption"], *map(list, m["captioning"]["examples"].items())]),
+    },
+    "lavimo_small": {
+        "protocol_table": lambda m: protocol_table("pair", m["retrieval"]["pairs"], LAVIMO_WAYS),
+        "label_table": lambda m: label_table("pair", m["retrieval"]["pairs"], LAVIMO_WAYS),
+        "other_renderer_table": other_renderer_table,
+    },
+}
+
+
+def main() -> None:
+    """Write the tables and the summary of one model's results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=TABLES, help="name of its folders of results and of weights")
+    folder = RESULTS / parser.parse_args().model
+    summary = json.dumps(summarise(folder), indent=2, ensure_ascii=False) + "\n"
+    tables = render_results(folder)
+    (Path(lamp_hf.bundled()).parent / folder.name / "evaluation.json").write_text(summary, encoding="utf-8")
+    (folder / "README.md").write_text(tables, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
