@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import safe_open
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import cached_file
 
 
@@ -55,11 +56,29 @@ def _weights(folder: Path) -> dict[str, Path]:
 
 def _configurations(folder: Path) -> Iterator[tuple[str, dict]]:
     if (folder / "config.json").is_file():
-        # Without what is at its default, so that options which later versions add change nothing.
-        yield "config.json", AutoConfig.from_pretrained(folder).to_diff_dict()
+        yield "config.json", _under_first_names(AutoConfig.from_pretrained(folder))
     for name in _DECIDING:
         if (folder / name).is_file():
             yield name, json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def _under_first_names(config) -> dict:
+    """Entries under the names that they had when galleries and results began to record fingerprints.
+
+    Names change, but the fingerprint of the same model must not: a gallery belongs to the model that made it.
+    """
+    values = config.to_diff_dict()
+    for name, part in vars(config).items():
+        if isinstance(part, PreTrainedConfig) and hasattr(part, "released_quirks"):
+            values[name] = _under_first_names(part) | {"model_type": part.model_type}
+    if hasattr(config, "released_quirks"):
+        values.pop("released_quirks", None)
+        values |= asdict(config.released_quirks)
+    if config.model_type == "lamp_text_to_motion":
+        values["order_noise"] = values.pop("choice_temperature")
+        interval = tuple(values.pop("guidance_interval"))
+        values["guidance_schedule"] = {(0.0, 1.0): "constant", (0.2, 0.8): "interval"}.get(interval, interval)
+    return values
 
 
 def _decisive(value):

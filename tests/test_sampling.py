@@ -52,8 +52,8 @@ def test_the_studys_picture_is_drawn_from_its_numbers(tmp_path, monkeypatch):
     row = summary(numbers)
     assert row["acceleration_ratio"] == 1.5 and row["captions"] == 90
     steps = [row | {"num_inference_steps": count, "seconds": count / 100} for count in (1, 10)]
-    guidance = [row | {"guidance_scale": 1.0, "guidance_schedule": "constant"}]
-    guidance += [row | {"guidance_scale": 2.0, "guidance_schedule": kind} for kind in ("constant", "linear")]
+    guidance = [row | {"guidance_scale": 1.0, "guidance_interval": [0, 1]}]
+    guidance += [row | {"guidance_scale": 2.0, "guidance_interval": interval} for interval in ([0, 1], [0.2, 0.8])]
     (tmp_path / "sampling.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
     (tmp_path / "two_means__causal_300").mkdir()
     (tmp_path / "two_means__causal_300" / "val.json").write_text(

@@ -23,6 +23,29 @@ class TestConfiguration:
             quirks = lamp_hf.LampTextToMotionConfig.from_pretrained(tmp_path).released_quirks
             assert (quirks.prefix_position, quirks.padded_text_length, quirks.mask_padding) == (False, 49, True)
 
+    @pytest.mark.parametrize(
+        ("older", "interval"),
+        [
+            ({}, (0.0, 1.0)),
+            ({"guidance_schedule": "constant"}, (0.0, 1.0)),
+            ({"guidance_schedule": "interval"}, (0.2, 0.8)),
+        ],
+    )
+    def test_files_of_earlier_versions_load_under_the_new_names(self, tmp_path, older, interval):
+        older = older | {"model_type": "lamp_text_to_motion", "order_noise": 5.0}
+        (tmp_path / "config.json").write_text(json.dumps(older))
+        config = AutoConfig.from_pretrained(tmp_path)
+        assert (config.choice_temperature, config.guidance_interval) == (5.0, interval)
+        config.save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        assert saved["choice_temperature"] == 5.0 and saved["guidance_interval"] == list(interval)
+        assert not saved.keys() & older.keys() - {"model_type"}
+
+    @pytest.mark.parametrize("interval", [(0.5, 0.5), (0.8, 0.2), (-0.1, 1.0), (0.0, 1.1)])
+    def test_a_guidance_interval_that_holds_no_step_is_refused(self, interval):
+        with pytest.raises(ValueError, match="guidance_interval"):
+            lamp_hf.LampTextToMotionConfig(guidance_interval=interval)
+
     def test_a_model_without_quirks_saves_none_and_an_unknown_one_is_refused(self):
         assert "released_quirks" not in lamp_hf.LampTextToMotionConfig().to_dict()
         with pytest.raises(TypeError, match="prefix_positions"):
@@ -75,20 +98,12 @@ class TestTextToMotion:
         guided = text_to_motion_model._guided(text_to_motion_model.transformer, 3, codes, mask, condition)
         torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional), atol=1e-5, rtol=1e-5)
 
-    @pytest.mark.parametrize(
-        ("schedule", "passes"),
-        [("constant", [2] * 10), ("linear", [1] + [2] * 9), ("interval", [1, 1] + [2] * 6 + [1, 1])],
-    )
-    def test_a_schedule_of_guidance_saves_the_passes_that_it_does_not_guide(
-        self, text_to_motion_model, processor, schedule, passes
-    ):
-        seen = []
-        text_to_motion_model.transformer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-        options = {"num_tokens": [49], "seeds": [0], "num_inference_steps": 10, "guidance_schedule": schedule}
-        text_to_motion_model.generate(**processor(text=CAPTIONS[:1]), **options)
+    @pytest.mark.parametrize(("interval", "passes"), [((0.0, 1.0), [2] * 10), ((0.2, 0.8), [1, 1] + [2] * 6 + [1, 1])])
+    def test_steps_outside_the_guidance_interval_take_one_pass(self, processor, interval, passes):
+        model, seen = tiny_text_to_motion(processor, guidance_interval=interval), []
+        model.transformer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        model.generate(**processor(text=CAPTIONS[:1]), num_tokens=[49], seeds=[0], num_inference_steps=10)
         assert seen == passes
-        with pytest.raises(ValueError, match="known: constant, linear, interval"):
-            text_to_motion_model.generate(**processor(text=CAPTIONS[:1]), guidance_schedule="cosine")
 
     def test_compiled_transformers_give_the_same_codes(self, processor):
         model = residual_text_to_motion(processor)
@@ -97,11 +112,6 @@ class TestTextToMotion:
         for transformer in (model.transformer, model.residual_transformer):
             transformer.compile(dynamic=True, backend="aot_eager")  # traces as on a GPU, needs no compiler
         assert torch.equal(model.generate(**inputs).codes, plain)
-
-    def test_guidance_rises_linearly_from_none(self):
-        scheduler = lamp_hf.MaskedMotionScheduler(7)
-        scheduler.set_timesteps(5)
-        assert [scheduler.guidance(step, 5, "linear") for step in range(5)] == [1, 2, 3, 4, 5]
 
     def test_steps_that_settle_nothing_are_left_out_of_each_sample(self, text_to_motion_model, processor):
         seen = []

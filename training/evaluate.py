@@ -21,7 +21,6 @@ from pathlib import Path
 import lamp_hf
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
-from lamp_hf.models.scheduling_masked_motion import GUIDANCE_SCHEDULES
 
 from .data import load_clips, normalised
 from .evaluation.captioning import evaluate_captioning, evaluate_lamp_bertscore
@@ -70,7 +69,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["val", "test"], help="choose on val, report on test")
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--guidance-scale", type=float)
-    parser.add_argument("--guidance-schedule", choices=GUIDANCE_SCHEDULES)
+    parser.add_argument("--guidance-interval", nargs=2, type=float, help="shares of the steps that are guided")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--choice-temperature", type=float)

@@ -62,10 +62,9 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
         length_loss_weight (`float`): of the predictor of a clip's length.
         guidance_scale (`float`): logits are `unconditional + scale * (conditional - unconditional)`. The released code
             uses 4 for HumanML3D and 2 for KIT-ML. Residual codes are the most likely ones by the same scale, whatever
-            the schedule and the temperature.
-        guidance_schedule (`str`): `"constant"`, as released; `"linear"`, from 1 at the first step up to the scale
-            (Muse); or `"interval"`, between the first and the last fifth of the steps alone (Kynkäänniemi et al.,
-            2024), which saves the second pass of the others.
+            the interval and the temperature.
+        guidance_interval (`tuple[float, float]`): shares of the steps from and before which logits are guided
+            (Kynkäänniemi et al., 2024). All steps are by default, as released; the others save their second pass.
         num_inference_steps (`int`): of masked decoding.
         temperature (`float`): of sampling; 0 takes the most likely token.
         top_k (`int`): candidates for each token.
@@ -80,6 +79,7 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     model_type = "lamp_text_to_motion"
     sub_configs = {"lamp_config": LampConfig, "tokenizer_config": MotionVQVAEConfig}
     quirks_class = LampTextToMotionQuirks
+    attribute_map = {"order_noise": "choice_temperature"}  # the name in files of earlier versions
 
     lamp_config: dict | PreTrainedConfig | None = None
     tokenizer_config: dict | PreTrainedConfig | None = None
@@ -97,7 +97,7 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     condition_dropout: float | int = 0.1
     length_loss_weight: float | int = 0.1
     guidance_scale: float | int = 4.0
-    guidance_schedule: str = "constant"
+    guidance_interval: tuple[float | int, ...] | list[float | int] = (0.0, 1.0)
     num_inference_steps: int = 10
     temperature: float | int = 1.0
     top_k: int = 52
@@ -114,6 +114,11 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
             self.lamp_config = LampConfig(**self.lamp_config)
         if isinstance(self.tokenizer_config, dict):
             self.tokenizer_config = MotionVQVAEConfig(**self.tokenizer_config)
+        if schedule := kwargs.pop("guidance_schedule", None):  # of earlier versions
+            self.guidance_interval = (0.2, 0.8) if schedule == "interval" else (0.0, 1.0)
+        start, end = self.guidance_interval = tuple(self.guidance_interval)
+        if not 0 <= start < end <= 1:
+            raise ValueError(f"guidance_interval must be two rising shares of the steps, got {start:g} and {end:g}")
         if self.part_reader_size < 0 or self.part_reader_size % (2 * self.num_attention_heads):
             raise ValueError(f"part_reader_size must be a multiple of {2 * self.num_attention_heads} or 0")
         super().__post_init__(**kwargs)

@@ -214,8 +214,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): the texts.
             num_tokens (`list[int]`, *optional*): length of each motion in tokens; None is predicted.
             seeds (`list[int]`, *optional*): one a sample; a sample depends on its own alone. Random if not given.
-            sampling: `num_inference_steps`, `guidance_scale`, `guidance_schedule`, `temperature`, `top_k`, see
-                `generate_codes`.
+            sampling: `num_inference_steps`, `guidance_scale`, `temperature`, `top_k`, see `generate_codes`.
         """
         seeds = torch.randint(2**31, (len(input_ids),)).tolist() if seeds is None else seeds
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -239,7 +238,6 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         known_codes: torch.LongTensor | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        guidance_schedule: str | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         scheduler: MaskedMotionScheduler | None = None,
@@ -251,8 +249,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             generators (`list[torch.Generator]`): the random stream of each sample.
             known_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): tokens
                 that stay, negative where one is to be made.
-            num_inference_steps, guidance_scale, guidance_schedule, temperature, top_k (*optional*): the
-                configuration's if not given.
+            num_inference_steps, guidance_scale, temperature, top_k (*optional*): the configuration's if not given.
             scheduler ([`MaskedMotionScheduler`], *optional*): of decoding.
 
         Returns:
@@ -261,10 +258,9 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         config, mask_token_id = self.config, self.transformer.mask_token_id
         steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = config.guidance_scale if guidance_scale is None else guidance_scale
-        schedule = guidance_schedule or config.guidance_schedule
         temperature = config.temperature if temperature is None else temperature
         top_k = config.top_k if top_k is None else top_k
-        check_sampling(steps, scale, schedule, temperature, top_k)
+        check_sampling(steps, scale, temperature, top_k)
 
         codes = torch.full(token_mask.shape, mask_token_id, device=condition.device)
         if known_codes is not None:
@@ -276,7 +272,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             rows = scheduler.settles(timestep, num_masked).nonzero()[:, 0]
             if not len(rows):
                 continue
-            guidance = scheduler.guidance(timestep, scale, schedule)
+            guidance = scheduler.guidance(timestep, scale, config.guidance_interval)
             inputs = codes[rows], token_mask[rows]
             logits = self._guided(self.transformer, guidance, *inputs, condition[rows])
             streams = [generators[row] for row in rows.tolist()]

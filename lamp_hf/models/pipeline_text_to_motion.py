@@ -70,7 +70,7 @@ class TextToMotionPipeline(MotionPipeline):
             motion, keep (likewise, and ranges of seconds or a boolean mask of frames, *optional*): a motion to make
                 anew outside of these ranges, which stay as and where they are. The first and last 4 made frames at a
                 seam lead over to kept ones.
-            num_inference_steps, guidance_scale, guidance_schedule, temperature, top_k (*optional*): of decoding, see
+            num_inference_steps, guidance_scale, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].
             fit_bones (`bool`): give decoded bodies bones of constant length, true if not given; edits always have
                 the bones of what is kept.
@@ -265,7 +265,7 @@ class TextToMotionPipeline(MotionPipeline):
             yield joints.numpy().astype(np.float32), features.numpy().astype(np.float32)
 
     def _sanitize_parameters(self, fit_bones: bool | None = None, **kwargs):
-        known = {"num_inference_steps", "guidance_scale", "guidance_schedule", "temperature", "top_k"}
+        known = {"num_inference_steps", "guidance_scale", "temperature", "top_k"}
         if unknown := sorted(set(kwargs) - known):
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'fit_bones'}))}")
         check_sampling(**kwargs)

@@ -10,14 +10,9 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
 
 
-GUIDANCE_SCHEDULES = ("constant", "linear", "interval")
-GUIDED = (0.2, 0.8)  # shares of the steps between which the schedule "interval" guides
-
-
 def check_sampling(
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
-    guidance_schedule: str | None = None,
     temperature: float | None = None,
     top_k: int | None = None,
 ) -> None:
@@ -32,8 +27,6 @@ def check_sampling(
     for name, value in (("temperature", temperature), ("guidance_scale", guidance_scale)):
         if value is not None and not (isinstance(value, Real) and 0 <= value < math.inf):
             raise ValueError(f"{name} must be a number from 0, got {value!r}")
-    if guidance_schedule is not None and guidance_schedule not in GUIDANCE_SCHEDULES:
-        raise ValueError(f"unknown guidance_schedule {guidance_schedule!r}; known: {', '.join(GUIDANCE_SCHEDULES)}")
 
 
 @dataclass
@@ -71,13 +64,16 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         self.num_inference_steps = num_inference_steps
         self.timesteps = torch.arange(num_inference_steps, device=device)
 
-    def guidance(self, timestep: int, scale: float, schedule: str) -> float:
-        """Scale of classifier-free guidance at a step, see [`LampTextToMotionConfig`]; 1 is none."""
-        if schedule == "linear" and self.num_inference_steps > 1:
-            return 1 + (scale - 1) * timestep / (self.num_inference_steps - 1)
-        if schedule == "interval":
-            return scale if GUIDED[0] <= timestep / self.num_inference_steps < GUIDED[1] else 1.0
-        return scale
+    def guidance(self, timestep: int, scale: float, interval: tuple[float, float] = (0.0, 1.0)) -> float:
+        """Return the scale of classifier-free guidance at a step: `scale` inside the interval, 1 (none) outside.
+
+        Args:
+            timestep (`int`): index of the step.
+            scale (`float`): of guided steps.
+            interval (`tuple[float, float]`): shares of the steps from and before which steps are guided.
+        """
+        start, end = interval
+        return scale if start <= timestep / self.num_inference_steps < end else 1.0
 
     def still_masked(self, steps: int, num_masked: torch.LongTensor) -> torch.LongTensor:
         """How many tokens are masked when so many steps are done, of those that were masked before the first."""
@@ -165,4 +161,4 @@ def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: li
     return noise.to(logits.device)
 
 
-__all__ = ["GUIDANCE_SCHEDULES", "MaskedMotionScheduler", "MaskedMotionSchedulerOutput", "check_sampling"]
+__all__ = ["MaskedMotionScheduler", "MaskedMotionSchedulerOutput", "check_sampling"]

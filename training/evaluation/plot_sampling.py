@@ -43,13 +43,12 @@ def plot_steps(quality, cost, rows: list[dict]) -> None:
 
 def plot_guidance(quality, likeness, rows: list[dict]) -> None:
     unguided = [row for row in rows if row["guidance_scale"] == 1]
-    for schedule in dict.fromkeys(row["guidance_schedule"] for row in rows):
-        chosen = unguided + [
-            row for row in rows if row["guidance_schedule"] == schedule and row["guidance_scale"] != 1
-        ]
+    for interval in sorted({tuple(row["guidance_interval"]) for row in rows}):
+        guided = [row for row in rows if tuple(row["guidance_interval"]) == interval and row["guidance_scale"] != 1]
+        chosen, steps = unguided + guided, "steps {:.0%} to {:.0%}".format(*interval)
         scales = [row["guidance_scale"] for row in chosen]
-        quality.plot(scales, [row["paraphrases"] for row in chosen], marker=".", label=f"{schedule}, paraphrases")
-        likeness.plot(scales, [row["frechet_ratio"] for row in chosen], marker=".", label=schedule)
+        quality.plot(scales, [row["paraphrases"] for row in chosen], marker=".", label=f"{steps}, paraphrases")
+        likeness.plot(scales, [row["frechet_ratio"] for row in chosen], marker=".", label=steps)
     quality.set(xlabel="guidance", ylabel="%", title="Paraphrases right against guidance")
     quality.legend()
     likeness.set(xlabel="guidance", title="Fréchet ratio against guidance")

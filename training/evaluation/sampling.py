@@ -6,13 +6,12 @@ import time
 import numpy as np
 from transformers import pipeline
 
-from lamp_hf.models.scheduling_masked_motion import GUIDANCE_SCHEDULES
-
 from .text_to_motion import TextToMotionTest
 
 
 STEPS = (1, 2, 3, 5, 8, 10, 12, 15, 20, 30)
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+INTERVALS = ((0.0, 1.0), (0.2, 0.8))
 TEXT, SECONDS, REPEATS = "a person walks forward", 6.0, 5
 
 
@@ -27,7 +26,7 @@ def evaluate_sampling(arguments: argparse.Namespace) -> dict:
     test = TextToMotionTest(arguments)
     config = pipe.model.config
     steps = arguments.steps or config.num_inference_steps
-    numbers = {"guidance_scale": config.guidance_scale, "guidance_schedule": config.guidance_schedule}
+    numbers = {"guidance_scale": config.guidance_scale, "guidance_interval": config.guidance_interval}
     numbers["steps"] = [
         {"num_inference_steps": count, "seconds": seconds(pipe, count)}
         | summary(test(pipe, num_inference_steps=count))
@@ -35,12 +34,14 @@ def evaluate_sampling(arguments: argparse.Namespace) -> dict:
     ]
     numbers["guidance_steps"] = steps
     numbers["guidance"] = []
-    for schedule in GUIDANCE_SCHEDULES:
+    for config.guidance_interval in INTERVALS:
         for scale in SCALES:
-            if scale == 1 and schedule != "constant":
+            if scale == 1 and config.guidance_interval != INTERVALS[0]:
                 continue  # no guidance is no guidance
-            options = {"num_inference_steps": steps, "guidance_scale": scale, "guidance_schedule": schedule}
-            numbers["guidance"].append(options | summary(test(pipe, **options)))
+            options = {"num_inference_steps": steps, "guidance_scale": scale}
+            row = options | {"guidance_interval": config.guidance_interval}
+            numbers["guidance"].append(row | summary(test(pipe, **options)))
+    config.guidance_interval = numbers["guidance_interval"]
     numbers["codebooks"] = []
     books = config.motion_config.num_quantizers
     for count in range(1, books + 1):

@@ -25,7 +25,7 @@ from .caption_facts import told_styles
 # Options of the command line, by the names that they have in a model's configuration.
 DECODING = {
     "guidance_scale": "guidance_scale",
-    "guidance_schedule": "guidance_schedule",
+    "guidance_interval": "guidance_interval",
     "steps": "num_inference_steps",
     "temperature": "temperature",
     "choice_temperature": "choice_temperature",
