@@ -1,4 +1,4 @@
-"""This process among those that `accelerate launch` or `torchrun` started."""
+"""Work shared by the processes that `accelerate launch` or `torchrun` started."""
 
 import torch
 from accelerate import PartialState
@@ -6,5 +6,5 @@ from accelerate.utils import parse_flag_from_env
 
 
 def this_process() -> PartialState:
-    """Its number, how many there are, and its device; on machines without an accelerator too."""
+    """Return this process's rank, the number of processes, and its device; works without an accelerator too."""
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())

@@ -1,73 +1,86 @@
-"""Where a model is from, so that what was made with one is not read with another."""
+"""Fingerprints of models, so that what was made with one model is never mixed with what another made."""
 
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import cached_file
 
 
+_DECISIVE_FILES = ("adapter_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+# Keys that change when a model is only saved or uploaded again.
+_VOLATILE_KEYS = {"auto_map", "custom_pipelines", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
+_VOLATILE_KEYS |= {"_commit_hash", "name_or_path", "processor_class", "peft_version", "architectures"}
+
+
 def identify(name: str | Path, config) -> str:
-    """A model's name with where it is from: a folder's fingerprint, or the commit of a Hub id."""
+    """Name a model and its version: `folder@digest` for a folder, `user/name@commit` for a Hub id.
+
+    Args:
+        name (`str` or `Path`): folder or Hub id.
+        config ([`PretrainedConfig`]): the configuration that was loaded from there, which knows the commit.
+    """
     commit = getattr(config, "_commit_hash", None)
     return fingerprint(name) if Path(name).is_dir() else str(name) + (f"@{commit[:8]}" if commit else "")
 
 
 def fingerprint(folder: str | Path) -> str:
-    """A model folder's name and the first digits of the SHA-256 of what decides its answers."""
+    """Return a model folder's name and the first eight digits of its [`content_digest`], `name@1f2e3d4c`."""
     return f"{Path(folder).resolve().name}@{content_digest(folder)[:8]}"
 
 
 def content_digest(name: str | Path) -> str:
-    """SHA-256 of what decides a model's answers, of a folder or of what is in the cache of a Hub id."""
+    """Compute the SHA-256 of the weights and settings that decide a model's outputs.
+
+    Saving or uploading the model again, sharding its weights, or storing the same numbers in another precision does
+    not change the digest.
+
+    Args:
+        name (`str` or `Path`): folder, or Hub id of a model in the cache.
+    """
     folder = Path(name)
     if not folder.is_dir():
         folder = Path(cached_file(str(name), "config.json")).parent
     digest = hashlib.sha256()
-    for name, path in sorted(_weights(folder).items()):
+    for key, path in sorted(_weight_files(folder).items()):
         with safe_open(path, "pt") as file:
-            # In single precision, so that neither shards nor a precision that holds the same numbers matter.
-            tensor = file.get_tensor(name).float()
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            tensor = file.get_tensor(key).float()
+        digest.update(f"{key} {tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
-    for name, values in _configurations(folder):
-        digest.update(f"{name} {json.dumps(_decisive(values), sort_keys=True)}".encode())
+    for file_name, settings in _settings(folder):
+        digest.update(f"{file_name} {json.dumps(_without_volatile_keys(settings), sort_keys=True)}".encode())
     return digest.hexdigest()
 
 
-_DECIDING = ("adapter_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
-# Keys that change when a model is only saved or uploaded again.
-_VOLATILE = {"auto_map", "custom_pipelines", "dtype", "torch_dtype", "transformers_version", "_name_or_path"}
-_VOLATILE |= {"_commit_hash", "name_or_path", "processor_class", "peft_version", "architectures"}
-
-
-def _weights(folder: Path) -> dict[str, Path]:
-    """The file of each tensor."""
-    found = {}
-    for path in folder.glob("*model*.safetensors"):  # and no gallery of motions that may lie there too
+def _weight_files(folder: Path) -> dict[str, Path]:
+    """Map the name of each tensor to its file."""
+    files: dict[str, Path] = {}
+    for path in folder.glob("*model*.safetensors"):  # not the vectors of a gallery that may lie there too
         with safe_open(path, "pt") as file:
-            found |= dict.fromkeys(file.keys(), path)
-    return found
+            files |= dict.fromkeys(file.keys(), path)
+    return files
 
 
-def _configurations(folder: Path) -> Iterator[tuple[str, dict]]:
+def _settings(folder: Path) -> Iterator[tuple[str, dict]]:
+    """Read the configuration files that decide a model's outputs."""
     if (folder / "config.json").is_file():
         yield "config.json", _under_first_names(AutoConfig.from_pretrained(folder))
-    for name in _DECIDING:
+    for name in _DECISIVE_FILES:
         if (folder / name).is_file():
             yield name, json.loads((folder / name).read_text(encoding="utf-8"))
 
 
-def _under_first_names(config) -> dict:
-    """Entries under the names that they had when galleries and results began to record fingerprints.
+def _under_first_names(config) -> dict[str, Any]:
+    """Return a configuration's settings under the names that they had when galleries began to record fingerprints.
 
-    Names change, but the fingerprint of the same model must not: a gallery belongs to the model that made it.
+    Settings are renamed, but the fingerprint of the same model must stay: a gallery belongs to the model that made it.
     """
-    values = config.to_diff_dict()
+    values = config.to_diff_dict()  # without defaults, so that an option that a later version adds changes nothing
     for name, part in vars(config).items():
         if isinstance(part, PreTrainedConfig) and hasattr(part, "released_quirks"):
             values[name] = _under_first_names(part) | {"model_type": part.model_type}
@@ -81,8 +94,7 @@ def _under_first_names(config) -> dict:
     return values
 
 
-def _decisive(value):
-    """A configuration without what says nothing of a model's answers."""
+def _without_volatile_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _decisive(entry) for key, entry in value.items() if key not in _VOLATILE}
-    return [_decisive(entry) for entry in value] if isinstance(value, list) else value
+        return {key: _without_volatile_keys(entry) for key, entry in value.items() if key not in _VOLATILE_KEYS}
+    return [_without_volatile_keys(entry) for entry in value] if isinstance(value, list) else value

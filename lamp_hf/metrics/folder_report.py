@@ -45,7 +45,7 @@ def evaluate_folder(
         return motion, judge.read(motion, name)
 
     motions, broken = read_folder(folder, read)
-    result = {"motions": len(motions), "broken": broken, "evaluator": f"{judge.name}@{judge.origin[:8]}"}
+    result = {"motions": len(motions), "broken": broken, "evaluator": f"{judge.name}@{judge.fingerprint[:8]}"}
     result["physics"] = _physics([motion for motion, _ in motions.values()])
     features = [values for _, values in motions.values()]
     embedded = judge.embed_motions(features)

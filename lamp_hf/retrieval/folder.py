@@ -1,9 +1,11 @@
-"""A folder of motion files into a gallery, by one process or by many."""
+"""A folder of motion files as a gallery, indexed by one process or by many."""
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import gather_object
 from tqdm import tqdm
@@ -13,14 +15,19 @@ from ..motion.clip import READABLE, Motion
 from .index import MotionIndex
 
 
+BATCH_SIZE = 256  # files that are embedded together
+
+
 @dataclass
-class Indexed:
-    """What indexing did.
+class IndexReport:
+    """What [`index_folder`] did.
 
     Args:
-        motions, added, removed (`int`): in the gallery now, new in it, dropped from it.
+        motions (`int`): in the gallery now.
+        added (`int`): new in the gallery, or embedded again.
+        removed (`int`): dropped from the gallery, or embedded again.
         broken (`dict[str, str]`): files that were left out, and why.
-        seconds (`float`): time it took.
+        seconds (`float`): time that it took.
     """
 
     motions: int
@@ -32,69 +39,61 @@ class Indexed:
 
 def index_folder(
     source: str | Path, output: str | Path, model: str | Path | None = None, update: bool = False, **reading
-) -> Indexed | None:
-    """Indexes the motion files of a folder and of those below it; ids are their paths in it.
+) -> IndexReport | None:
+    """Index the motion files of a folder and its subfolders; their ids are their paths in the folder.
 
-    Under `accelerate launch` each process embeds its share of the files, and the first merges the shares.
+    Under `accelerate launch` each process embeds its share of the files, and the main process merges the shares.
 
     Args:
         source (`str` or `Path`): the folder.
-        output (`str` or `Path`): of the gallery; new, unless it is to be brought up to date.
-        model (`str` or `Path`, *optional*): folder or Hub id of the model; if not given LaMP's bundled one, or that of
-            the gallery that is brought up to date.
-        update (`bool`): keep what is in the gallery, add files that are new, drop those that are gone, and embed
-            again those that were written since.
+        output (`str` or `Path`): folder of the gallery; must hold none unless `update` is set.
+        model (`str` or `Path`, *optional*): folder or Hub id of the model; if not given, the bundled LaMP, or the
+            model of the gallery that is updated.
+        update (`bool`): keep the gallery that is there: add new files, drop those that are gone, and embed files
+            again that were written since.
         reading (*optional*): `rig`, `unit` and `up` of BVH files, see [`Motion.load`].
 
     Returns:
-        [`Indexed`]; None in other processes than the first.
+        [`IndexReport`], or None in other processes than the main one.
 
     Raises:
-        FileNotFoundError: when the source is missing, or a gallery to be brought up to date is.
-        ValueError: when the output is there already, was made with another model or of another folder, or not one
-            motion can be read.
+        FileNotFoundError: when the folder, or the gallery to update, is missing.
+        ValueError: when there is a gallery already, the one to update was made with another model or of another
+            folder, or no file can be read.
     """
     started = time.perf_counter()
-    state = this_process()
     source, output = Path(source), Path(output)
-    if not source.is_dir():
-        raise FileNotFoundError(f"no such folder: {source}")
+    files = _motion_files(source)
     if not update and (output / "index.json").exists():
         raise ValueError(f"{output} is a gallery already: bring it up to date with --update, or choose another folder")
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
-    names = {str(path.relative_to(source)): path for path in files}
     old = MotionIndex.load(output, model) if update else None
     model = model or (old.model_name if old else "bundled:text-to-motion")
-    known = _known(old, source, output, names) if old else set()
-    new = sorted(names.keys() - known)
-    share = MotionIndex(model)
-    with state.split_between_processes(new) as mine:
-        broken = _add(share, {name: names[name] for name in mine}, state.is_main_process, reading)
-    shares = output.parent / f".{output.name}-shares"
-    if state.num_processes > 1:
-        share.save(shares / str(state.process_index))
-        state.wait_for_everyone()
-        broken = {name: problem for some in gather_object([broken]) for name, problem in some.items()}
-    if not state.is_main_process:
+    unchanged = _unchanged(old, source, output, files) if old else set()
+    new, broken = _index_shared(sorted(files.keys() - unchanged), files, output, model, reading)
+    if new is None:
         return None
-    if state.num_processes > 1:
-        share = MotionIndex.merge([shares / str(rank) for rank in range(state.num_processes)], model)
-        shutil.rmtree(shares)
-    added, removed = len(share), 0
-    if old:
-        kept = known & names.keys()
-        gone = [name for name, file in zip(old.ids, old.sources) if file and name not in kept]
-        removed = len(gone)
+    added, removed = len(new), 0
+    index = new
+    if old is not None:
+        gone = [name for name, file in zip(old.ids, old.sources) if file and name not in unchanged]
         old.remove(gone)
-        share = old.join(share)
-    if not len(share):
+        removed, index = len(gone), old.join(new)
+    if not len(index):
         raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
-    share.save(output)
-    return Indexed(len(share), added, removed, broken, time.perf_counter() - started)
+    index.save(output)
+    return IndexReport(len(index), added, removed, broken, time.perf_counter() - started)
 
 
-def _known(old: MotionIndex, source: Path, output: Path, names: dict[str, Path]) -> set[str]:
-    """Motions of a gallery whose vectors still hold: files that were not written since.
+def _motion_files(source: Path) -> dict[str, Path]:
+    """Find the motion files of a folder, by their paths in it."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"no such folder: {source}")
+    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
+    return {str(path.relative_to(source)): path for path in paths}
+
+
+def _unchanged(old: MotionIndex, source: Path, output: Path, files: dict[str, Path]) -> set[str]:
+    """Find the motions of a gallery whose files were not written since it was saved.
 
     Raises:
         ValueError: when the gallery was made of the files of another folder.
@@ -103,28 +102,55 @@ def _known(old: MotionIndex, source: Path, output: Path, names: dict[str, Path])
     for name, file in zip(old.ids, old.sources):
         if file and Path(file) != root / name:
             raise ValueError(f"{output} was made of another folder, which held {file}: give that one, or another -o")
-        if not file and name in names:
+        if not file and name in files:
             raise ValueError(f"{output} holds another motion named {name!r}, which is of no file")
-    return {name for name in old.ids if name in names and names[name].stat().st_mtime <= saved}
+    return {name for name in old.ids if name in files and files[name].stat().st_mtime <= saved}
 
 
-def _add(
-    index: MotionIndex, files: dict[str, Path], show: bool, reading: dict, batch_size: int = 256
-) -> dict[str, str]:
-    """Adds files to an index; returns those that cannot be read, and why."""
+def _index_shared(
+    names: list[str], files: dict[str, Path], output: Path, model: str | Path, reading: dict[str, Any]
+) -> tuple[MotionIndex | None, dict[str, str]]:
+    """Index files with all processes.
+
+    Returns:
+        `tuple[MotionIndex | None, dict[str, str]]`: the index, None in other processes than the main one, and the
+        files that cannot be read with the reason.
+    """
+    state = this_process()
+    share = MotionIndex(model)
+    with state.split_between_processes(names) as own:
+        broken = _add_files(share, {name: files[name] for name in own}, state.is_main_process, reading)
+    if state.num_processes == 1:
+        return share, broken
+    folder = output.parent / f".{output.name}-shares"
+    share.save(folder / str(state.process_index))
+    state.wait_for_everyone()
+    broken = {name: problem for some in gather_object([broken]) for name, problem in some.items()}
+    if not state.is_main_process:
+        return None, broken
+    merged = MotionIndex.merge([folder / str(rank) for rank in range(state.num_processes)], model)
+    shutil.rmtree(folder)
+    return merged, broken
+
+
+def _add_files(index: MotionIndex, files: dict[str, Path], show_progress: bool, reading: dict) -> dict[str, str]:
+    """Add files to an index, and return those that cannot be read with the reason."""
     broken: dict[str, str] = {}
-    batch: dict[str, object] = {}
+    batch: dict[str, Any] = {}
 
     def flush() -> None:
         index.add(list(batch.values()), list(batch), [str(files[name].resolve()) for name in batch])
         batch.clear()
 
-    for name, path in tqdm(files.items(), unit=" files", disable=None if show and len(files) > batch_size else True):
+    progress: Iterable[tuple[str, Path]] = tqdm(
+        files.items(), unit=" files", disable=None if show_progress and len(files) > BATCH_SIZE else True
+    )
+    for name, path in progress:
         try:
             batch[name] = index.embedder.read(Motion.load(path, **reading), name)
-        except (OSError, ValueError) as error:  # no such thing ends the work on all the others
+        except (OSError, ValueError) as error:  # one broken file does not stop the others
             broken[name] = " ".join(str(error).split())
-        if len(batch) == batch_size:
+        if len(batch) == BATCH_SIZE:
             flush()
     flush()
     return broken

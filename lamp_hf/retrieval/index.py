@@ -1,48 +1,38 @@
-"""`MotionIndex`: a gallery of motions, searched by text, by motion or by video, of any size.
+"""`MotionIndex`: a gallery of motions, searched by text, by motion or by video.
 
-One vector stands for each clip, or for each window of a clip that is longer than the model reads at once. A small
-gallery is searched exactly. A large one (100,000 vectors and more) is scanned in full as 4-bit product-quantised codes
-in registers (FAISS's fast scan), and the best are scored exactly. Cells (IVF) would look at less of it, but lose
-neighbours where vectors do not cluster; the scan loses none and takes milliseconds (`docs/retrieval.md` has the
-numbers).
+One vector stands for each motion, or for each window of a motion that is longer than the model reads. The model's
+vectors come from `embedder`, nearest neighbours from `vector_search`, files from `storage`.
 """
 
+from __future__ import annotations
+
 import copy
-import hashlib
 import itertools
-import json
 import tempfile
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import faiss
 import numpy as np
-from filelock import FileLock
-from huggingface_hub import HfApi
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from .. import BUNDLED, bundled
-from ..motion.files import write_atomically
-from .embedder import Embedder, windows_of
-from .storage import FORMAT, VECTORS, VERSION, Rows, fetch, memory_map, read_about
-
-
-QUANTISED_FROM = 100_000  # vectors
-CANDIDATES = 10_000  # that a scan leaves to be scored exactly, at least
+from . import publish, storage
+from .embedder import Embedder
+from .entries import Entries
+from .vector_search import VectorStore
+from .windows import choose_windows, windows_of
 
 
 @dataclass(frozen=True)
 class Hit:
-    """
+    """A motion that was found.
+
     Args:
-        id (`str`): of the motion.
-        score (`float`): cosine of query and motion.
-        start, end (`float`): seconds; the part of the motion that was found.
-        source (`str`, *optional*): the file that it came from.
-        video_start, video_end (`float`, *optional*): seconds; the part of the video that was searched for.
+        id (`str`): the motion's name in the gallery.
+        score (`float`): cosine similarity of query and motion.
+        start, end (`float`): the part of the motion that matches, in seconds.
+        source (`str`, *optional*): the motion's file.
+        video_start, video_end (`float`, *optional*): the part of the query video that it matches, in seconds.
     """
 
     id: str
@@ -55,7 +45,7 @@ class Hit:
 
 
 class MotionIndex:
-    """A searchable gallery.
+    """A searchable gallery of motions.
 
         index = lamp_hf.MotionIndex()
         index.add([motion, "walk.bvh"], ids=["a", "b"])
@@ -63,20 +53,28 @@ class MotionIndex:
         index.save("gallery/")
 
     Args:
-        model (`str` or `Path`): folder or Hub id of a model whose encoders make the vectors, or a bundled one,
-            `"bundled:text-to-motion"` (LaMP) or `"bundled:video"` (LAVIMO, which reads films too, and words a little
+        model (`str` or `Path`): folder or Hub id of a LaMP or LAVIMO model, or a bundled one:
+            `"bundled:text-to-motion"` (LaMP) or `"bundled:video"` (LAVIMO, which reads videos too, and texts a little
             less well).
     """
 
     def __init__(self, model: str | Path = "bundled:text-to-motion"):
-        self._model = _locate(str(model))
+        self._model = storage.resolve_model(str(model))
         self._embedder: Embedder | None = None
-        self._origin: str | None = None  # of the model that made the vectors
-        self._rows: Rows | None = None
-        self._ids: list[str] = []  # of the items that rows point to
-        self._known: set[str] = set()
-        self._sources: list[str] = []
-        self._quantised: faiss.Index | None = None
+        self._fingerprint: str | None = None  # of the model that made the vectors
+        self._entries = Entries()
+        self._store = VectorStore(np.zeros((0, 0), np.float32))  # its dimension is known when the model is
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"MotionIndex({len(self)} motions, model {self._model!r})"
+
+    @property
+    def model_name(self) -> str:
+        """Folder or Hub id of the model."""
+        return self._model
 
     @property
     def embedder(self) -> Embedder:
@@ -87,114 +85,112 @@ class MotionIndex:
         """
         if self._embedder is None:
             embedder = Embedder(self._model)
-            if self._origin not in (None, embedder.origin):
-                raise ValueError(f"the index was made with {self._origin}; {self._model} is {embedder.origin}")
-            self._embedder, self._origin = embedder, embedder.origin
-            if self._rows is None:
-                self._rows = Rows.empty(embedder.dimension)
+            if self._fingerprint not in (None, embedder.fingerprint):
+                raise ValueError(
+                    f"the index was made with {self._fingerprint}; {self._model} is {embedder.fingerprint}"
+                )
+            self._embedder, self._fingerprint = embedder, embedder.fingerprint
+            if not self._store.dimension:
+                self._store = VectorStore(np.zeros((0, embedder.dimension), np.float32))
         return self._embedder
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the model, see [`~lamp_hf.fingerprint.content_digest`]."""
+        return self._fingerprint or self.embedder.fingerprint
+
+    @property
     def origin(self) -> str:
-        """Fingerprint of the model."""
-        return self._origin or self.embedder.origin
+        """The former name of `fingerprint`."""
+        return self.fingerprint
 
     @property
     def ids(self) -> list[str]:
-        """Of all motions, in the order in which they came."""
-        return list(self._ids)
+        """Names of all motions, in the order in which they were added."""
+        return list(self._entries.ids)
 
     @property
     def sources(self) -> list[str]:
-        """The file that each motion came from, in the order of `ids`; empty where none was told."""
-        return list(self._sources)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def model_name(self) -> str:
-        """Folder or Hub id of the model."""
-        return self._model
-
-    def __repr__(self) -> str:
-        return f"MotionIndex({len(self)} motions, model {self._model!r})"
+        """The file of each motion, in the order of `ids`; empty where it has none."""
+        return list(self._entries.sources)
 
     def add(self, motions: Sequence, ids: Sequence[str] | None = None, sources: Sequence[str] | None = None) -> None:
-        """Adds motions, all or none.
+        """Add motions, all of them or, when one is refused, none.
 
         Args:
             motions (`Sequence`): [`Motion`]s, paths or arrays, see [`MotionFeatureExtractor.read`].
-            ids (`Sequence[str]`, *optional*): new names; the paths, or free numbers, if not given.
-            sources (`Sequence[str]`, *optional*): files to tell in hits; the paths among `motions` if not given.
+            ids (`Sequence[str]`, *optional*): their names; if not given, paths for paths and free numbers for others.
+            sources (`Sequence[str]`, *optional*): their files, returned with hits; if not given, the paths among
+                `motions`.
 
         Raises:
-            ValueError: when a motion is broken or too short, or an id is taken.
+            ValueError: when a motion is invalid or too short, or an id is taken.
         """
         embedder = self.embedder
         paths = [str(motion) if isinstance(motion, (str, Path)) else "" for motion in motions]
-        if ids is None:
-            free = (name for name in map(str, itertools.count(len(self))) if name not in self._known)
-            ids = [path or next(free) for path in paths]
-        ids = list(map(str, ids))
-        sources = paths if sources is None else list(map(str, sources))
-        if not len(motions) == len(ids) == len(sources):
-            raise ValueError(f"{len(motions)} motions, {len(ids)} ids, {len(sources)} sources")
-        self._check_new(ids)
-        clips = [embedder.read(motion, name) for motion, name in zip(motions, ids)]
-        windows = [windows_of(len(clip), embedder.longest, embedder.fps) for clip in clips]
-        parts = [clip[start:end] for clip, some in zip(clips, windows) for start, end in some]
-        vectors = embedder.embed_motions(parts) if parts else self._rows.vectors[:0]
-        spans = np.array([span for some in windows for span in some], np.float32).reshape(-1, 2) / embedder.fps
-        items = np.repeat(np.arange(len(clips)), [len(some) for some in windows])
-        self._append(Rows(vectors, items, spans), ids, sources)
+        names = self._names_for(paths) if ids is None else list(map(str, ids))
+        files = paths if sources is None else list(map(str, sources))
+        if not len(motions) == len(names) == len(files):
+            raise ValueError(f"{len(motions)} motions, {len(names)} ids, {len(files)} sources")
+        self._entries.check_new(names)
+        clips = [embedder.read(motion, name) for motion, name in zip(motions, names)]
+        windows = [windows_of(len(clip), embedder.max_frames, embedder.fps) for clip in clips]
+        parts = [clip[start:end] for clip, ranges in zip(clips, windows) for start, end in ranges]
+        vectors = embedder.embed_motions(parts) if parts else np.zeros((0, embedder.dimension), np.float32)
+        spans = np.array([span for ranges in windows for span in ranges], np.float32).reshape(-1, 2) / embedder.fps
+        items = np.repeat(np.arange(len(clips)), [len(ranges) for ranges in windows])
+        self._append(vectors, Entries(names, files, items, spans))
 
     def add_vectors(self, vectors: np.ndarray, ids: Sequence[str]) -> None:
-        """Adds vectors of the model that were made elsewhere, `(num_items, dimension)`, one an id."""
-        vectors, size = np.asarray(vectors, np.float32), self.embedder.dimension
-        ids = list(map(str, ids))
-        if vectors.shape != (len(ids), size) or not np.isfinite(vectors).all():
-            raise ValueError(f"{len(ids)} finite vectors of {size} numbers wanted, got {list(vectors.shape)}")
-        self._check_new(ids)
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        rows = Rows(vectors, np.arange(len(ids)), np.zeros((len(ids), 2), np.float32))
-        self._append(rows, ids, [""] * len(ids))
+        """Add embeddings that the same model made elsewhere.
 
-    def remove(self, ids: Iterable[str]) -> None:
-        """Removes motions.
+        Args:
+            vectors (`np.ndarray` of shape `(num_items, dimension)`): normalised here if they are not.
+            ids (`Sequence[str]`): a name for each.
 
         Raises:
-            ValueError: when one is not there; then none is removed.
+            ValueError: when shapes differ, a value is not finite, or an id is taken.
         """
-        gone = set(map(str, ids))
-        if not gone:
-            return
-        if missing := sorted(gone - self._known):
-            raise ValueError(f"no motion {missing[0]!r} in the index")
-        kept = np.array([name not in gone for name in self._ids], bool)
-        self._sources = [source for source, keep in zip(self._sources, kept) if keep]
-        self._ids, self._known = [name for name in self._ids if name not in gone], self._known - gone
-        rows = self._rows[kept[self._rows.items]]
-        self._rows = Rows(rows.vectors, (np.cumsum(kept) - 1)[rows.items], rows.spans)
-        self._quantised = None
+        vectors, dimension, names = np.asarray(vectors, np.float32), self.embedder.dimension, list(map(str, ids))
+        if vectors.shape != (len(names), dimension) or not np.isfinite(vectors).all():
+            raise ValueError(
+                f"{len(names)} finite vectors of {dimension} numbers wanted, got an array of {list(vectors.shape)}"
+            )
+        self._entries.check_new(names)
+        spans = np.zeros((len(names), 2), np.float32)
+        self._append(_unit(vectors), Entries(names, [""] * len(names), np.arange(len(names)), spans))
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove motions, all of them or, when one is not in the index, none.
+
+        Raises:
+            ValueError: when one is not in the index.
+        """
+        kept = self._entries.remove(set(map(str, ids)))
+        if not kept.all():
+            self._store.keep(kept)
 
     def search(
         self, text: str | None = None, motion=None, k: int = 10, moments: bool = False, *, video=None, boxes=None
     ) -> list[Hit]:
-        """The motions most like a text, a motion, a video, or several of these; the best first.
+        """Find the motions most similar to a text, a motion, a video, or several of these.
 
-        Of a video that is longer than the model looks at once, every window is searched for, and hits tell which.
+        A video that is longer than the model reads is searched for window by window; hits say which window.
 
         Args:
             text (`str`, *optional*): a sentence.
             motion (`Motion`, `str`, `Path` or `np.ndarray`, *optional*): an example.
-            k (`int`): how many; all there are, when there are fewer.
-            moments (`bool`): tell every part of a long motion that fits, not only its best one.
-            video ([`Video`] or what it takes, *optional*): a film of an example, for a model with a video tower.
-            boxes (`np.ndarray`, *optional*): of the person in the video, see [`Video.sample`].
+            k (`int`): number of hits; fewer when the gallery has no more.
+            moments (`bool`): localise the query in time: return every part of a long motion that matches, instead of
+                its best part only.
+            video ([`Video`] or what it takes, *optional*): a video of an example, for a model with a video tower.
+            boxes (`np.ndarray`, *optional*): where the person is in the video, see [`Video.sample`].
+
+        Returns:
+            `list[Hit]`: best first.
 
         Raises:
-            ValueError: when there is nothing to search for, or it cannot be read.
+            ValueError: when there is no query, it cannot be read, or the model has no video tower.
         """
         if text is None and motion is None and video is None:
             raise ValueError("nothing to search for: give a text, a motion or a video")
@@ -202,276 +198,146 @@ class MotionIndex:
             raise ValueError(f"k must be at least 1, got {k}")
         if text is not None and not isinstance(text, str):
             raise ValueError(f"a search is for one text, got {text!r}")
-        vectors = []
+        if boxes is not None and video is None:
+            raise ValueError("boxes are of a video, and there is none")
+        parts = []
         if text is not None:
-            vectors.append(self.embedder.embed_texts([text])[0])
+            parts.append(self.embedder.embed_texts([text])[0])
         if motion is not None:
-            vectors.append(self.embedder.embed_motions([self.embedder.read(motion)])[0])
+            parts.append(self.embedder.embed_motions([self.embedder.read(motion)])[0])
         if video is None:
-            if boxes is not None:
-                raise ValueError("boxes are of a video, and there is none")
-            return self.search_vector(np.mean(vectors, 0), k, moments)
-        films, spans = self.embedder.embed_video(video, boxes)
-        found = self._search(np.stack([np.mean([film, *vectors], 0) for film in films]), k, moments)
-        times = [tuple(map(float, span)) for span in spans]
+            return self.search_vector(np.mean(parts, 0), k, moments)
+        windows, spans = self.embedder.embed_video(video, boxes)
+        queries = np.stack([np.mean([window, *parts], 0) for window in windows])
         return [
-            replace(self._hit(row, score), video_start=times[query][0], video_end=times[query][1])
-            for row, score, query in found
+            replace(self._hit(row, score), video_start=float(spans[query, 0]), video_end=float(spans[query, 1]))
+            for row, score, query in self._nearest(queries, k, moments)
         ]
 
     def search_vector(self, vector: np.ndarray, k: int = 10, moments: bool = False) -> list[Hit]:
-        """As `search`, by a vector of the model, `(dimension,)`."""
+        """Search by an embedding `(dimension,)` of the model, see [`~MotionIndex.search`]."""
         vector = np.asarray(vector, np.float32)
-        if (self._rows is not None and vector.shape != self._rows.vectors.shape[1:]) or not np.isfinite(vector).all():
-            raise ValueError(f"a finite vector of the model's size is wanted, got {list(vector.shape)}")
-        found = self._search(vector[None], k, moments)
-        return [self._hit(row, score) for row, score, _ in found]
-
-    def _search(self, vectors: np.ndarray, k: int, moments: bool) -> list[tuple[int, float, int]]:
-        """Rows that are most like any of some vectors `(num_queries, dimension)`, their cosines, and like which."""
-        if self._rows is None:
-            return []
-        vectors = (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-        count = 4 * k
-        while True:
-            best: dict[int, tuple[float, int]] = {}
-            for query, vector in enumerate(vectors):
-                for row, score in zip(*self._nearest(vector, min(count, len(self._rows)))):
-                    if row not in best or score > best[row][0]:
-                        best[row] = float(score), query
-            rows = sorted(best, key=lambda row: -best[row][0])
-            chosen = self._choose(rows, k, moments)
-            if len(chosen) == k or count >= len(self._rows):
-                return [(row, *best[row]) for row in chosen]
-            count *= 4  # windows of few motions took all places
+        if self._store.dimension not in (0, *vector.shape) or vector.ndim != 1 or not np.isfinite(vector).all():
+            raise ValueError(f"a finite vector of the model's size is wanted, got an array of {list(vector.shape)}")
+        return [self._hit(row, score) for row, score, _ in self._nearest(vector[None], k, moments)]
 
     def save(self, folder: str | Path) -> None:
-        """Writes the index; who reads the folder meanwhile, or after an interruption, finds the old one whole."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._rows is None:
-            self._rows = Rows.empty(self.embedder.dimension)
-        with FileLock(folder / ".lock"):
-            name = f"{uuid.uuid4().hex[:12]}.safetensors"
-            write_atomically(folder / name, lambda path: save_file(self._tensors(), path))
-            with open(folder / name, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            about = {
-                "format": FORMAT,
-                "version": VERSION,
-                "model": _portable(self._model),
-                "origin": self.origin,
-                "motions": len(self),
-                "vectors": len(self._rows),
-                "dimension": self._rows.vectors.shape[1],
-                "file": name,
-                "sha256": digest,
-            }
-            text = json.dumps(about, indent=2) + "\n"
-            write_atomically(folder / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
-            for old in folder.glob(VECTORS):  # and nothing else that may lie there, weights for instance
-                if old.name != name:
-                    old.unlink()
-
-    def push_to_hub(self, name: str, **options) -> str:
-        """Uploads the index as a data set of the Hub, with a note on what it is; returns its address.
-
-        Args:
-            name (`str`): `user/name`; made if it is not there.
-            options (*optional*): of [`huggingface_hub.HfApi.create_repo`], `private=True` for instance.
-        """
-        api = HfApi()
-        with tempfile.TemporaryDirectory() as folder:
-            self.write_repository(folder, name)
-            address = api.create_repo(name, repo_type="dataset", exist_ok=True, **options)
-            api.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, delete_patterns=VECTORS)
-        return str(address)
-
-    def write_repository(self, folder: str | Path, name: str) -> None:
-        """Writes what a data set `name` of the Hub holds: the index without paths of this machine, and a note.
-
-        Raises:
-            ValueError: when the model is a folder of this machine, where nobody else finds it.
-        """
-        if Path(_portable(self._model)).is_dir():
-            raise ValueError(
-                f"others do not have {self._model}: push the model, then load the index with its name on the Hub, "
-                "MotionIndex.load(folder, model)"
-            )
-        public = copy.copy(self)
-        public._sources = [""] * len(self)
-        public.save(folder)
-        (Path(folder) / ".lock").unlink()
-        (Path(folder) / "README.md").write_text(_ABOUT.format(name=name, motions=len(self)), encoding="utf-8")
+        """Write the index; other processes that read the folder find the old index or the new one, never half."""
+        fingerprint = self.fingerprint  # of a new index, loads the model, and so the dimension
+        tensors = self._store.to_tensors() | self._entries.to_tensors()
+        storage.save_gallery(folder, tensors, storage.model_reference(self._model), fingerprint, len(self))
 
     @classmethod
-    def load(cls, folder: str | Path, model: str | Path | None = None) -> "MotionIndex":
-        """Reads an index; vectors stay on disk and are read as they are needed.
+    def load(cls, folder: str | Path, model: str | Path | None = None) -> MotionIndex:
+        """Read an index; its vectors stay on disk until they are needed.
 
         Args:
             folder (`str` or `Path`): what `save` wrote, or the name of what `push_to_hub` uploaded.
-            model (`str` or `Path`, *optional*): where the model lies now, loaded and compared with the one that made
-                the vectors; where it lay then if not given.
+            model (`str` or `Path`, *optional*): folder or Hub id of the model, checked at once; if not given, the one
+                that made the index, loaded and checked when it is first needed.
 
         Raises:
             FileNotFoundError: when there is no index.
             ValueError: when it is damaged, of another version, or was made with another model.
         """
-        folder = fetch(folder)
-        for _ in range(100):
-            about = read_about(folder)
-            index = cls(model or about["model"])
-            index._origin = about["origin"]
-            try:
-                index._read(folder / about["file"], about["sha256"])
-            except FileNotFoundError:
-                if about == read_about(folder):
-                    raise ValueError(
-                        f"{folder}: damaged: {about['file']} is missing; index the motions again"
-                    ) from None
-                continue  # it was saved anew while we read
-            if model is not None:
-                index.embedder  # noqa: B018 - refuses another model
-            return index
-        raise ValueError(f"{folder} is being saved all the time: wait until it is done")
+        manifest, tensors = storage.load_gallery(storage.fetch(folder))
+        index = cls(model or manifest["model"])
+        index._fingerprint = manifest["origin"]
+        index._store, index._entries = VectorStore.from_tensors(tensors), Entries.from_tensors(tensors)
+        if model is not None:
+            index.embedder  # noqa: B018 - loads the model, and refuses another one
+        return index
 
     @classmethod
-    def merge(cls, folders: Sequence[str | Path], model: str | Path | None = None) -> "MotionIndex":
-        """One index of several that were made with the same model, on different machines for instance.
+    def merge(cls, folders: Sequence[str | Path], model: str | Path | None = None) -> MotionIndex:
+        """Load indices that were made with the same model, on different machines for instance, as one.
 
         Raises:
             ValueError: when there is none, models differ, or an id occurs twice.
         """
         if not folders:
             raise ValueError("no index to merge")
-        first = cls.load(folders[0], model)
+        merged = cls.load(folders[0], model)
         for folder in folders[1:]:
-            first.join(cls.load(folder))
-        return first
+            merged.join(cls.load(folder))
+        return merged
 
-    def join(self, other: "MotionIndex") -> "MotionIndex":
-        """Takes over all motions of another index of the same model, and returns itself.
+    def join(self, other: MotionIndex) -> MotionIndex:
+        """Add all motions of another index of the same model, and return this one.
 
         Raises:
             ValueError: when the models differ, or an id occurs twice.
         """
-        if other.origin != self.origin:
+        if other.fingerprint != self.fingerprint:
             raise ValueError(
-                f"vectors of different models ({self.origin[:8]}, {other.origin[:8]}) cannot be in one index: give "
-                "the model that made the others, or index all motions again"
+                f"vectors of different models ({self.fingerprint[:8]}, {other.fingerprint[:8]}) cannot be in one "
+                "index: give the model that made the others, or index all motions again"
             )
-        self._check_new(other.ids)
-        self._append(other._rows, other.ids, other._sources)
+        self._entries.check_new(other.ids)
+        self._append(other._store.vectors, other._entries)
         return self
 
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Upload the index, without paths of this machine, as a data set of the Hub, and return its address.
+
+        Args:
+            name (`str`): the data set, `user/name`; made if it is missing.
+            options (*optional*): options of [`huggingface_hub.HfApi.create_repo`], `private=True` for instance.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.write_repository(folder, name)
+            return publish.upload(folder, name, **options)
+
+    def write_repository(self, folder: str | Path, name: str) -> None:
+        """Write the files of a data set `name` of the Hub: the index without paths of this machine, and a card.
+
+        Raises:
+            ValueError: when the model is a folder of this machine, where nobody else finds it.
+        """
+        if Path(storage.model_reference(self._model)).is_dir():
+            raise ValueError(
+                f"others do not have {self._model}: push the model, then load the index with its name on the Hub, "
+                "MotionIndex.load(folder, model)"
+            )
+        public = copy.copy(self)
+        public._entries = replace(self._entries, sources=[""] * len(self))
+        public.save(folder)
+        (Path(folder) / storage.LOCK).unlink()
+        publish.write_card(folder, name, len(self))
+
+    def _names_for(self, paths: list[str]) -> list[str]:
+        """Name motions by their paths, and those without one by free numbers."""
+        numbers = (name for name in map(str, itertools.count(len(self))) if name not in self._entries)
+        return [path or next(numbers) for path in paths]
+
+    def _append(self, vectors: np.ndarray, entries: Entries) -> None:
+        self._store.add(vectors)
+        self._entries.append(entries)
+
+    def _nearest(self, queries: np.ndarray, k: int, moments: bool) -> list[tuple[int, float, int]]:
+        """Find the rows most similar to any of the queries `(num_queries, dimension)`.
+
+        Returns:
+            `list[tuple[int, float, int]]`: row, its cosine, and the query that it is most similar to; best first.
+        """
+        count = 4 * k
+        while True:
+            best: dict[int, tuple[float, int]] = {}
+            for query, vector in enumerate(_unit(queries)):
+                for row, score in zip(*self._store.search(vector, count)):
+                    if row not in best or score > best[row][0]:
+                        best[row] = float(score), query
+            ranked = sorted(best, key=lambda row: -best[row][0])
+            chosen = choose_windows(ranked, self._entries.items, self._entries.spans, k, every_match=moments)
+            if len(chosen) == k or count >= len(self._store):
+                return [(row, *best[row]) for row in chosen]
+            count *= 4  # the windows of a few motions took all places
+
     def _hit(self, row: int, score: float) -> Hit:
-        item = self._rows.items[row]
-        start, end = map(float, self._rows.spans[row])
-        return Hit(self._ids[item], float(score), start, end, self._sources[item] or None)
-
-    def _check_new(self, ids: Sequence[str]) -> None:
-        for name in ids:
-            if name in self._known:
-                raise ValueError(f"the index has a motion {name!r} already")
-        if len(set(ids)) != len(ids):
-            raise ValueError("an id is given twice")
-
-    def _append(self, rows: Rows, ids: list[str], sources: list[str]) -> None:
-        self._rows = self._rows + Rows(rows.vectors, rows.items + len(self), rows.spans)
-        self._ids, self._sources, self._known = self._ids + ids, self._sources + sources, self._known | set(ids)
-        if self._quantised is not None:
-            self._quantised.add(np.ascontiguousarray(rows.vectors))
-
-    def _nearest(self, vector: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows with the highest cosines, the best first, and these."""
-        vectors = self._rows.vectors
-        if len(vectors) < QUANTISED_FROM or count > len(vectors) // 4:
-            if not count:
-                return np.zeros(0, int), np.zeros(0)
-            scores, rows = faiss.knn(vector[None], vectors, count, metric=faiss.METRIC_INNER_PRODUCT)
-            return rows[0], scores[0]
-        if self._quantised is None:
-            self._quantised = _quantise(vectors)
-        _, rows = self._quantised.search(vector[None], max(CANDIDATES, 4 * count))
-        rows = np.sort(rows[0][rows[0] >= 0])
-        scores = vectors[rows] @ vector
-        best = np.argsort(-scores, kind="stable")[:count]
-        return rows[best], scores[best]
-
-    def _choose(self, rows: list[int], k: int, moments: bool) -> list[int]:
-        """At most k of the rows: of each motion the best, or those that do not overlap a better one."""
-        taken: dict[int, list[np.ndarray]] = {}
-        chosen = []
-        for row in rows:
-            spans = taken.setdefault(int(self._rows.items[row]), [])
-            start, end = self._rows.spans[row]
-            if spans and (not moments or any(start < other[1] and other[0] < end for other in spans)):
-                continue
-            spans.append(self._rows.spans[row])
-            chosen.append(row)
-            if len(chosen) == k:
-                break
-        return chosen
-
-    def _tensors(self) -> dict[str, np.ndarray]:
-        rows = self._rows
-        if self._quantised is None and len(rows) >= QUANTISED_FROM:
-            self._quantised = _quantise(rows.vectors)
-        tensors = {"vectors": np.ascontiguousarray(rows.vectors), "items": rows.items.astype(np.int32)}
-        tensors |= {"spans": np.ascontiguousarray(rows.spans)}
-        for name, values in (("ids", self._ids), ("sources", self._sources)):
-            # As JSON: unlike plain text it has an end for every string, whatever is in it.
-            tensors[name] = np.frombuffer(json.dumps(values).encode(), np.uint8)
-        if self._quantised is not None:
-            tensors["quantised"] = faiss.serialize_index(self._quantised)
-        return tensors
-
-    def _read(self, path: Path, digest: str) -> None:
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise ValueError(f"{path}: damaged: its content is not what was saved; index the motions again")
-            vectors = memory_map(file, "vectors")
-        with safe_open(path, framework="numpy") as tensors:
-            values = {name: tensors.get_tensor(name) for name in set(tensors.keys()) - {"vectors"}}
-        self._rows = Rows(vectors, values["items"].astype(np.int64), values["spans"])
-        self._ids, self._sources = (json.loads(values[name].tobytes()) for name in ("ids", "sources"))
-        self._known = set(self._ids)
-        if "quantised" in values:
-            self._quantised = faiss.deserialize_index(values["quantised"])
+        item = self._entries.items[row]
+        start, end = map(float, self._entries.spans[row])
+        return Hit(self._entries.ids[item], score, start, end, self._entries.sources[item] or None)
 
 
-def _quantise(vectors: np.ndarray) -> faiss.Index:
-    """Codes of four bits for every two dimensions."""
-    size = vectors.shape[1]
-    index = faiss.index_factory(size, f"PQ{-(-size // 2)}x4fs", faiss.METRIC_INNER_PRODUCT)
-    sample = np.random.default_rng(0).choice(len(vectors), min(len(vectors), 65536), replace=False)
-    index.train(np.ascontiguousarray(vectors[np.sort(sample)]))
-    for first in range(0, len(vectors), QUANTISED_FROM):
-        index.add(np.ascontiguousarray(vectors[first : first + QUANTISED_FROM]))
-    return index
-
-
-_ABOUT = """---
-tags: [motion, retrieval]
----
-# {name}
-
-A gallery of {motions} motions for the package `lamp_hf`: vectors, not the motions themselves.
-
-```python
-import lamp_hf
-
-lamp_hf.MotionIndex.load("{name}").search(text="someone waves")
-```
-"""
-
-
-def _portable(model: str) -> str:
-    """A bundled model moves with the package, so its name is written; another's folder is found from anywhere."""
-    name = next((f"bundled:{task}" for task in BUNDLED if model == bundled(task)), model)
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
-
-
-def _locate(model: str) -> str:
-    """What `_portable` named."""
-    return bundled(model.removeprefix("bundled:")) if model.startswith("bundled:") else model
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)).astype(np.float32)

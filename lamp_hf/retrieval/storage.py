@@ -1,22 +1,39 @@
-"""What lies in the folder of a saved gallery: `index.json`, and the file of vectors that it names."""
+"""The files of a saved gallery: `index.json`, and the safetensors file of vectors that it names.
 
+Saving writes a new file of vectors and then replaces `index.json` in one step, so that a reader in another process
+finds either the old gallery or the new one, and an interruption leaves the old one whole.
+"""
+
+import hashlib
 import json
 import re
-from dataclasses import dataclass
+import uuid
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from .. import BUNDLED, bundled
+from ..motion.files import write_atomically
 
 
 FORMAT, VERSION = "lamp_hf.MotionIndex", 2
-VECTORS = f"{12 * '[0-9a-f]'}.safetensors"  # what files of vectors are called
+VECTORS = f"{12 * '[0-9a-f]'}.safetensors"  # pattern of the names of vector files
+LOCK = ".lock"
+_RETRIES = 100
 
 
 def fetch(name: str | Path) -> Path:
-    """A folder, or, where there is none of the name, what the Hub or the cache has of it."""
+    """Return a gallery's folder, downloaded from the Hub when there is no folder of that name.
+
+    Raises:
+        FileNotFoundError: when the Hub does not have it either.
+    """
     folder = Path(name)
     if folder.exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name)):
         return folder
@@ -26,58 +43,118 @@ def fetch(name: str | Path) -> Path:
         raise FileNotFoundError(f"no motion index {name}, neither a folder nor on the Hub") from None
 
 
-def read_about(folder: Path) -> dict:
-    """What index.json says."""
-    if not (folder / "index.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no motion index: it has no index.json")
-    try:
-        about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise ValueError(about["format"])
-        about = {name: about[name] for name in ("version", "origin", "model", "sha256")} | {
-            "file": Path(about["file"]).name  # in this folder, whatever it says
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder}/index.json describes no motion index: {error!r}") from None
-    if about["version"] != VERSION:
-        raise ValueError(f"{folder}: an index of version {about['version']}; this package reads {VERSION}")
-    return about
-
-
-def memory_map(file: BinaryIO, name: str) -> np.ndarray:
-    """A float32 tensor of an open safetensors file, on disk; it stays readable when the file is replaced."""
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    about = json.loads(file.read(length))[name]
-    if 0 in about["shape"]:
-        return np.zeros(about["shape"], np.float32)
-    return np.memmap(file, np.float32, "r", 8 + length + about["data_offsets"][0], tuple(about["shape"]))
-
-
-@dataclass
-class Rows:
-    """Vectors, the motion that each belongs to, and the seconds of it that each stands for.
+def save_gallery(
+    folder: str | Path, tensors: dict[str, np.ndarray], model: str, fingerprint: str, num_motions: int
+) -> None:
+    """Write a gallery in place of the one in the folder, if any.
 
     Args:
-        vectors (`np.ndarray` of shape `(num_rows, dimension)`): float32, unit length.
-        items (`np.ndarray` of shape `(num_rows,)`): places in the list of ids.
-        spans (`np.ndarray` of shape `(num_rows, 2)`): float32, start and end.
+        folder (`str` or `Path`): made if it is missing.
+        tensors (`dict[str, np.ndarray]`): `vectors` `(num_rows, dimension)`, and whatever else belongs to them.
+        model (`str`): see [`model_reference`].
+        fingerprint (`str`): of the model.
+        num_motions (`int`): how many motions the gallery holds.
     """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        name = f"{uuid.uuid4().hex[:12]}.safetensors"
+        write_atomically(folder / name, lambda path: save_file(tensors, path))
+        num_rows, dimension = tensors["vectors"].shape
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": model,
+            "origin": fingerprint,
+            "motions": num_motions,
+            "vectors": num_rows,
+            "dimension": dimension,
+            "file": name,
+            "sha256": _sha256(folder / name),
+        }
+        text = json.dumps(manifest, indent=2) + "\n"
+        write_atomically(folder / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
+        for old in folder.glob(VECTORS):  # leaves other files alone, a model's weights for instance
+            if old.name != name:
+                old.unlink()
 
-    vectors: np.ndarray
-    items: np.ndarray
-    spans: np.ndarray
 
-    @classmethod
-    def empty(cls, dimension: int) -> "Rows":
-        return cls(np.zeros((0, dimension), np.float32), np.zeros(0, int), np.zeros((0, 2), np.float32))
+def load_gallery(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a gallery, while other processes may save it.
 
-    def __len__(self) -> int:
-        return len(self.vectors)
+    Returns:
+        `tuple[dict, dict[str, np.ndarray]]`: see [`read_manifest`]; the tensors, of which `vectors` stay on disk.
 
-    def __getitem__(self, chosen) -> "Rows":
-        return Rows(self.vectors[chosen], self.items[chosen], self.spans[chosen])
+    Raises:
+        FileNotFoundError: when there is no gallery.
+        ValueError: when it is damaged, or of another version.
+    """
+    for _ in range(_RETRIES):
+        manifest = read_manifest(folder)
+        try:
+            return manifest, _read_tensors(folder / manifest["file"], manifest["sha256"])
+        except FileNotFoundError:  # damaged, unless it was saved again in the meantime
+            if manifest == read_manifest(folder):
+                raise ValueError(
+                    f"{folder}: damaged: {manifest['file']} is missing; index the motions again"
+                ) from None
+    raise ValueError(f"{folder} is being saved all the time: wait until it is done")
 
-    def __add__(self, other: "Rows") -> "Rows":
-        pairs = ((self.vectors, other.vectors), (self.items, other.items), (self.spans, other.spans))
-        return Rows(*(np.concatenate(pair) for pair in pairs))
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read `version`, `origin` (the model's fingerprint), `model`, `sha256` and `file` of `index.json`.
+
+    Raises:
+        FileNotFoundError: when there is no `index.json`.
+        ValueError: when it describes no gallery, or one of another version.
+    """
+    path = folder / "index.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no motion index: it has no index.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(content["format"])
+        manifest = {name: content[name] for name in ("version", "origin", "model", "sha256")}
+        manifest["file"] = Path(content["file"]).name  # never a file outside of this folder
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} describes no motion index: {error!r}") from None
+    if manifest["version"] != VERSION:
+        raise ValueError(f"{folder}: an index of version {manifest['version']}; this package reads {VERSION}")
+    return manifest
+
+
+def model_reference(model: str) -> str:
+    """Name a model so that it is found from any working directory, and a bundled one wherever the package is."""
+    name = next((f"bundled:{task}" for task in BUNDLED if model == bundled(task)), model)
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def resolve_model(reference: str) -> str:
+    """Return the folder or Hub id of what [`model_reference`] named."""
+    return bundled(reference.removeprefix("bundled:")) if reference.startswith("bundled:") else reference
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise ValueError(f"{path}: damaged: its content is not what was saved; index the motions again")
+        vectors = _memory_map(file, "vectors")
+    with safe_open(path, framework="numpy") as tensors:
+        names = set(tensors.keys()) - {"vectors"}
+        return {name: tensors.get_tensor(name) for name in names} | {"vectors": vectors}
+
+
+def _memory_map(file: BinaryIO, name: str) -> np.ndarray:
+    """Map a float32 tensor of an open safetensors file; it stays readable when the file is deleted."""
+    file.seek(0)
+    header_size = int.from_bytes(file.read(8), "little")
+    entry = json.loads(file.read(header_size))[name]
+    if 0 in entry["shape"]:
+        return np.zeros(entry["shape"], np.float32)
+    return np.memmap(file, np.float32, "r", 8 + header_size + entry["data_offsets"][0], tuple(entry["shape"]))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

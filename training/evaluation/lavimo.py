@@ -85,7 +85,7 @@ def foreign_films(arguments: argparse.Namespace, clips: Clips) -> dict:
     if not rows:
         raise ValueError(f"{arguments.films}: no film of a clip of this split in it")
     names = [clips.names[row] for row in rows]
-    motions = embedder.embed_motions([motion[: embedder.longest] for motion in clips.motions])
+    motions = embedder.embed_motions([motion[: embedder.max_frames] for motion in clips.motions])
     numbers = {"films": len(rows), "motions": len(clips)}
     for kind, spoil in SPOILT.items():
         vectors = []

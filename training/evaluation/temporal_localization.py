@@ -4,7 +4,8 @@ import argparse
 
 import numpy as np
 
-from lamp_hf.retrieval.embedder import Embedder, windows_of
+from lamp_hf.retrieval.embedder import Embedder
+from lamp_hf.retrieval.windows import windows_of
 
 from ..data import load_clips
 
@@ -27,7 +28,7 @@ def evaluate_moments(arguments: argparse.Namespace) -> dict:
         ends = np.cumsum([len(clips.motions[row]) for row in rows])
         motion = np.concatenate([clips.motions[row] for row in rows])
         lengths.append(len(motion) / embedder.fps)
-        windows = np.array(windows_of(len(motion), embedder.longest, embedder.fps))
+        windows = np.array(windows_of(len(motion), embedder.max_frames, embedder.fps))
         vectors = embedder.embed_motions([motion[start:end] for start, end in windows])
         kinds = [(clips.actions[row], clips.styles[row]) for row in rows]
         asked = [i for i, kind in enumerate(kinds) if kinds.count(kind) == 1]

@@ -1,0 +1,90 @@
+"""The motions of a gallery, and the window of a motion that each vector stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Entries:
+    """A table of motions with the rows of their windows.
+
+    Args:
+        ids (`list[str]`): names of the motions.
+        sources (`list[str]`): the file of each motion; empty where it has none.
+        items (`np.ndarray` of shape `(num_rows,)`): for each row, the position of its motion in `ids`.
+        spans (`np.ndarray` of shape `(num_rows, 2)`): float32, start and end of each row in its motion, in seconds.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    items: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+
+    def __post_init__(self):
+        self._known = set(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def check_new(self, ids: Sequence[str]) -> None:
+        """Check that no id is taken or given twice.
+
+        Raises:
+            ValueError: when one is.
+        """
+        for name in ids:
+            if name in self:
+                raise ValueError(f"the index has a motion {name!r} already")
+        if len(set(ids)) != len(ids):
+            raise ValueError("an id is given twice")
+
+    def append(self, other: Entries) -> None:
+        """Append the motions and rows of another table."""
+        self.items = np.concatenate([self.items, other.items + len(self)])
+        self.spans = np.concatenate([self.spans, other.spans])
+        self.ids = self.ids + other.ids
+        self.sources = self.sources + other.sources
+        self._known |= other._known
+
+    def remove(self, ids: Collection[str]) -> np.ndarray:
+        """Remove motions and their rows.
+
+        Returns:
+            `np.ndarray` of shape `(num_rows,)`: bool, the rows that stay.
+
+        Raises:
+            ValueError: when an id is unknown; then none is removed.
+        """
+        removed = set(ids)
+        if unknown := sorted(removed - self._known):
+            raise ValueError(f"no motion {unknown[0]!r} in the index")
+        kept = np.array([name not in removed for name in self.ids], bool)
+        kept_rows = kept[self.items]
+        self.items = (np.cumsum(kept) - 1)[self.items[kept_rows]]
+        self.spans = self.spans[kept_rows]
+        self.sources = [source for source, keep in zip(self.sources, kept) if keep]
+        self.ids = [name for name, keep in zip(self.ids, kept) if keep]
+        self._known -= removed
+        return kept_rows
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """Return the table as arrays to save."""
+        tensors = {"items": self.items.astype(np.int32), "spans": np.ascontiguousarray(self.spans)}
+        for name, values in (("ids", self.ids), ("sources", self.sources)):
+            # JSON marks where each string ends, whatever is in it; plain text would not.
+            tensors[name] = np.frombuffer(json.dumps(values).encode(), np.uint8)
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, np.ndarray]) -> Entries:
+        """Restore a table from what [`~Entries.to_tensors`] returned."""
+        ids, sources = (json.loads(tensors[name].tobytes()) for name in ("ids", "sources"))
+        return cls(ids, sources, tensors["items"].astype(np.int64), tensors["spans"])
