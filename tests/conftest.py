@@ -46,6 +46,17 @@ def make_motion(num_frames: int = 60, seed: int = 0, skeleton=HUMANML3D, facing:
     return joints + path[:, None] + [0, 1.0 / skeleton.metres, 0]
 
 
+def make_clip(seconds: float = 3.0, seed: int = 0) -> lamp_hf.Motion:
+    """The same as a [`Motion`] of HumanML3D's skeleton."""
+    return lamp_hf.Motion(make_motion(round(20 * seconds) + 1, seed=seed))
+
+
+def unit_vectors(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
+    """Random directions; float32 [count, size]."""
+    vectors = np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -166,6 +177,31 @@ def model_folder(processor, tmp_path_factory) -> Path:
     tiny_text_to_motion(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def lamp_folder(processor, tmp_path_factory) -> Path:
+    """LaMP alone, with first weights so wide that the embeddings of motions differ."""
+    folder = tmp_path_factory.mktemp("lamp")
+    torch.manual_seed(0)
+    lamp_hf.LampModel(tiny_lamp_config(processor, initializer_range=0.5, summary_size=8)).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder(lamp_folder):
+    from lamp_hf.retrieval.embedder import Embedder
+
+    return Embedder(lamp_folder)
+
+
+@pytest.fixture
+def index(lamp_folder) -> lamp_hf.MotionIndex:
+    """A gallery of five motions, a to e."""
+    index = lamp_hf.MotionIndex(lamp_folder)
+    index.add([make_clip(seed=seed) for seed in range(5)], ids=list("abcde"))
+    return index
 
 
 @pytest.fixture(scope="session")

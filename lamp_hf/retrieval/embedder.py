@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +32,15 @@ class Embedder:
     """
 
     def __init__(self, name: str | Path):
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         self.name = "lavimo" if AutoConfig.from_pretrained(name).model_type == "lavimo" else "lamp"
-        kinds = {"lavimo": (LavimoModel, LavimoProcessor), "lamp": (LampModel, LampProcessor)}
-        model, processor = kinds[self.name]
-        self.model = model.from_pretrained(name).eval().to(device)
-        self.processor = processor.from_pretrained(name)
+        classes: dict[str, tuple[Any, Any]] = {
+            "lavimo": (LavimoModel, LavimoProcessor),
+            "lamp": (LampModel, LampProcessor),
+        }
+        model_class, processor_class = classes[self.name]
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        self.model = model_class.from_pretrained(name).eval().to(device)
+        self.processor = processor_class.from_pretrained(name)
         self.fingerprint = content_digest(name)
         config = self.model.config
         self.dimension, self.fps = config.projection_dim, float(self.processor.feature_extractor.sampling_rate)
