@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .fingerprint import identify
 from .models.prompt_splitting import parts_in_order
-from .motion.clip import Motion, check_output
+from .motion.clip import Motion, check_output_path
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def generate_files(
     from .distributed import this_process
 
     state = this_process()
-    check_output(folder.parent / f"motion.{kind}")
+    check_output_path(folder.parent / f"motion.{kind}")
     folder.mkdir(parents=True, exist_ok=True)
     mine = prompts[state.process_index :: state.num_processes]
     made_of, model = _read_records(folder), identify(pipe.model.name_or_path, pipe.model.config)

@@ -8,7 +8,7 @@ from conftest import make_motion
 
 from lamp_hf.models.skeleton import HUMANML3D, KIT, get_skeleton
 from lamp_hf.motion.body import Figure
-from lamp_hf.motion.render import draw_frames, render, seen_joints
+from lamp_hf.motion.render import draw_frames, project_joints, render
 from lamp_hf.motion.view import View, random_view
 
 
@@ -79,9 +79,11 @@ def test_joints_are_seen_where_they_are_told_to_be(seed):
     joints = make_motion(12, seed=seed)
     view = painted(dataclasses.replace(random_view("clip", seed), floor=None, backdrop=None, grain=0, exposure=0))
     view = dataclasses.replace(view, colours={"": (0, 0, 0), "right_hand": (255,) * 3, "right_forearm": (255,) * 3})
-    told = seen_joints(joints, HUMANML3D, view, [0, 11])[:, [RIGHT_HAND, HUMANML3D.joint_names.index("right_elbow")]]
+    told = project_joints(joints, HUMANML3D, view, [0, 11])[
+        :, [RIGHT_HAND, HUMANML3D.joint_names.index("right_elbow")]
+    ]
     for number, ends in zip((0, 11), told):
-        (picture,) = draw_frames(joints, HUMANML3D, 224, view, numbers=[number])
+        (picture,) = draw_frames(joints, HUMANML3D, 224, view, frame_indices=[number])
         rows, columns = np.nonzero(picture.sum(-1) > 300)
         assert len(rows) > 10
         across, up = columns / 112 - 1, 1 - rows / 112
@@ -157,7 +159,7 @@ def test_a_blurred_picture_lies_between_this_and_the_next(standing):
 
 
 def test_longer_legs_stand_on_the_same_ground(standing):
-    taller = Figure(HUMANML3D).proportioned(standing, {"knee": 1.2, "ankle": 1.2})
+    taller = Figure(HUMANML3D).with_proportions(standing, {"knee": 1.2, "ankle": 1.2})
     assert taller[0, HEAD, 1] > standing[0, HEAD, 1] + 0.1
     assert taller[..., 1].min() == pytest.approx(standing[..., 1].min())
 

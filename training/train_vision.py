@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from lamp_hf.models.processing_lavimo import normalise_pixels
 from lamp_hf.models.skeleton import get_skeleton
-from lamp_hf.motion.render import draw_frames, seen_joints
+from lamp_hf.motion.render import draw_frames, project_joints
 from lamp_hf.motion.view import random_view
 
 from .data import Clips
@@ -35,8 +35,8 @@ class PictureSource:
         size = self.image_size
         view = random_view(self.names[index], int(rng.integers(2**31)))
         numbers = rng.integers(0, len(self.joints[index]), 1)
-        (picture,) = draw_frames(self.joints[index], self.skeleton, size, view, numbers=numbers)
-        return {"picture": picture, "joints": seen_joints(self.joints[index], self.skeleton, view, numbers)[0]}
+        (picture,) = draw_frames(self.joints[index], self.skeleton, size, view, frame_indices=numbers)
+        return {"picture": picture, "joints": project_joints(self.joints[index], self.skeleton, view, numbers)[0]}
 
     def collate(self, items: list[dict]) -> dict:
         pictures = torch.from_numpy(np.stack([item["picture"] for item in items]))

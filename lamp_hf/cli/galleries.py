@@ -99,7 +99,7 @@ def _of_video(hit) -> str:
 
 def _hits_page(hits: list) -> str:
     """A page that plays hits whose files are still there and say what they are."""
-    from lamp_hf.motion.clip import page
+    from lamp_hf.motion.html import player_page
 
     motions = []
     for rank, hit in enumerate(hits, 1):
@@ -113,4 +113,4 @@ def _hits_page(hits: list) -> str:
             motions.append(motion)
     if not motions:
         raise ValueError("nothing to show: no file of a hit is where it was when it was indexed")
-    return page(motions)
+    return player_page(motions)

@@ -47,7 +47,7 @@ def generate(
 
     Example: lamp-hf generate "a person walks forward" "waves" -o walk.mp4 --duration 5 --duration 3 --seed 0
     """
-    from lamp_hf.motion.clip import check_output
+    from lamp_hf.motion.clip import check_output_path
 
     if bool(texts) == (prompts is not None) or output is None:
         raise ValueError("give a sentence and -o FILE, or --prompts FILE and -o FOLDER")
@@ -71,7 +71,7 @@ def generate(
         return
     if len(texts) > 1 and all(len(text.split()) == 1 for text in texts):
         raise ValueError(f'put the sentence in quotes: lamp-hf generate "{" ".join(texts)}" -o {output}')
-    check_output(output)
+    check_output_path(output)
     pipe = load_pipeline("text-to-motion", model)
     durations = duration[0] if duration and len(duration) == 1 else duration or None
     edit = {

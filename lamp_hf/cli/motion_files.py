@@ -31,9 +31,9 @@ def convert(
 
     Example: lamp-hf convert walk.bvh walk.glb
     """
-    from lamp_hf.motion.clip import check_output
+    from lamp_hf.motion.clip import check_output_path
 
-    check_output(output)
+    check_output_path(output)
     motion = lamp_hf.Motion.load(source, rig, unit, up)
     motion = motion if fps is None else motion.resample(fps)
     motion.text = text or motion.text
@@ -54,8 +54,8 @@ def view(
     import tempfile
     import webbrowser
 
-    from lamp_hf.motion.clip import page
     from lamp_hf.motion.files import write_atomically
+    from lamp_hf.motion.html import player_page
 
     if output is not None and output.suffix.lower() != ".html":
         raise ValueError(f"cannot write {output}: the page is an .html file")
@@ -63,7 +63,7 @@ def view(
     for motion, source in zip(motions, sources):
         motion.text = motion.text or source.name
     place = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
-    write_atomically(place, lambda path: path.write_text(page(motions), encoding="utf-8"))
+    write_atomically(place, lambda path: path.write_text(player_page(motions), encoding="utf-8"))
     if output is None:
         webbrowser.open(place.as_uri())
     report({"output": str(place), "motions": len(motions)}, str(place), as_json)

@@ -1,0 +1,1 @@
+"""Motion clips: in and out of files, onto other skeletons, cleaned, and drawn."""

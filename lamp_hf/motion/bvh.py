@@ -1,4 +1,4 @@
-"""BVH files: a text format of a joint tree and Euler angles that every animation tool reads."""
+"""BVH files: joint trees with Euler angles as text, which every animation tool reads."""
 
 import re
 import warnings
@@ -13,12 +13,12 @@ from .retarget import Animation
 from .rotations import children_of, forward_kinematics, local_rotations, solve_rotations, stretching_bones
 
 
-_CHUNK = 20_000  # frames whose rotation matrices are held at once
+_CHUNK = 20_000  # frames whose rotation matrices are in memory at the same time
 _STATEMENT = re.compile(
     r"""\s*(?: HIERARCHY\b
     | (?P<brace>[{}])
     | (?P<end>End\s+Site)\b [^\n{]*
-    | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*?) \s*(?=[{\n])  # names may hold blanks
+    | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*?) \s*(?=[{\n])  # a name may contain blanks
     | OFFSET (?P<offset>(?:\s+[-+.\w]+){3})
     | CHANNELS \s+ (?P<count>\d+) (?P<channels>(?:\s+[XYZ](?:position|rotation))*)
     )""",
@@ -35,24 +35,47 @@ class _Joint:
 
 
 def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) -> None:
-    """Writes joints `(num_frames, num_joints, 3)` in metres as rotations from a T-pose; the file's unit is a metre.
+    """Write a motion as rotations from a T-pose; the file's unit is a metre.
 
     The root has position channels, and so has a joint whose bone stretches.
+
+    Args:
+        path (`Path`): the file.
+        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
+        fps (`float`): frames per second.
+        skeleton ([`Skeleton`]): the joint tree.
     """
     rotations, offsets = solve_rotations(joints, skeleton)
-    places = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
-    local = local_rotations(rotations, skeleton.parents)
-    orders = [_rotation_order(name) for name in skeleton.joint_names]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # at 90 degrees two angles are one, and SciPy says which it chose
-        angles = np.stack(
-            [Rotation.from_matrix(local[:, i]).as_euler(order, degrees=True) for i, order in enumerate(orders)], 1
+    positions = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
+    angle_orders = [_rotation_order(name) for name in skeleton.joint_names]
+    angles = _euler_angles(local_rotations(rotations, skeleton.parents), angle_orders)
+    lines, channels = ["HIERARCHY"], []
+
+    def add_joint(joint: int, depth: int) -> None:
+        """Add a joint and all below it to the lines, and their channels in the order in which the file lists them."""
+        indent, children = "  " * depth, children_of(joint, skeleton.parents)
+        names = [f"{axis}rotation" for axis in angle_orders[joint]]
+        if joint in positions:
+            names = ["Xposition", "Yposition", "Zposition", *names]
+            channels.append(positions[joint])
+        channels.append(angles[:, joint])
+        lines.extend(
+            [
+                f"{indent}{'JOINT' if depth else 'ROOT'} {skeleton.joint_names[joint]}",
+                f"{indent}{{",
+                f"{indent}  OFFSET {' '.join(f'{value:.6f}' for value in offsets[joint])}",
+                f"{indent}  CHANNELS {len(names)} {' '.join(names)}",
+            ]
         )
-    angles = np.unwrap(angles, axis=0, period=360)  # no jumps by a full turn between frames
-    lines, order = ["HIERARCHY"], []
-    _write_joint(lines, order, 0, skeleton, offsets, orders, places, depth=0)
-    columns = [part for joint in order for part in ([places[joint]] if joint in places else []) + [angles[:, joint]]]
-    rows = np.concatenate(columns, 1)
+        for child in children:
+            add_joint(child, depth + 1)
+        if not children:
+            tip = " ".join(f"{value:.6f}" for value in 0.4 * offsets[joint])
+            lines.extend([f"{indent}  End Site", f"{indent}  {{", f"{indent}    OFFSET {tip}", f"{indent}  }}"])
+        lines.append(f"{indent}}}")
+
+    add_joint(0, depth=0)
+    rows = np.concatenate(channels, 1)
     lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / fps:.8f}"]
     row_format = " ".join(["%.6f"] * rows.shape[1])
     lines += [row_format % tuple(row) for row in rows.tolist()]
@@ -60,36 +83,22 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) ->
 
 
 def _rotation_order(name: str) -> str:
-    """Order of Euler angles whose middle one, which must stay far from 90 degrees, twists the bone (or pitches)."""
+    """Return the order of a joint's Euler angles: the middle one, to stay off 90 degrees, is twist or pitch."""
     if name == "pelvis":
         return "YXZ"
     return "ZXY" if name.endswith(("collar", "shoulder", "elbow", "wrist")) else "ZYX"
 
 
-def _write_joint(lines, order, joint: int, skeleton: Skeleton, offsets, orders, places, depth: int) -> None:
-    """Adds a joint and all below it; `order` collects joints as the file lists them."""
-    indent = "  " * depth
-    children = children_of(joint, skeleton.parents)
-    channels = [f"{axis}rotation" for axis in orders[joint]]
-    if joint in places:
-        channels = ["Xposition", "Yposition", "Zposition", *channels]
-    order.append(joint)
-    lines += [
-        f"{indent}{'JOINT' if depth else 'ROOT'} {skeleton.joint_names[joint]}",
-        f"{indent}{{",
-        f"{indent}  OFFSET {' '.join(f'{value:.6f}' for value in offsets[joint])}",
-        f"{indent}  CHANNELS {len(channels)} {' '.join(channels)}",
-    ]
-    for child in children:
-        _write_joint(lines, order, child, skeleton, offsets, orders, places, depth + 1)
-    if not children:
-        tip = " ".join(f"{value:.6f}" for value in 0.4 * offsets[joint])
-        lines += [f"{indent}  End Site", f"{indent}  {{", f"{indent}    OFFSET {tip}", f"{indent}  }}"]
-    lines.append(f"{indent}}}")
+def _euler_angles(local: np.ndarray, orders: list[str]) -> np.ndarray:
+    """Turn rotations `(T, J, 3, 3)` into degrees `(T, J, 3)` that do not jump by a full turn between frames."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at 90 degrees the angles are not unique, and SciPy reports its choice
+        angles = [Rotation.from_matrix(local[:, i]).as_euler(order, degrees=True) for i, order in enumerate(orders)]
+    return np.unwrap(np.stack(angles, 1), axis=0, period=360)
 
 
 def read_bvh(path: Path) -> Animation:
-    """Reads any hierarchy as it is, in the file's own units and axes; an end site is a joint named "... end".
+    """Read any hierarchy in the file's own units and axes; an end site becomes a joint named "<parent> end".
 
     Raises:
         ValueError: when the file is not a BVH, or is damaged.
@@ -102,7 +111,8 @@ def read_bvh(path: Path) -> Animation:
         tree = _parse_hierarchy(text[: start.start()])
         values, fps = _parse_motion(text[start.end() :], sum(len(joint.channels) for joint in tree))
         _drop_empty_positions(tree, values)
-        positions = np.concatenate([_positions(tree, part) for part in _chunks(values)])
+        chunks = [values[first : first + _CHUNK] for first in range(0, len(values), _CHUNK)]
+        positions = np.concatenate([_positions(tree, chunk) for chunk in chunks])
     except (IndexError, ValueError) as error:
         raise ValueError(f"{path}: damaged BVH: {error}") from None
     if not np.isfinite(positions).all():
@@ -111,16 +121,22 @@ def read_bvh(path: Path) -> Animation:
 
 
 def _parse_hierarchy(text: str) -> list[_Joint]:
+    """Parse what stands before MOTION into joints, each behind its parent.
+
+    Raises:
+        ValueError: on a statement that is not BVH, braces that do not match, or several skeletons.
+    """
     text = re.sub(r"^[ \t]*(#|//).*$", "", text, flags=re.MULTILINE).rstrip() + "\n"
     tree: list[_Joint] = []
-    open_joints: list[int] = []  # from the root to the joint at hand
-    pending, position = None, 0  # pending: a joint whose brace is yet to open
+    open_joints: list[int] = []  # the current joint and its ancestors, root first
+    pending: int | None = None  # a joint whose brace is yet to open
+    position = 0
     while position < len(text) - 1:
         found = _STATEMENT.match(text, position)
         if found is None or (pending is None and found["brace"] == "{"):
             raise ValueError(f"unexpected {text[position:].split()[0][:40]!r} in the hierarchy")
         position = found.end()
-        if found["brace"] == "{":
+        if pending is not None and found["brace"] == "{":
             open_joints.append(pending)
             pending = None
         elif found["brace"]:
@@ -144,18 +160,19 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
 
 
 def _parse_motion(text: str, num_channels: int) -> tuple[np.ndarray, float]:
+    """Parse what stands after MOTION into channel values `(num_frames, num_channels)` and frames per second."""
     header = re.match(r"\s*Frames:\s*(\d+)\s+Frame Time:\s*(\S+)", text, re.IGNORECASE)
     if header is None:
         raise ValueError("MOTION lacks 'Frames:' or 'Frame Time:'")
     num_frames, seconds = int(header[1]), float(header[2])
     if num_frames < 1 or not 1e-5 < seconds < 100:
-        raise ValueError(f"{num_frames} frames of {seconds} seconds")
+        raise ValueError(f"{num_frames} frames of {seconds} seconds each")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # NumPy only warns of what is no number
+        warnings.simplefilter("error")  # NumPy only warns of text that is not a number
         try:
             values = np.fromstring(text[header.end() :], dtype=np.float64, sep=" ")
         except DeprecationWarning:
-            raise ValueError("a channel holds what is no number") from None
+            raise ValueError("a channel value is not a number") from None
     if len(values) != num_frames * num_channels:
         raise ValueError(f"{num_frames} frames of {num_channels} channels announced, {len(values)} numbers found")
     if not np.isfinite(values).all():
@@ -164,9 +181,9 @@ def _parse_motion(text: str, num_channels: int) -> tuple[np.ndarray, float]:
 
 
 def _drop_empty_positions(tree: list[_Joint], values: np.ndarray) -> None:
-    """A position is a joint's place in its parent, and takes the offset's place; but some programs write zeros.
+    """Mark position channels that are zero throughout as unused.
 
-    Such channels are marked as unused.
+    A joint's position replaces its offset from its parent, but some programs write zeros and mean the offset.
     """
     column = 0
     for joint in tree:
@@ -178,11 +195,8 @@ def _drop_empty_positions(tree: list[_Joint], values: np.ndarray) -> None:
                 joint.channels[k] = "unused"
 
 
-def _chunks(values: np.ndarray) -> list[np.ndarray]:
-    return [values[first : first + _CHUNK] for first in range(0, len(values), _CHUNK)]
-
-
 def _positions(tree: list[_Joint], values: np.ndarray) -> np.ndarray:
+    """Turn channel values into joint positions `(num_frames, num_joints, 3)` in the file's unit."""
     offsets = np.tile(np.array([joint.offset for joint in tree]), (len(values), 1, 1))
     local = np.tile(np.eye(3), (len(values), len(tree), 1, 1))
     column = 0

@@ -1,4 +1,4 @@
-"""Cleaning: feet that stay where they stand, and smoothing. Both keep the lengths of bones."""
+"""Cleaning: hold standing feet in place, and smooth. Both keep bone lengths."""
 
 import numpy as np
 import torch
@@ -9,35 +9,42 @@ from ..models.skeleton import Skeleton
 from .rotations import root_first
 
 
-STANDING_SPEED = 0.5  # metres a second, up to which a low toe stands
-STANDING_HEIGHT = 0.07  # metres over the toe's lowest place
-_SHORTEST = 0.1  # seconds; shorter stands and gaps are noise
-_BLEND = 0.2  # seconds in which a foot is let go
+STANDING_SPEED = 0.5  # metres per second; a low toe that is slower stands
+STANDING_HEIGHT = 0.07  # metres above the lowest height of the toe
+_SHORTEST_CONTACT = 0.1  # seconds; shorter contacts and gaps are noise
+_RELEASE = 0.2  # seconds over which a foot returns to its own path
 
 
 def foot_contacts(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
-    """Whether the left and the right toe stand, bool `(num_frames, 2)`: low, slow, and for a tenth of a second.
+    """Detect the frames in which the left and the right toe stand: low and slow for at least a tenth of a second.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
+        fps (`float`): frames per second.
+        skeleton ([`Skeleton`]): the joint tree.
+
+    Returns:
+        `np.ndarray` of shape `(num_frames, 2)`, bool.
     """
     toes = joints[:, _toes(skeleton)]
     speed = np.linalg.norm(np.gradient(toes, axis=0), axis=-1) * fps if len(joints) > 1 else np.zeros(toes.shape[:2])
     standing = (speed < STANDING_SPEED) & (toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < STANDING_HEIGHT)
-    count = max(1, round(_SHORTEST * fps))
-    padded = np.pad(standing, ((count, count), (0, 0)), mode="edge")  # a clip's ends are no changes
+    count = max(1, round(_SHORTEST_CONTACT * fps))
+    padded = np.pad(standing, ((count, count), (0, 0)), mode="edge")  # the ends of a clip are not changes of contact
     frames = np.ones(count, bool)
     return np.stack([binary_opening(binary_closing(foot, frames), frames)[count:-count] for foot in padded.T], 1)
 
 
 def lock_feet(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
-    """Holds standing toes in place: the foot moves as a whole, the knee bends after it (two-bone inverse kinematics).
+    """Hold standing toes in place: the foot moves as a whole and the knee follows (two-bone inverse kinematics).
 
-    Where a foot stands its toe keeps the place that it has on average in that time; it is let go over a fifth of a
-    second. A leg too short to reach is stretched out, and the foot then slides by the rest.
+    While a foot stands, its toe keeps its mean position over that time; it is released over a fifth of a second. A leg
+    that is too short to reach is straightened, and the foot then slides by the rest.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
+        fps (`float`): frames per second.
+        skeleton ([`Skeleton`]): the joint tree.
 
     Returns:
         `np.ndarray` of the same shape.
@@ -50,7 +57,17 @@ def lock_feet(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
 
 
 def smooth(joints: np.ndarray, fps: float, seconds: float, skeleton: Skeleton) -> np.ndarray:
-    """Weighted mean over time, a Gaussian of a deviation of `seconds`; of bones' lengths too, so that none shrinks."""
+    """Smooth joints over time by a Gaussian; bone lengths are smoothed separately, so that no bone shrinks.
+
+    Args:
+        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): positions.
+        fps (`float`): frames per second.
+        seconds (`float`): standard deviation of the Gaussian.
+        skeleton ([`Skeleton`]): the joint tree.
+
+    Returns:
+        `np.ndarray` of the same shape, float32.
+    """
     original = np.asarray(joints, np.float64)
     blurred = gaussian_filter1d(original, seconds * fps, axis=0, mode="nearest")
     result = blurred.copy()
@@ -69,41 +86,44 @@ def _toes(skeleton: Skeleton) -> list[int]:
 
 
 def _shifts(toe: np.ndarray, contact: np.ndarray, fps: float) -> np.ndarray:
-    """How far, over the ground, a toe is to be moved in each frame, `(num_frames, 3)`."""
-    stands, count = label(contact)
+    """Return the horizontal shift that a toe needs in each frame, `(num_frames, 3)`."""
+    contacts, count = label(contact)
     shifts, known = np.zeros_like(toe), np.zeros(len(toe), bool)
-    for stand in range(1, count + 1):
-        frames = stands == stand
+    for number in range(1, count + 1):
+        frames = contacts == number
         shifts[frames] = (toe[frames].mean(0) - toe[frames]) * [1, 0, 1]
         known |= frames
-    # Between two stands the shift goes from the one's last to the other's first, by way of zero if there is time.
-    blend = max(1, round(_BLEND * fps))
+    # Between two contacts the shift is interpolated, by way of zero if there is time.
+    release = max(1, round(_RELEASE * fps))
     if not known.any():
         return shifts
-    anchors = np.flatnonzero(known | (distance_transform_edt(~known) >= blend))
+    anchors = np.flatnonzero(known | (distance_transform_edt(~known) >= release))
     return np.stack([np.interp(np.arange(len(toe)), anchors, shifts[anchors, axis]) for axis in range(3)], -1)
 
 
 def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Moves the foot that ends in `toe` and lets the knee follow; thigh, shin and foot keep their lengths."""
+    """Move the foot that ends in `toe` and let the knee follow; thigh, shin and foot keep their lengths."""
     chain = [toe]
     while skeleton.parents[chain[-1]] > 0:
         chain.append(skeleton.parents[chain[-1]])
     hip, knee, ankle, *foot = reversed(chain)
     start, middle, end = joints[:, hip], joints[:, knee], joints[:, ankle]
     thigh, shin = (np.linalg.norm(part, axis=-1, keepdims=True) for part in (middle - start, end - middle))
-    old, way = _unit(end - start), end + shifts - start
-    direction = _unit(way)
-    reach = np.linalg.norm(way, axis=-1, keepdims=True).clip(np.abs(thigh - shin), thigh + shin)
+    old_direction, target = _unit(end - start), end + shifts - start
+    direction = _unit(target)
+    reach = np.linalg.norm(target, axis=-1, keepdims=True).clip(np.abs(thigh - shin), thigh + shin)
     along = (thigh**2 - shin**2 + reach**2) / (2 * reach.clip(min=1e-9))
-    aside = middle - start - ((middle - start) * old).sum(-1, keepdims=True) * old  # where the knee bends to
-    straight = np.linalg.norm(aside, axis=-1, keepdims=True) < 0.01 * thigh
-    across = joints[:, skeleton.hips[1]] - joints[:, skeleton.hips[0]]  # to the left: a straight knee bends forward
-    aside = _unit(np.where(straight, np.cross(across, -old), aside))
-    turn = shortest_rotation(torch.from_numpy(old), torch.from_numpy(direction)).numpy()
-    aside = (turn @ aside[..., None])[..., 0]
+    bend = middle - start  # made perpendicular to the leg: the direction in which the knee bends
+    bend = bend - (bend * old_direction).sum(-1, keepdims=True) * old_direction
+    straight = np.linalg.norm(bend, axis=-1, keepdims=True) < 0.01 * thigh
+    across = (
+        joints[:, skeleton.hips[1]] - joints[:, skeleton.hips[0]]
+    )  # towards the left; a straight knee bends forward
+    bend = _unit(np.where(straight, np.cross(across, -old_direction), bend))
+    turn = shortest_rotation(torch.from_numpy(old_direction), torch.from_numpy(direction)).numpy()
+    bend = (turn @ bend[..., None])[..., 0]
     result = joints.copy()
-    result[:, knee] = start + along * direction + np.sqrt((thigh**2 - along**2).clip(min=0)) * aside
+    result[:, knee] = start + along * direction + np.sqrt((thigh**2 - along**2).clip(min=0)) * bend
     result[:, ankle] = start + reach * direction
     result[:, foot] += (result[:, ankle] - end)[:, None]
     return result

@@ -1,15 +1,14 @@
-"""`Motion`: one clip of a moving body, and its way in and out of files."""
+"""`Motion`: one clip of a moving body, with the file formats it can be saved to and loaded from."""
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.motion_representation import check_motion, features_to_joints, joints_to_features
-from ..models.skeleton import SKELETONS, Skeleton, get_skeleton
+from ..models.motion_representation import check_motion, joints_to_features
+from ..models.skeleton import Skeleton, get_skeleton
 from .files import write_atomically
 
 
@@ -23,7 +22,7 @@ class Motion:
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
         fps (`float`): frames per second.
-        skeleton (`str`): `"humanml3d"` (22 joints) or `"kit"` (21 joints).
+        skeleton (`str` or [`Skeleton`]): `"humanml3d"` (22 joints) or `"kit"` (21 joints).
         text (`str`, *optional*): what the motion shows.
 
     Raises:
@@ -48,28 +47,37 @@ class Motion:
 
     @property
     def skeleton(self) -> str:
+        """Name of the skeleton."""
         return self._skeleton.name
 
     @property
     def num_frames(self) -> int:
+        """Number of frames."""
         return len(self.joints)
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Length in seconds."""
         return self.num_frames / self.fps
 
     @property
     def features(self) -> np.ndarray:
-        """float32 `(num_frames - 1, num_features)`, canonicalised, at the skeleton's own frame rate.
+        """Features, float32 `(num_frames - 1, num_features)`, canonicalised, at the skeleton's own frame rate.
 
-        The last frame gives velocities only.
+        The last frame contributes its velocities alone.
         """
         motion = self.resample(self._skeleton.fps)
         return joints_to_features(motion.joints / self._skeleton.metres, self._skeleton)
 
     def resample(self, fps: float) -> "Motion":
-        """The motion at another frame rate; rotations are interpolated, so bones keep their length."""
+        """Return the motion at another frame rate; joint rotations are interpolated, so bones keep their length.
+
+        Args:
+            fps (`float`): frames per second, at most 1000.
+
+        Raises:
+            ValueError: when `fps` is out of range.
+        """
         if not 0 < fps <= 1000:
             raise ValueError(f"fps must be a number up to 1000, got {fps}")
         if abs(fps - self.fps) < 1e-3:
@@ -79,7 +87,7 @@ class Motion:
         return Motion(resample(self.joints, self.fps, fps, self._skeleton), fps, self._skeleton, self.text)
 
     def trim(self, start: float, end: float) -> "Motion":
-        """The part from second `start` to second `end`.
+        """Return the part from second `start` to second `end`.
 
         Raises:
             ValueError: when the motion has no frame there.
@@ -90,7 +98,12 @@ class Motion:
         return Motion(self.joints[first:last], self.fps, self._skeleton, self.text)
 
     def clean(self, feet: bool = True, smoothing: float = 0.0) -> "Motion":
-        """The motion with standing feet held in place, and smoothed over `smoothing` seconds before that."""
+        """Return the motion smoothed and with standing feet held in place, in this order.
+
+        Args:
+            feet (`bool`): hold the feet.
+            smoothing (`float`): standard deviation of the Gaussian over time, in seconds; 0 for none.
+        """
         from .clean import lock_feet, smooth
 
         joints = smooth(self.joints, self.fps, smoothing, self._skeleton) if smoothing else self.joints
@@ -102,47 +115,58 @@ class Motion:
         return f"Motion({self.num_frames} frames, {self.duration:.2f} s, fps={self.fps:g}, {self.skeleton}{text})"
 
     def _repr_html_(self) -> str:
-        """A player, for notebooks."""
-        from html import escape
+        """Show a player in notebooks."""
+        from .html import player_page
 
-        return f'<iframe srcdoc="{escape(page([self]))}" width="480" height="420" style="border:0"></iframe>'
+        page = escape(player_page([self]))
+        return f'<iframe srcdoc="{page}" width="480" height="420" style="border:0"></iframe>'
 
     def render(self, size: int = 224, camera: "str | View" = "follow", caption: str | None = None) -> np.ndarray:
-        """Pictures of the body, uint8 `(num_frames, size, size, 3)`; see [`lamp_hf.motion.render.render`]."""
+        """Draw the body in every frame.
+
+        Args:
+            size (`int`): side of a picture in pixels, even, 16 to 4096.
+            camera (`str` or [`View`]): `"follow"`, `"fixed"` or `"orbit"`, or the whole view.
+            caption (`str`, *optional*): a line of text at the top.
+
+        Returns:
+            `np.ndarray` of shape `(num_frames, size, size, 3)`, uint8.
+        """
         from .render import render
 
         return render(self.joints, self._skeleton, size, camera, caption)
 
     def save(self, path: str | Path, size: int = 480, camera: "str | View" = "follow") -> Path:
-        """Writes the motion; the suffix says how.
+        """Write the motion in the format of the path's suffix.
 
-        `.npy`: joints. `.npz`: joints, and what AMASS has, see `_write_npz`. `.bvh`, `.glb`: rotations. `.mp4`,
-        `.gif`: pictures, with the text over them. `.html`: a page that plays the motion.
+        `.npy`: joints. `.npz`: joints and AMASS's arrays, see [`lamp_hf.motion.numpy_files.write_npz`]. `.bvh`,
+        `.glb`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the motion.
 
         Args:
-            path (`str` or `Path`): where to.
+            path (`str` or `Path`): the file.
             size (`int`): side of a picture in pixels.
-            camera (`str` or [`View`]): of pictures: `"follow"`, `"fixed"` or `"orbit"`, or all of how it is filmed.
+            camera (`str` or [`View`]): `"follow"`, `"fixed"` or `"orbit"`, or the whole view, for pictures.
 
         Raises:
             ValueError: on another suffix.
-            OSError: when the folder is missing or cannot be written to. Nothing is left half-written.
+            OSError: when the folder is missing or cannot be written to. No half-written file is left behind.
         """
-        path = check_output(path)
-        pictures = {"size": size, "camera": camera} if path.suffix.lower() in (".mp4", ".gif") else {}
-        write_atomically(path, lambda temporary: _WRITERS[path.suffix.lower()](self, temporary, **pictures))
+        path = check_output_path(path)
+        drawing = {"size": size, "camera": camera} if path.suffix.lower() in (".mp4", ".gif") else {}
+        write_atomically(path, lambda temporary: _WRITERS[path.suffix.lower()](self, temporary, **drawing))
         return path
 
     @classmethod
     def load(
         cls, path: str | Path, rig: str | Path | None = None, unit: float | None = None, up: str | None = None
     ) -> "Motion":
-        """Reads `.npy` (joints or features, told apart by their shape), `.npz` (ours, AMASS, SMPL) or `.bvh`.
+        """Read `.npy` (joints or features, told apart by their shape), `.npz` (ours, AMASS, SMPL) or `.bvh`.
 
         Args:
             path (`str` or `Path`): the file.
-            rig, unit, up (*optional*): of a BVH whose bones, units or up axis are not found rightly: a bone map in
-                YAML (see `rigs.yaml`), metres in one unit, and `"x"`, `"y"` or `"z"`.
+            rig (`str` or `Path`, *optional*): bone map in YAML, see `rigs.yaml`, for a BVH whose bones are not known.
+            unit (`float`, *optional*): metres in one unit of a BVH; estimated from the length of the legs by default.
+            up (`str`, *optional*): axis of a BVH that points up, `"x"`, `"y"` or `"z"`; estimated by default.
 
         Raises:
             ValueError: when the file is damaged, or holds something else.
@@ -154,24 +178,26 @@ class Motion:
             raise ValueError(f"cannot read {path}: known suffixes are {', '.join(READABLE)}")
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-        if suffix == ".bvh":
-            return _read_bvh(path, rig, unit, up)
-        return _read_npy(path) if suffix == ".npy" else _read_npz(path)
+        return _read_bvh(path, rig, unit, up) if suffix == ".bvh" else _read_numpy(path)
 
 
 READABLE = (".npy", ".npz", ".bvh")
 
 
-def read_folder(folder: Path, read: Callable[[Motion, str], Any], **reading) -> tuple[dict[str, Any], dict[str, str]]:
-    """What `read` makes of each motion file in a folder and below, by name; of those that are broken what is wrong.
+def read_folder(folder: Path, read: Callable[[Motion, str], Any], **options) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read every motion file in a folder and its subfolders.
 
     Args:
-        read (`Callable`): takes a [`Motion`] and its name.
-        reading: options of [`Motion.load`].
+        folder (`Path`): the folder.
+        read (`Callable`): takes a [`Motion`] and its name, returns what is wanted of it.
+        options: options of [`Motion.load`].
+
+    Returns:
+        The results of `read`, and the problem of each file that cannot be read, both by path below the folder.
 
     Raises:
         FileNotFoundError: when there is no such folder.
-        ValueError: when nothing in it can be read.
+        ValueError: when no file in it can be read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
@@ -179,7 +205,7 @@ def read_folder(folder: Path, read: Callable[[Motion, str], Any], **reading) -> 
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
         name = str(path.relative_to(folder))
         try:
-            found[name] = read(Motion.load(path, **reading), name)
+            found[name] = read(Motion.load(path, **options), name)
         except ValueError as error:
             broken[name] = " ".join(str(error).split())
     if not found:
@@ -187,15 +213,13 @@ def read_folder(folder: Path, read: Callable[[Motion, str], Any], **reading) -> 
     return found, broken
 
 
-def page(motions: list[Motion]) -> str:
-    """One HTML page that plays motions side by side, without any network."""
-    from .html import html_page
+def check_output_path(path: str | Path) -> Path:
+    """Return the path if a motion can be written there; call this before spending time on making the motion.
 
-    return html_page([(motion.joints, motion.fps, motion._skeleton, motion.text or "") for motion in motions])
-
-
-def check_output(path: str | Path) -> Path:
-    """The path, if a motion can be written there in its format; called before a motion is made at any cost."""
+    Raises:
+        ValueError: when the suffix is not that of a motion file.
+        FileNotFoundError: when the folder is missing.
+    """
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
         raise ValueError(f"cannot write {path}: known suffixes are {', '.join(_WRITERS)}")
@@ -205,24 +229,15 @@ def check_output(path: str | Path) -> Path:
 
 
 def _write_npy(motion: Motion, path: Path) -> None:
-    """As the data sets have them: in the skeleton's own unit and frame rate, since the file tells neither."""
-    with open(path, "wb") as file:
-        np.save(file, motion.resample(motion._skeleton.fps).joints / np.float32(motion._skeleton.metres))
+    from .numpy_files import write_npy
+
+    write_npy(path, motion.resample(motion._skeleton.fps).joints, motion._skeleton)
 
 
 def _write_npz(motion: Motion, path: Path) -> None:
-    """Keys: `joints` float32 [num_frames, num_joints, 3] in metres, Y up; `fps`; `skeleton`; `text`.
+    from .numpy_files import write_npz
 
-    For HumanML3D's skeleton also AMASS's: `poses`, `trans`, `betas`, `gender` and `mocap_framerate`, see
-    [`lamp_hf.motion.smpl.smpl_arrays`].
-    """
-    from .smpl import smpl_arrays
-
-    amass = smpl_arrays(motion.joints, motion.fps) if motion.skeleton == "humanml3d" else {}
-    with open(path, "wb") as file:
-        np.savez_compressed(
-            file, joints=motion.joints, fps=motion.fps, skeleton=motion.skeleton, text=motion.text or "", **amass
-        )
+    write_npz(path, motion.joints, motion.fps, motion._skeleton, motion.text)
 
 
 def _write_bvh(motion: Motion, path: Path) -> None:
@@ -240,98 +255,25 @@ def _write_glb(motion: Motion, path: Path) -> None:
 def _write_mp4(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
     from .video import write_video
 
-    write_video(path, _pictures(motion, size, camera), motion.fps)
+    write_video(path, _draw(motion, size, camera), motion.fps)
 
 
 def _write_gif(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
     from .video import write_gif
 
-    write_gif(path, _pictures(motion, size, camera), motion.fps)
+    write_gif(path, _draw(motion, size, camera), motion.fps)
 
 
-def _pictures(motion: Motion, size: int, camera: "str | View") -> Iterator[np.ndarray]:
+def _draw(motion: Motion, size: int, camera: "str | View") -> Iterator[np.ndarray]:
     from .render import draw_frames
 
     return draw_frames(motion.joints, motion._skeleton, size, camera, motion.text)
 
 
 def _write_html(motion: Motion, path: Path) -> None:
-    path.write_text(page([motion]), encoding="utf-8")
+    from .html import player_page
 
-
-def _read_npy(path: Path) -> Motion:
-    values = _load_array(path)
-    if values.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: an array of {values.dtype}, not of numbers")
-    values = np.array(values, np.float32)
-    for skeleton in SKELETONS.values():
-        if values.ndim == 3 and values.shape[1:] == (skeleton.num_joints, 3):
-            check_motion(values, values.shape[1:], name=str(path))
-            return Motion(values * skeleton.metres, skeleton.fps, skeleton)
-        if values.ndim == 2 and values.shape[1] == skeleton.num_features:
-            check_motion(values, values.shape[1:], name=str(path))
-            return Motion(features_to_joints(values, skeleton) * skeleton.metres, skeleton.fps, skeleton)
-    raise ValueError(f"{path}: neither joints [frames, 22 or 21, 3] nor features [frames, 263 or 251]: {values.shape}")
-
-
-def _read_npz(path: Path) -> Motion:
-    with _load_array(path) as archive:
-        try:
-            return _from_arrays({name: archive[name] for name in _NPZ_KEYS if name in archive})
-        except (ValueError, TypeError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: {error}") from None
-
-
-_NPZ_KEYS = ("joints", "fps", "skeleton", "text", "poses", "trans", "mocap_framerate", "mocap_frame_rate")
-
-
-def _from_arrays(values: dict[str, np.ndarray]) -> Motion:
-    """A motion from the arrays of an archive: our own keys, or those of AMASS."""
-    if "joints" in values:
-        skeleton = get_skeleton(str(values.get("skeleton", "humanml3d")))
-        fps = float(values.get("fps", skeleton.fps))
-        return Motion(values["joints"], fps, skeleton, str(values.get("text", "")) or None)
-    if "poses" not in values or "trans" not in values:
-        raise ValueError("it has neither joints, nor poses and trans as AMASS has")
-    from .smpl import smpl_joints
-
-    poses, trans = np.asarray(values["poses"], float), np.asarray(values["trans"], float)
-    if poses.ndim != 2 or poses.shape[1] < 66 or trans.shape != (len(poses), 3):
-        raise ValueError(f"poses {list(poses.shape)} and trans {list(trans.shape)} do not belong together")
-    check_motion(poses, poses.shape[1:], name="poses")
-    rate = values.get("mocap_framerate", values.get("mocap_frame_rate"))
-    if rate is None:
-        raise ValueError("it does not say its mocap_framerate")
-    return Motion(smpl_joints(poses, trans), float(rate))
-
-
-def _read_bvh(path: Path, rig: str | Path | None, unit: float | None, up: str | None) -> Motion:
-    from .bvh import read_bvh
-    from .retarget import load_rig, retarget_animation
-
-    animation = read_bvh(path)
-    rig = None if rig is None else load_rig(rig)
-    try:
-        joints, skeleton = retarget_animation(animation, rig, unit, up)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    return Motion(joints, animation.fps, skeleton)
-
-
-def _load_array(path: Path):
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False, mmap_mode="r")  # a header that promises too much is found out
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _LARGEST:
-            raise ValueError(f"it unpacks to {size / 1e9:.1f} GB")
-        return np.load(path, allow_pickle=False)
-    except Exception as error:  # a damaged file raises whatever it happens to hit: EOFError, BadZipFile, ...
-        raise ValueError(f"{path}: not a NumPy file that can be read safely: {error}") from None
-
-
-_LARGEST = 2e9  # bytes; an hour of AMASS at 120 frames a second has 0.54e9
+    path.write_text(player_page([motion]), encoding="utf-8")
 
 
 _WRITERS: dict[str, Callable[..., None]] = {
@@ -343,3 +285,26 @@ _WRITERS: dict[str, Callable[..., None]] = {
     ".gif": _write_gif,
     ".html": _write_html,
 }
+
+
+def _read_numpy(path: Path) -> Motion:
+    from .numpy_files import read_npy, read_npz
+
+    arrays = read_npy(path) if path.suffix.lower() == ".npy" else read_npz(path)
+    try:
+        return Motion(*arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read_bvh(path: Path, rig: str | Path | None, unit: float | None, up: str | None) -> Motion:
+    from .bvh import read_bvh
+    from .retarget import load_rig, retarget_animation
+
+    animation = read_bvh(path)
+    bone_map = None if rig is None else load_rig(rig)
+    try:
+        joints, skeleton = retarget_animation(animation, bone_map, unit, up)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return Motion(joints, animation.fps, skeleton)

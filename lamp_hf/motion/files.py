@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever finds half of one."""
+"""Atomic file writes: a reader never finds half of a file."""
 
 import os
 import tempfile
@@ -7,7 +7,11 @@ from pathlib import Path
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, then renames it.
+    """Let `write` fill a temporary file beside `path`, then rename it.
+
+    Args:
+        path (`str` or `Path`): the file; an older one is replaced.
+        write (`Callable`): takes the temporary file's path, which has the same suffix.
 
     Raises:
         OSError: when the folder is missing or cannot be written to; `path` is then as it was.

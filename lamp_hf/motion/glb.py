@@ -1,4 +1,4 @@
-"""GLB files: a body of capsules with skeleton, skin and animation, for Blender, game engines and browsers."""
+"""GLB files for Blender, game engines and browsers: a body of capsules with skeleton, skin and animation."""
 
 from pathlib import Path
 
@@ -11,11 +11,19 @@ from .body import BONE_RADII, bone_colour
 from .rotations import children_of, local_rotations, rest_positions, solve_rotations, stretching_bones
 
 
-_SEGMENTS, _RINGS = 12, 4  # around a capsule, and over each of its caps
+_SEGMENTS, _RINGS = 12, 4  # around a capsule, and on each of its caps
 
 
 def write_glb(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, text: str | None = None) -> None:
-    """Writes joints `(num_frames, num_joints, 3)` in metres, Y up, as a skinned body that rests in a T-pose."""
+    """Write a motion as an animated, skinned body whose rest pose is a T-pose.
+
+    Args:
+        path (`Path`): the file.
+        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
+        fps (`float`): frames per second.
+        skeleton ([`Skeleton`]): the joint tree.
+        text (`str`, *optional*): name of the body's node.
+    """
     rotations, offsets = solve_rotations(joints, skeleton)
     local = local_rotations(rotations, skeleton.parents)
     rest = rest_positions(offsets, skeleton.parents)
@@ -23,13 +31,21 @@ def write_glb(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, te
     scene = _Scene()
     mesh = scene.add_body(rest, skeleton)
     scene.add_skeleton(rest, skeleton, mesh, text or "motion")
-    places = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
-    scene.add_animation(places, local, fps)
+    positions = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
+    scene.add_animation(positions, local, fps)
     path.write_bytes(scene.to_bytes())
 
 
 def capsules(rest: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, ...]:
-    """Vertices, normals, colours `(N, 3)`, the joint that moves each vertex `(N,)`, triangles `(M, 3)`."""
+    """Build the mesh of the body at rest.
+
+    Args:
+        rest (`np.ndarray` of shape `(num_joints, 3)`): joints at rest, metres.
+        skeleton ([`Skeleton`]): the joint tree.
+
+    Returns:
+        Vertices, normals and colours `(N, 3)`, the joint that moves each vertex `(N,)`, and triangles `(M, 3)`.
+    """
     parts, start = [], 0
     for joint, parent in enumerate(skeleton.parents):
         if parent < 0:
@@ -44,7 +60,7 @@ def capsules(rest: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, ...]:
 
 
 def _capsule(start: np.ndarray, end: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices, normals and triangles, wound outwards, of a capsule between two points."""
+    """Return vertices, normals and outward triangles of a capsule between two points."""
     bone = end - start
     axis = bone / max(np.linalg.norm(bone), 1e-9)
     side = np.cross(axis, [0, 0, 1.0] if abs(axis[2]) < 0.9 else [1.0, 0, 0])
@@ -64,7 +80,7 @@ def _capsule(start: np.ndarray, end: np.ndarray, radius: float) -> tuple[np.ndar
 
 
 class _Scene:
-    """A glTF document that grows, and its one binary buffer."""
+    """A glTF document under construction, with its one binary buffer."""
 
     def __init__(self):
         self.document = gltf.GLTF2(
@@ -73,6 +89,7 @@ class _Scene:
         self.buffer = bytearray()
 
     def add_body(self, rest: np.ndarray, skeleton: Skeleton) -> int:
+        """Add the skinned mesh and return its number."""
         vertices, normals, colours, owners, triangles = capsules(rest, skeleton)
         influence = np.zeros((len(vertices), 4), np.uint8)
         influence[:, 0] = owners
@@ -93,7 +110,7 @@ class _Scene:
         return 0
 
     def add_skeleton(self, rest: np.ndarray, skeleton: Skeleton, mesh: int, text: str) -> None:
-        """Joints are nodes 0 to num_joints - 1; the body is the node behind them."""
+        """Add the joints as nodes 0 to num_joints - 1 and the body as the next node."""
         for joint, parent in enumerate(skeleton.parents):
             offset = rest[joint] - (rest[parent] if parent >= 0 else 0)
             children = children_of(joint, skeleton.parents)
@@ -108,29 +125,31 @@ class _Scene:
         self.document.nodes.append(gltf.Node(mesh=mesh, skin=0, name=text))
         self.document.scenes[0].nodes = [0, len(rest)]
 
-    def add_animation(self, places: dict[int, np.ndarray], local: np.ndarray, fps: float) -> None:
+    def add_animation(self, positions: dict[int, np.ndarray], local: np.ndarray, fps: float) -> None:
         times = self._accessor((np.arange(len(local)) / fps).astype(np.float32), gltf.SCALAR, bounds=True)
         animation = gltf.Animation(name="motion", samplers=[], channels=[])
 
-        def add(joint: int, path: str, values: np.ndarray, kind: str) -> None:
+        def add(joint: int, target_path: str, values: np.ndarray, kind: str) -> None:
             animation.samplers.append(
                 gltf.AnimationSampler(input=times, output=self._accessor(values.astype(np.float32), kind))
             )
-            target = gltf.AnimationChannelTarget(node=joint, path=path)
+            target = gltf.AnimationChannelTarget(node=joint, path=target_path)
             animation.channels.append(gltf.AnimationChannel(sampler=len(animation.samplers) - 1, target=target))
 
-        for joint, place in places.items():
-            add(joint, "translation", place, gltf.VEC3)
+        for joint, path in positions.items():
+            add(joint, "translation", path, gltf.VEC3)
         for joint in range(local.shape[1]):
             add(joint, "rotation", _continuous_quaternions(local[:, joint]), gltf.VEC4)
         self.document.animations.append(animation)
 
     def to_bytes(self) -> bytes:
+        """Return the binary file."""
         self.document.buffers.append(gltf.Buffer(byteLength=len(self.buffer)))
         self.document.set_binary_blob(bytes(self.buffer))
         return b"".join(self.document.save_to_bytes())
 
     def _accessor(self, values: np.ndarray, kind: str, target: int | None = None, bounds: bool = False) -> int:
+        """Append values to the buffer and return the number of their accessor."""
         self.buffer += bytes(-len(self.buffer) % 4)
         view = gltf.BufferView(buffer=0, byteOffset=len(self.buffer), byteLength=values.nbytes, target=target)
         self.document.bufferViews.append(view)
@@ -150,7 +169,7 @@ class _Scene:
 
 
 def _continuous_quaternions(matrices: np.ndarray) -> np.ndarray:
-    """`(T, 3, 3)` to `(T, 4)` as x, y, z, w; of the two signs the one nearer to the frame before."""
+    """Turn rotations `(T, 3, 3)` into quaternions `(T, 4)` as x, y, z, w, with signs that change least over time."""
     quaternions = Rotation.from_matrix(matrices).as_quat()
     flips = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1))
     quaternions[1:] *= np.cumprod(np.where(flips == 0, 1, flips))[:, None]

@@ -1,4 +1,4 @@
-"""A small renderer: a body of shaded capsules, on a chequered floor or before a backdrop, on NumPy alone."""
+"""A small renderer on NumPy alone: a body of shaded capsules, on a chequered floor or before a backdrop."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,16 +7,23 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..models.skeleton import Skeleton
 from .body import Figure, bone_colour
+from .scenery import Backdrop, Floor, Lens
 from .view import View
 
 
-_EXPOSURES = 3  # pictures that a blurred one is the mean of
+_EXPOSURES = 3  # pictures whose mean is a blurred one
+
+Flesh = tuple[int, int, float, float, np.ndarray]  # a part of the body: its two points, its two radii, its colour
 
 
 def render(
     joints: np.ndarray, skeleton: Skeleton, size: int = 224, camera: str | View = "follow", caption: str | None = None
 ) -> np.ndarray:
-    """Draws a motion, see [`draw_frames`]; uint8 `(num_frames, size, size, 3)`."""
+    """Draw a motion, see [`draw_frames`].
+
+    Returns:
+        `np.ndarray` of shape `(num_frames, size, size, 3)`, uint8.
+    """
     return np.stack(list(draw_frames(joints, skeleton, size, camera, caption)))
 
 
@@ -26,24 +33,25 @@ def draw_frames(
     size: int = 224,
     camera: str | View = "follow",
     caption: str | None = None,
-    numbers: Sequence[int] | None = None,
+    frame_indices: Sequence[int] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Draws a motion frame by frame, from the front, a little to the body's right and above.
+    """Draw a motion frame by frame, by default from the front, slightly from the body's right and from above.
 
     Left limbs are orange, right limbs blue.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
-        size (`int`): side of the square image, even.
-        camera (`str` or [`View`]): a camera's name, or all of how it is filmed.
-        caption (`str`, *optional*): written at the top.
-        numbers (`Sequence[int]`, *optional*): frames to draw; all if not given.
+        skeleton ([`Skeleton`]): the joint tree.
+        size (`int`): side of the square picture in pixels, even.
+        camera (`str` or [`View`]): a camera's name, or the whole view.
+        caption (`str`, *optional*): text at the top.
+        frame_indices (`Sequence[int]`, *optional*): the frames to draw; all by default.
 
     Yields:
         `np.ndarray` of shape `(size, size, 3)`, uint8.
 
     Raises:
-        ValueError: on another camera, or a size that is odd or out of 16 to 4096.
+        ValueError: on an unknown camera, or a size that is odd or not from 16 to 4096.
     """
     view = camera if isinstance(camera, View) else View(camera)
     if not 16 <= size <= 4096 or size % 2:
@@ -51,61 +59,77 @@ def draw_frames(
     figure = Figure(skeleton)
     joints = np.asarray(joints, dtype=np.float64)
     if view.proportions:
-        joints = figure.proportioned(joints, view.proportions)
+        joints = figure.with_proportions(joints, view.proportions)
     points, flesh = figure.points(joints), _flesh(figure, view)
     floor = min(0.0, joints[..., 1].min())
     targets, distance = _camera_path(joints, view, floor)
     banner = _banner(caption, size, view)[: size // 2] if caption else None
     grain = np.random.default_rng(0).normal(0, view.grain, (size, size, 3)).astype(np.int16) if view.grain else None
-    shifts = np.random.default_rng(int(1e6 * view.grain)).integers(size, size=(len(joints), 2))  # another each frame
-    place = None
-    for number in range(len(joints)) if numbers is None else numbers:
-        yaw = view.yaw + (360 * number / len(joints) if view.camera == "orbit" else 0)
-        if place is None or view.camera == "orbit":
-            lens = _Lens(view, np.radians(yaw), distance, size)
-            place = (
-                _Backdrop(view, lens, targets[0]) if view.floor is None else _Floor(view, lens, targets[0, 1] - floor)
-            )
-        target = targets[number]
-        frame = place.draw(target, joints[number] - [0, floor, 0])
+    shifts = np.random.default_rng(int(1e6 * view.grain)).integers(size, size=(len(joints), 2))  # of the grain
+    background: Backdrop | Floor | None = None
+    for index in range(len(joints)) if frame_indices is None else frame_indices:
+        if background is None or view.camera == "orbit":
+            yaw = view.yaw + (360 * index / len(joints) if view.camera == "orbit" else 0)
+            lens = Lens(view, np.radians(yaw), distance, size)
+            if view.floor is None:
+                background = Backdrop(view.backdrop, lens, targets[0])
+            else:
+                background = Floor(view.floor, lens, targets[0, 1] - floor)
+        target = targets[index]
+        frame = background.draw(target, joints[index] - [0, floor, 0])
         if view.exposure:
-            frame = _blurred(frame, points, number, view, flesh, lens, target)
+            frame = _draw_blurred(frame, points, index, view, flesh, lens, target)
         else:
-            _draw_body(frame, points[number], flesh, lens, target, view)
-        if view.grain:
-            frame = np.clip(frame + np.roll(grain, shifts[number], (0, 1)), 0, 255).astype(np.uint8)
+            _draw_body(frame, points[index], flesh, lens, target, view)
+        if grain is not None:
+            frame = np.clip(frame + np.roll(grain, shifts[index], (0, 1)), 0, 255).astype(np.uint8)
         if banner is not None:
             frame[: len(banner)] = banner
         yield frame
 
 
-def seen_joints(joints: np.ndarray, skeleton: Skeleton, view: View, numbers: Sequence[int]) -> np.ndarray:
-    """Where a film shows the joints in some of its frames, `(len(numbers), num_joints, 3)`, unless its camera orbits.
+def project_joints(joints: np.ndarray, skeleton: Skeleton, view: View, frame_indices: Sequence[int]) -> np.ndarray:
+    """Return where [`draw_frames`] shows the joints, for a camera that does not orbit.
 
-    Columns to the right and rows up from the picture's middle, in half pictures, and metres behind the root joint.
+    Args:
+        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
+        skeleton ([`Skeleton`]): the joint tree.
+        view ([`View`]): the view.
+        frame_indices (`Sequence[int]`): the frames.
+
+    Returns:
+        `np.ndarray` of shape `(len(frame_indices), num_joints, 3)`: offset from the middle of the picture, right and
+        up, in half pictures; and metres behind the root joint.
     """
     joints = np.asarray(joints, dtype=np.float64)
     if view.proportions:
-        joints = Figure(skeleton).proportioned(joints, view.proportions)
+        joints = Figure(skeleton).with_proportions(joints, view.proportions)
     targets, distance = _camera_path(joints, view, min(0.0, joints[..., 1].min()))
-    lens = _Lens(view, np.radians(view.yaw), distance, size=2)  # of half a picture
-    points = (joints[numbers] - targets[numbers][:, None]) @ lens.axes.T + [0, 0, distance]
+    lens = Lens(view, np.radians(view.yaw), distance, size=2)  # a pixel is half a picture
+    points = lens.to_camera(joints[frame_indices] - targets[frame_indices][:, None])
     depth = np.maximum(points[..., 2:], 0.1)
     return np.concatenate([lens.scale * points[..., :2] / depth + view.aim, depth - depth[:, :1]], -1)
 
 
 def _camera_path(joints: np.ndarray, view: View, floor: float) -> tuple[np.ndarray, float]:
-    """What the camera looks at in each frame, `(num_frames, 3)`, and from how many metres."""
+    """Return the camera's target in each frame, `(num_frames, 3)`, and its distance in metres."""
     if view.camera != "fixed":
         return _smooth(joints[:, 0] * [1, 0, 1]) + [0, floor + 1.0, 0], view.distance
     low, high = joints.min((0, 1)), joints.max((0, 1))
     target = (low + high) / 2 * [1, 0, 1] + [0, floor + 1.0, 0]
-    way = np.linalg.norm((high - low)[[0, 2]])
-    return np.tile(target, (len(joints), 1)), max(view.distance, view.focal * way / 1.75 + 1)
+    span = float(np.linalg.norm((high - low)[[0, 2]]))
+    return np.tile(target, (len(joints), 1)), max(view.distance, view.focal * span / 1.75 + 1)
 
 
-def _flesh(figure: Figure, view: View) -> list[tuple]:
-    """Of each part of the body its two points, its two radii, the colour."""
+def _smooth(path: np.ndarray, radius: int = 10) -> np.ndarray:
+    """Return the moving average of a path, so that the camera does not shake."""
+    padded = np.pad(path, ((radius, radius), (0, 0)), mode="edge")
+    kernel = np.ones(2 * radius + 1) / (2 * radius + 1)
+    return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], -1)
+
+
+def _flesh(figure: Figure, view: View) -> list[Flesh]:
+    """Apply a view's girth and colours to the parts of the body."""
     result = []
     for part in figure.parts:
         kind = part.name.removeprefix("left_").removeprefix("right_")
@@ -117,27 +141,17 @@ def _flesh(figure: Figure, view: View) -> list[tuple]:
     return result
 
 
-def _blurred(frame, points, number: int, view: View, flesh, lens: "_Lens", target) -> np.ndarray:
-    """The mean of what is seen while the film is exposed, from this frame towards the next."""
-    following = points[min(number + 1, len(points) - 1)]
-    total = np.zeros(frame.shape, np.uint16)
-    for share in np.linspace(0, view.exposure, _EXPOSURES):
-        picture = frame.copy()
-        _draw_body(picture, (1 - share) * points[number] + share * following, flesh, lens, target, view)
-        total += picture
-    return (total // _EXPOSURES).astype(np.uint8)
-
-
 def _banner(caption: str, size: int, view: View) -> np.ndarray:
-    """A strip with the caption, wrapped to at most three lines, `(height, size, 3)`."""
-    font = ImageFont.load_default(max(10, size // 22))
+    """Draw a strip with the caption, wrapped to at most three lines, `(height, size, 3)`."""
+    font_size = max(10, size // 22)
+    font = ImageFont.load_default(font_size)
     lines = [""]
     for word in caption.split():
         longer = f"{lines[-1]} {word}".strip()
         lines[-1:] = [longer] if font.getlength(longer) < 0.94 * size or not lines[-1] else [lines[-1], word]
     if len(lines) > 3:
         lines = [*lines[:2], lines[2] + " ..."]
-    height = int(1.25 * font.size)
+    height = int(1.25 * font_size)
     image = Image.new(
         "RGB", (size, height * len(lines) + height // 2), view.floor[0] if view.floor else (235, 238, 243)
     )
@@ -147,16 +161,47 @@ def _banner(caption: str, size: int, view: View) -> np.ndarray:
     return np.asarray(image)
 
 
-def _draw_body(image: np.ndarray, points: np.ndarray, flesh, lens: "_Lens", target: np.ndarray, view: View) -> None:
-    points = (points - target) @ lens.axes.T + [0, 0, lens.distance]  # x right, y up, z away from the camera
+def _draw_blurred(
+    background: np.ndarray,
+    points: np.ndarray,
+    index: int,
+    view: View,
+    flesh: list[Flesh],
+    lens: Lens,
+    target: np.ndarray,
+) -> np.ndarray:
+    """Return the mean of what is visible while the shutter is open, from this frame towards the next."""
+    following = points[min(index + 1, len(points) - 1)]
+    total = np.zeros(background.shape, np.uint16)
+    for share in np.linspace(0, view.exposure, _EXPOSURES):
+        picture = background.copy()
+        _draw_body(picture, (1 - share) * points[index] + share * following, flesh, lens, target, view)
+        total += picture
+    return (total // _EXPOSURES).astype(np.uint8)
+
+
+def _draw_body(
+    image: np.ndarray, points: np.ndarray, flesh: list[Flesh], lens: Lens, target: np.ndarray, view: View
+) -> None:
+    points = lens.to_camera(points - target)
     depth = np.full(image.shape[:2], np.inf, np.float32)
     light = lens.axes @ (np.array(view.light) / np.linalg.norm(view.light))
     for start, end, *radii, colour in flesh:
         _draw_capsule(image, depth, points[start], points[end], radii, colour, light, view.ambient, lens)
 
 
-def _draw_capsule(image, depth, start, end, radii, colour, light, ambient: float, lens: "_Lens") -> None:
-    """Shades the visible part of a capsule, projected as a rounded line whose width shrinks with distance."""
+def _draw_capsule(
+    image: np.ndarray,
+    depth: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    radii: Sequence[float],
+    colour: np.ndarray,
+    light: np.ndarray,
+    ambient: float,
+    lens: Lens,
+) -> None:
+    """Shade the visible part of a capsule, projected as a rounded line whose width shrinks with distance."""
     if min(start[2], end[2]) < max(radii) + 0.1:
         return  # behind the camera, or so near that it would fill the picture
     size, scale = len(image), lens.scale
@@ -184,119 +229,3 @@ def _draw_capsule(image, depth, start, end, radii, colour, light, ambient: float
     lit -= facing[visible] * np.float32(light[2])
     shade = np.float32(ambient) + np.float32(1.05 - ambient) * np.maximum(lit, 0)
     image[box][visible] = np.minimum(shade[:, None] * colour, 255)
-
-
-class _Lens:
-    """A camera's directions and the way from metres to pixels.
-
-    Args:
-        view ([`View`]): with its angles.
-        yaw (`float`): radians.
-        distance (`float`): metres from the camera to what it looks at.
-        size (`int`): side of the picture.
-    """
-
-    def __init__(self, view: View, yaw: float, distance: float, size: int):
-        pitch, roll = np.radians([view.pitch, view.roll])
-        forward = np.array([-np.sin(yaw) * np.cos(pitch), -np.sin(pitch), -np.cos(yaw) * np.cos(pitch)])
-        right = np.cross(forward, [0.0, 1.0, 0.0])
-        right /= np.linalg.norm(right)
-        up = np.cross(right, forward)
-        right, up = right * np.cos(roll) + up * np.sin(roll), up * np.cos(roll) - right * np.sin(roll)
-        self.axes = np.stack([right, up, forward])
-        self.size, self.scale, self.distance = size, size / 2 * view.focal, distance
-        self.centre = size / 2 * (1 + view.aim[0]), size / 2 * (1 - view.aim[1])
-
-    def project(self, point: np.ndarray) -> tuple[float, float]:
-        """Of a point in camera space its column and row."""
-        return self.centre[0] + self.scale * point[0] / point[2], self.centre[1] - self.scale * point[1] / point[2]
-
-
-class _Backdrop:
-    """A picture far behind the body, of which a camera that goes along sees other parts."""
-
-    def __init__(self, view: View, lens: _Lens, origin: np.ndarray):
-        self.lens, self.origin = lens, origin
-        backdrop = np.zeros((1, 1, 3), np.uint8) if view.backdrop is None else view.backdrop
-        side = lens.size * 3 // 2
-        self.picture = np.asarray(Image.fromarray(backdrop).resize((side, side), Image.Resampling.BILINEAR))
-
-    def draw(self, target: np.ndarray, body: np.ndarray) -> np.ndarray:
-        size = self.lens.size
-        room = np.array(self.picture.shape[:2]) - size
-        pixels = self.lens.scale / (2 * self.lens.distance)  # a metre, twice as far away as the body
-        right, up, _ = self.lens.axes @ (target - self.origin) * pixels
-        row, column = np.clip(room / 2 + [-up, right], 0, room).astype(int)
-        return self.picture[row : row + size, column : column + size].copy()
-
-
-class _Floor:
-    """A chequered floor under the body, with its shadow.
-
-    Args:
-        height (`float`): metres of what the camera looks at over the floor.
-    """
-
-    def __init__(self, view: View, lens: _Lens, height: float):
-        self.lens = lens
-        self.sky = np.array(view.floor[0], np.float32)
-        columns, rows = (
-            (np.arange(lens.size, dtype=np.float32) + 0.5 - centre) / lens.scale for centre in lens.centre
-        )
-        rays = np.stack([*np.meshgrid(columns, -rows), np.ones((lens.size, lens.size), np.float32)], -1)
-        rays = rays @ lens.axes.astype(np.float32)
-        below = rays[..., 1] < -1e-3
-        self.top = int(np.argmax(below.any(1))) if below.any() else lens.size  # the horizon's row
-        rays, below = rays[self.top :], below[self.top :]
-        camera_height = max(height - lens.distance * lens.axes[2, 1], 0.05)
-        reach = camera_height / np.where(below, -rays[..., 1], np.inf)
-        self.x, self.z = reach * rays[..., 0], reach * rays[..., 2]  # from the point under the camera
-        haze = np.where(below, np.clip((reach - 6) / 14, 0, 1), 1)[..., None].astype(np.float32)
-        self.dark, self.light = (
-            (np.array(tile, np.float32) * (1 - haze) + self.sky * haze).astype(np.uint8) for tile in view.floor[1:]
-        )
-        self._bare: tuple[np.ndarray, tuple] | None = None
-
-    def draw(self, target: np.ndarray, body: np.ndarray) -> np.ndarray:
-        """The picture without the body, `(size, size, 3)`; `body` has heights over the floor, and gives the shadow."""
-        if self._bare is None or not np.array_equal(self._bare[0], target):
-            self._bare = target, self._draw_bare(target)
-        picture, x, z = self._bare[1]
-        image = picture.copy()
-        near = (np.abs(x - np.float32(body[0, 0])) < 1.3) & (np.abs(z - np.float32(body[0, 2])) < 1.3)
-        if near.any():
-            rows, columns = (np.flatnonzero(near.any(axis)) for axis in (1, 0))
-            box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            lit = 1 - _shadow(x[box][::2, ::2], z[box][::2, ::2], body)  # it is soft: every other pixel will do
-            lit = lit.repeat(2, 0).repeat(2, 1)[: rows[-1] + 1 - rows[0], : columns[-1] + 1 - columns[0], None]
-            image[self.top :][box] = image[self.top :][box] * lit
-        return image
-
-    def _draw_bare(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The floor without a shadow, and where each of its pixels lies."""
-        camera = (target - self.lens.distance * self.lens.axes[2]).astype(np.float32)
-        x, z = self.x + camera[0], self.z + camera[2]
-        image = np.empty((self.lens.size, self.lens.size, 3), np.uint8)
-        image[: self.top] = self.sky
-        image[self.top :] = self.light
-        odd = ((np.floor(x).astype(np.int32) ^ np.floor(z).astype(np.int32)) & 1).astype(bool)
-        np.copyto(image[self.top :], self.dark, where=odd[..., None])
-        return image, x, z
-
-
-def _shadow(x: np.ndarray, z: np.ndarray, body: np.ndarray) -> np.ndarray:
-    """How much darker the floor is at places `x`, `z`, under a body."""
-    shadow = np.zeros_like(x)
-    for joint in body.astype(np.float32):
-        height = max(joint[1], np.float32(0))
-        spread = 0.1 + 0.12 * height
-        near = ((x - joint[0]) ** 2 + (z - joint[2]) ** 2) / spread**2
-        shadow = np.maximum(shadow, np.maximum(1 - near, 0) * (0.5 / (1 + 1.5 * height)))
-    return shadow
-
-
-def _smooth(path: np.ndarray, radius: int = 10) -> np.ndarray:
-    """Moving average of a path, so that the camera does not shake."""
-    padded = np.pad(path, ((radius, radius), (0, 0)), mode="edge")
-    kernel = np.ones(2 * radius + 1) / (2 * radius + 1)
-    return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], -1)

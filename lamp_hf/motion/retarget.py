@@ -1,4 +1,4 @@
-"""From any rig's joints to the 22 of HumanML3D's skeleton: which bone is which, how large is a unit, where is up."""
+"""Map the joints of any rig to HumanML3D's skeleton: identify the bones, the unit of length and the up axis."""
 
 import functools
 import re
@@ -13,13 +13,13 @@ from ..models.skeleton import HUMANML3D, KIT, Skeleton
 
 @dataclass
 class Animation:
-    """Joints of a rig as a file has them, in its own units and axes.
+    """Joints of a rig as read from a file, in its own units and axes.
 
     Args:
-        names (`list[str]`): one a joint; what carries a joint on ends in " end".
+        names (`list[str]`): name of each joint; the name of a joint's end site ends in " end".
         parents (`list[int]`): -1 for the root.
-        positions (`np.ndarray` of shape `(num_frames, num_joints, 3)`): in the file's world.
-        fps (`float`): frames a second.
+        positions (`np.ndarray` of shape `(num_frames, num_joints, 3)`): world positions.
+        fps (`float`): frames per second.
     """
 
     names: list[str]
@@ -28,31 +28,31 @@ class Animation:
     fps: float
 
 
-_PAIRS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")  # needed
+_PAIRS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")  # required
 _OPTIONAL_PAIRS = ("collar", "foot")
-_LEG = 0.8  # metres from hip to ankle of a grown-up
-# Metric units come first: legs that fit them within a factor of 1.9, children's and giants' too, are in them.
+_LEG = 0.8  # metres from hip to ankle of an adult
+# The first unit that fits within a factor of 1.9 wins, which covers children too; metric units come first.
 _UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001, "inches": 0.0254, "CMU units": 0.0564444}
 
 
 def retarget_animation(
     animation: Animation, rig: dict | None = None, unit: float | None = None, up: str | None = None
 ) -> tuple[np.ndarray, Skeleton]:
-    """Picks out HumanML3D's joints (KIT-ML's where the rig is KIT-ML's), in metres and Y up.
+    """Extract HumanML3D's joints (KIT-ML's if the rig is KIT-ML's), in metres and Y up.
 
-    Bone lengths stay the performer's own; `joints_to_features` brings them to the reference body.
+    Bone lengths remain the performer's; `joints_to_features` brings them to the reference body.
 
     Args:
         animation ([`Animation`]): any rig.
-        rig (`dict`, *optional*): bone map, see `rigs.yaml`; found by the joints' names if not given.
-        unit (`float`, *optional*): metres in one unit of the file; from the length of the legs if not given.
-        up (`str`, *optional*): `"x"`, `"y"` or `"z"`; from the way from feet to head if not given.
+        rig (`dict`, *optional*): bone map, see `rigs.yaml`; chosen by the joint names by default.
+        unit (`float`, *optional*): metres in one unit of the file; estimated from the length of the legs by default.
+        up (`str`, *optional*): `"x"`, `"y"` or `"z"`; estimated from the direction from feet to neck by default.
 
     Returns:
         Joints, float32 `(num_frames, num_joints, 3)`, and their skeleton.
 
     Raises:
-        ValueError: when joints have no counterpart, listing them, or the size makes no sense.
+        ValueError: when joints have no counterpart, listing them, or when no unit fits the length of the legs.
     """
     if unit is not None and not 0 < unit < np.inf:
         raise ValueError(f"unit must be a positive number of metres, got {unit}")
@@ -73,32 +73,34 @@ _LEG_BONES = (("left_hip", "left_knee"), ("left_knee", "left_ankle"))
 
 
 def find_rig(names: list[str]) -> dict:
-    """The known bone map whose needed joints are all among `names`.
+    """Return the bundled bone map whose required joints are all among `names`; the most detailed one if several fit.
 
     Raises:
-        ValueError: listing what the best of them lacks.
+        ValueError: listing the joints that the closest map requires in vain.
     """
     plain = {_plain(name) for name in names}
-    lacking = {rig: [name for name in needed_joints(rigs()[rig]) if _plain(name) not in plain] for rig in rigs()}
-    best = min(lacking, key=lambda rig: len(lacking[rig]))
-    if lacking[best]:
-        missing = ", ".join(lacking[best][:8]) + (", ..." if len(lacking[best]) > 8 else "")
-        raise ValueError(f"its rig is not known here; nearest to {best!r}, but without {missing}: give a bone map")
-    fitting = [rig for rig in lacking if not lacking[rig]]
+    missing = {rig: [name for name in required_joints(rigs()[rig]) if _plain(name) not in plain] for rig in rigs()}
+    best = min(missing, key=lambda rig: len(missing[rig]))
+    if missing[best]:
+        listed = ", ".join(missing[best][:8]) + (", ..." if len(missing[best]) > 8 else "")
+        raise ValueError(
+            f"unknown rig; the closest is {best!r}, but these joints are missing: {listed}: give a bone map"
+        )
+    fitting = [rig for rig in missing if not missing[rig]]
     return rigs()[max(fitting, key=lambda rig: sum(_plain(name) in plain for name in _all_joints(rigs()[rig])))]
 
 
 @functools.cache
 def rigs() -> dict[str, dict]:
-    """The bone maps that come with the package."""
+    """Read the bone maps that come with the package."""
     return yaml.safe_load(Path(__file__).with_name("rigs.yaml").read_text(encoding="utf-8"))
 
 
 def load_rig(path: str | Path) -> dict:
-    """A bone map from a YAML file with the entries of one rig in `rigs.yaml`.
+    """Read a bone map from a YAML file with the entries of one rig in `rigs.yaml`.
 
     Raises:
-        ValueError: when the file is no such map; it names what is missing.
+        ValueError: when the file is not such a map, naming what is missing.
     """
     try:
         rig = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -111,7 +113,7 @@ def load_rig(path: str | Path) -> dict:
         raise ValueError(f"{path}: not a bone map: {error}".replace("\n", " ")) from None
     if missing:
         raise ValueError(
-            f"{path}: this bone map lacks {', '.join(missing)} (a joint, a pair [left, right], for the spine a list)"
+            f"{path}: the bone map lacks {', '.join(missing)} (a joint, a pair [left, right], or a list for the spine)"
         )
     return rig
 
@@ -120,8 +122,8 @@ def _is_list(names) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
-def needed_joints(rig: dict) -> list[str]:
-    """Joints that a rig must have."""
+def required_joints(rig: dict) -> list[str]:
+    """List the joints of a bone map that a file must have."""
     return [rig["pelvis"], rig["neck"], *(name for part in _PAIRS for name in rig[part])]
 
 
@@ -130,44 +132,44 @@ def _all_joints(rig: dict) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """A joint's name without namespace, Biped number, blanks, dashes and case."""
+    """Strip a joint's name of namespace, Biped number, blanks, dashes and case."""
     name = re.sub(r"^(mixamorig\d*|character\d+_|[mf]_avg_)", "", name.rpartition(":")[2].lower())
     return re.sub(r"[\W_]+", "", re.sub(r"^bip\d+", "bip", name))
 
 
 def _pick(animation: Animation, names: dict[str, int], rig: dict) -> np.ndarray:
-    """Positions of HumanML3D's joints, `(num_frames, 22, 3)`; what the rig lacks is put in between or carried on."""
+    """Pick out HumanML3D's joints, `(num_frames, 22, 3)`; optional ones that the rig lacks are estimated."""
 
     def find(name: str | None) -> np.ndarray | None:
         return animation.positions[:, names[_plain(name)]] if name and _plain(name) in names else None
 
-    missing = [name for name in needed_joints(rig) if find(name) is None]
+    missing = [name for name in required_joints(rig) if find(name) is None]
     if missing:
         raise ValueError(f"these joints of the bone map are not in the file: {', '.join(missing)}")
-    found = {"pelvis": find(rig["pelvis"]), "neck": find(rig["neck"])}
+    named = {"pelvis": rig["pelvis"], "neck": rig["neck"], "head": rig.get("head")}
     for part in (*_PAIRS, *_OPTIONAL_PAIRS):
-        for side, name in zip(("left", "right"), rig.get(part, (None, None))):
-            found[f"{side}_{part}"] = find(name)
+        named |= {f"{side}_{part}": name for side, name in zip(("left", "right"), rig.get(part, ()))}
+    found = {joint: place for joint, name in named.items() if (place := find(name)) is not None}
     spine = [place for place in map(find, rig.get("spine", [])) if place is not None]
     found |= _spine(found["pelvis"], spine, found["neck"])
-    found["head"] = find(rig.get("head"))
-    if found["head"] is None:
+    if "head" not in found:
         found["head"] = _end_of(animation, names, rig["neck"], found["neck"] - found["spine3"], 0.1)
-    shared_collar = (
-        found["left_collar"] is not None
-        and found["right_collar"] is not None
-        and (
-            _distance(found["left_collar"], found["right_collar"])
-            < 0.1 * _distance(found["left_shoulder"], found["right_shoulder"])
-        )
-    )  # CMU's, for one, both lie in the neck
+    collars_coincide = _collars_coincide(found)
     for i, side in enumerate(("left", "right")):
-        if found[f"{side}_foot"] is None:
+        if f"{side}_foot" not in found:
             shin = found[f"{side}_ankle"] - found[f"{side}_knee"]
             found[f"{side}_foot"] = _end_of(animation, names, rig["ankle"][i], shin, 0.15)
-        if found[f"{side}_collar"] is None or shared_collar:
+        if f"{side}_collar" not in found or collars_coincide:
             found[f"{side}_collar"] = 0.7 * found["neck"] + 0.3 * found[f"{side}_shoulder"]
     return np.stack([found[name] for name in HUMANML3D.joint_names], 1)
+
+
+def _collars_coincide(found: dict[str, np.ndarray]) -> bool:
+    """Tell if both collars are one point; CMU's, for example, lie in the neck."""
+    if "left_collar" not in found or "right_collar" not in found:
+        return False
+    between_shoulders = _distance(found["left_shoulder"], found["right_shoulder"])
+    return _distance(found["left_collar"], found["right_collar"]) < 0.1 * between_shoulders
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -175,23 +177,23 @@ def _distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _spine(pelvis: np.ndarray, between: list[np.ndarray], neck: np.ndarray) -> dict[str, np.ndarray]:
-    """Three joints from pelvis to neck: the rig's own if it has three apart, else placed as on the reference body."""
-    places = np.stack([pelvis, *between, neck], 1)  # [T, joints, 3]
-    lengths = np.linalg.norm(np.diff(places, axis=1), axis=-1).mean(0)
+    """Return three joints from pelvis to neck: the rig's own if it has three, or interpolated ones."""
+    chain = np.stack([pelvis, *between, neck], 1)  # [T, joints, 3]
+    lengths = np.linalg.norm(np.diff(chain, axis=1), axis=-1).mean(0)
     if len(between) == 3 and lengths.min() > 0.05 * lengths.sum():
-        return {f"spine{i + 1}": place for i, place in enumerate(between)}
+        return {f"spine{i + 1}": joint for i, joint in enumerate(between)}
     along = np.concatenate([[0], np.cumsum(lengths)]) / max(lengths.sum(), 1e-9)
     reference = np.cumsum([HUMANML3D.bone_lengths[joint] for joint in (3, 6, 9, 12)])
     result = {}
     for i, share in enumerate(reference[:3] / reference[3]):
         joint = int(np.clip(np.searchsorted(along, share, side="right") - 1, 0, len(lengths) - 1))
         part = (share - along[joint]) / max(along[joint + 1] - along[joint], 1e-9)
-        result[f"spine{i + 1}"] = (1 - part) * places[:, joint] + part * places[:, joint + 1]
+        result[f"spine{i + 1}"] = (1 - part) * chain[:, joint] + part * chain[:, joint + 1]
     return result
 
 
 def _end_of(animation: Animation, names: dict[str, int], name: str, direction: np.ndarray, share: float):
-    """Where a joint without a mapped child ends: its end site or child, else a bit further on the way it points."""
+    """Return the end of a joint without a mapped child: its end site or first child, or a point along `direction`."""
     joint = names[_plain(name)]
     children = [i for i, parent in enumerate(animation.parents) if parent == joint]
     if children:
@@ -200,12 +202,12 @@ def _end_of(animation: Animation, names: dict[str, int], name: str, direction: n
 
 
 def _upright(joints: np.ndarray, index: dict[str, int], up: str | None) -> np.ndarray:
-    """Turns joints so that Y is up; it is believed to be unless another axis runs from the feet to the head."""
+    """Rotate joints so that Y is up; it is assumed to be unless another axis runs from the feet to the neck."""
     if up is None:
         feet = (joints[:, index["left_ankle"]] + joints[:, index["right_ankle"]]) / 2
-        way = joints[:, index["neck"]] - feet
-        share = way / np.linalg.norm(way, axis=-1, keepdims=True).clip(min=1e-9)
-        x, y, z = np.quantile(share, 0.9, axis=0)
+        upward = joints[:, index["neck"]] - feet
+        upward /= np.linalg.norm(upward, axis=-1, keepdims=True).clip(min=1e-9)
+        x, y, z = np.quantile(upward, 0.9, axis=0)
         up = "y" if y > 0.7 or y >= max(x, z) - 0.2 else "xz"[int(z > x)]
     if up not in ("x", "y", "z"):
         raise ValueError(f"up must be x, y or z, got {up!r}")
@@ -218,8 +220,8 @@ _X_TO_Y = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # x, y, z -> -y, x, z
 
 
 def _find_unit(leg: float) -> float:
-    """Metres in a unit of a file whose legs measure `leg` units."""
+    """Return the metres in one unit of a file whose legs measure `leg` units."""
     for unit in _UNITS.values():
         if 1 / 1.9 < leg * unit / _LEG < 1.9:
             return unit
-    raise ValueError(f"legs of {leg:.3g} units fit no grown-up in {', '.join(_UNITS)}: give metres in one unit")
+    raise ValueError(f"legs of {leg:.3g} units fit no person in {', '.join(_UNITS)}: give the metres in one unit")

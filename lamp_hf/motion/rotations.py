@@ -11,9 +11,9 @@ from ..models.motion_representation import shortest_rotation
 from ..models.skeleton import Skeleton
 
 
-# Bones in a T-pose that faces Z+. Rotations are solved against it and not against the data sets' own rest pose, whose
-# arms hang: a raised arm is half a turn away from that, where the shortest way round is any way.
-# HumanML3D's joints are SMPL's, and so are their places at rest: offsets from the parent on the mean body, metres.
+# Bones in a T-pose that faces Z+. Rotations are solved against it rather than against the data sets' own rest pose
+# with hanging arms: a raised arm is half a turn away from that, where the shortest rotation is not unique.
+# HumanML3D's joints are SMPL's, so their offsets from the parent are those of SMPL's mean body, in metres.
 _T_POSES = {
     "humanml3d": (
         (0, 0, 0), (0.059, -0.082, -0.018), (-0.060, -0.091, -0.014), (0.004, 0.124, -0.038),
@@ -32,13 +32,13 @@ _T_POSES = {
 
 
 def rest_directions(skeleton: Skeleton) -> np.ndarray:
-    """Unit direction of each joint's bone in a T-pose, `(num_joints, 3)`; the root's is zero."""
+    """Return the unit direction of each joint's bone in a T-pose, `(num_joints, 3)`; the root's is zero."""
     offsets = np.array(_T_POSES[skeleton.name], float)
     return offsets / np.linalg.norm(offsets, axis=-1, keepdims=True).clip(min=1e-9)
 
 
 def rest_positions(offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
-    """Offsets of joints from their parents, `(num_joints, 3)`, to places at rest, the root at its offset."""
+    """Turn offsets of joints from their parents `(num_joints, 3)` into positions at rest, the root at its offset."""
     rest = np.array(offsets, float)
     for joint in root_first(parents)[1:]:
         rest[joint] = rest[parents[joint]] + offsets[joint]
@@ -46,20 +46,21 @@ def rest_positions(offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
 
 
 def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations of a rigid body that has its joints where they are.
+    """Find the rotations of a rigid body that brings its joints to the given positions.
 
-    A joint with several children (pelvis, chest) is turned so that all of them fit best (Kabsch); one with a single
-    child takes its parent's rotation and turns it the shortest way onto the bone, without jumps; one without takes its
-    parent's. So twist comes from the trunk and flows outwards, whatever the body faces. Bones are aimed from where the
-    joint came to lie at where its children should be, so that what a rigid body cannot follow does not add up.
+    A joint with several children (pelvis, chest) takes the rotation that fits all of them best (Kabsch). A joint with
+    one child takes its parent's rotation, followed by the shortest rotation onto the bone, without jumps. A joint
+    without a child takes its parent's. Twist thus comes from the trunk and flows outwards, whichever way the body
+    faces. Bones are aimed from where the rigid body has the joint, so that deviations do not accumulate.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): positions.
+        skeleton ([`Skeleton`]): the joint tree.
 
     Returns:
         Rotations `(num_frames, num_joints, 3, 3)` in the world, and offsets `(num_joints, 3)` of each joint from its
-        parent in the T-pose. Joints are met exactly where bones keep their length and a branching joint's children
-        keep their angles; else `forward_kinematics` tells the error.
+        parent in the T-pose. They reproduce the joints exactly where bones keep their length and the children of a
+        branching joint keep their angles; for the error otherwise, compare with [`forward_kinematics`].
     """
     positions = torch.from_numpy(np.asarray(joints, np.float64))
     rest = torch.from_numpy(rest_directions(skeleton))
@@ -90,9 +91,17 @@ def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray,
 def stretching_bones(
     joints: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: tuple[int, ...]
 ) -> dict[int, np.ndarray]:
-    """Joints that a rigid body would miss by over two millimetres, and their offsets in each frame, `(T, 3)`.
+    """Find joints that a rigid body misses by more than two millimetres; files then store their offset in each frame.
 
-    Motion capture has some: sliding markers, interpolated frames. Files then say where such a joint is in its parent.
+    Motion capture has some, from sliding markers or interpolated frames.
+
+    Args:
+        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): positions.
+        rotations, offsets (`np.ndarray`): of the rigid body, see [`solve_rotations`].
+        parents (`tuple[int, ...]`): parent of each joint.
+
+    Returns:
+        `dict[int, np.ndarray]`: by joint, the offset from its parent in each frame, `(num_frames, 3)`.
     """
     reached, stretching = joints.astype(np.float64), {}
     for joint in root_first(parents)[1:]:
@@ -109,7 +118,7 @@ _STRETCH = 0.002  # metres
 
 
 def local_rotations(rotations: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
-    """World rotations `(T, J, 3, 3)` to rotations relative to each joint's parent."""
+    """Turn world rotations `(T, J, 3, 3)` into rotations relative to each joint's parent."""
     local = rotations.copy()
     for joint, parent in enumerate(parents):
         if parent >= 0:
@@ -120,9 +129,16 @@ def local_rotations(rotations: np.ndarray, parents: tuple[int, ...]) -> np.ndarr
 def forward_kinematics(
     root: np.ndarray, local: np.ndarray, offsets: np.ndarray, parents: tuple[int, ...]
 ) -> np.ndarray:
-    """Root path `(T, 3)`, local rotations `(T, J, 3, 3)` and offsets `(J, 3)` or `(T, J, 3)` to positions `(T, J, 3)`.
+    """Turn local rotations into positions.
 
-    Parents come before their children, the root is joint 0 with parent -1.
+    Args:
+        root (`np.ndarray` of shape `(num_frames, 3)`): path of the root.
+        local (`np.ndarray` of shape `(num_frames, num_joints, 3, 3)`): rotations relative to the parent.
+        offsets (`np.ndarray` of shape `(num_joints, 3)` or `(num_frames, num_joints, 3)`): from the parent.
+        parents (`tuple[int, ...]`): parent of each joint, which comes before it; -1 for joint 0, the root.
+
+    Returns:
+        `np.ndarray` of shape `(num_frames, num_joints, 3)`.
     """
     world, positions = local.copy(), np.empty(local.shape[:2] + (3,))
     positions[:, 0] = root
@@ -135,9 +151,17 @@ def forward_kinematics(
 
 
 def resample(joints: np.ndarray, fps: float, new_fps: float, skeleton: Skeleton) -> np.ndarray:
-    """Joints `(num_frames, num_joints, 3)` at another frame rate, by rotations, so that bones keep their length.
+    """Bring joints to another frame rate by interpolating rotations, so that bones keep their length.
 
-    The clip begins at the same instant and ends at most a frame earlier.
+    The clip begins at the same instant and ends at most one frame earlier.
+
+    Args:
+        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): positions.
+        fps, new_fps (`float`): frames per second, before and after.
+        skeleton ([`Skeleton`]): the joint tree.
+
+    Returns:
+        `np.ndarray` of shape `(new_num_frames, num_joints, 3)`, float32.
     """
     times = np.arange(len(joints)) / fps
     new_times = np.arange(int(times[-1] * new_fps + 1e-6) + 1) / new_fps
@@ -146,20 +170,21 @@ def resample(joints: np.ndarray, fps: float, new_fps: float, skeleton: Skeleton)
     rotations, offsets = solve_rotations(joints, skeleton)
     local = local_rotations(rotations, skeleton.parents)
     new_times = np.minimum(new_times, times[-1])
-    turned = [Slerp(times, Rotation.from_matrix(local[:, j]))(new_times).as_matrix() for j in range(local.shape[1])]
+    rotated = [Slerp(times, Rotation.from_matrix(local[:, j]))(new_times).as_matrix() for j in range(local.shape[1])]
     bones = np.tile(offsets, (len(new_times), 1, 1))
-    for joint, places in stretching_bones(joints, rotations, offsets, skeleton.parents).items():
-        bones[:, joint] = np.stack([np.interp(new_times, times, axis) for axis in places.T], -1)
+    for joint, stretching in stretching_bones(joints, rotations, offsets, skeleton.parents).items():
+        bones[:, joint] = np.stack([np.interp(new_times, times, axis) for axis in stretching.T], -1)
     root = CubicSpline(times, joints[:, 0])(new_times)
-    return forward_kinematics(root, np.stack(turned, 1), bones, skeleton.parents).astype(np.float32)
+    return forward_kinematics(root, np.stack(rotated, 1), bones, skeleton.parents).astype(np.float32)
 
 
 def children_of(joint: int, parents: tuple[int, ...]) -> list[int]:
+    """List the children of a joint."""
     return [child for child, parent in enumerate(parents) if parent == joint]
 
 
 def root_first(parents: tuple[int, ...]) -> list[int]:
-    """Joints in an order in which each comes behind its parent."""
+    """List joints so that each comes after its parent."""
     order = [0]
     for joint in order:
         order += children_of(joint, parents)
@@ -167,14 +192,14 @@ def root_first(parents: tuple[int, ...]) -> list[int]:
 
 
 def _steady_rotation(rest: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-    """Rotations that turn `rest` `(3,)` the shortest way to `(T, 3)` directions, twisted where that way would jump.
+    """Return rotations from `rest` `(3,)` to `(T, 3)` directions: the shortest ones, twisted where those would jump.
 
-    Close to the direction opposite to `rest` the shortest way changes sides from one frame to the next. There the bone
-    swings on without twist, and the twist that is then left over is undone slowly.
+    Close to the direction opposite to `rest`, the shortest rotation changes sides from one frame to the next. There the
+    bone continues without twist, and the remaining twist is undone slowly.
     """
     shortest = shortest_rotation(rest.expand_as(directions), directions)
     carried = shortest_rotation(directions[:-1], directions[1:]) @ shortest[:-1]
-    change = shortest[1:] @ carried.mT  # about the bone
+    change = shortest[1:] @ carried.mT  # a rotation about the bone
     axis = torch.stack([change[:, 2, 1] - change[:, 1, 2], change[:, 0, 2] - change[:, 2, 0],
                         change[:, 1, 0] - change[:, 0, 1]], -1)  # fmt: skip
     cosine = change.diagonal(dim1=-2, dim2=-1).sum(-1) - 1
@@ -189,11 +214,11 @@ def _steady_rotation(rest: torch.Tensor, directions: torch.Tensor) -> torch.Tens
     return torch.from_numpy(twist) @ shortest
 
 
-_UNTWIST = math.radians(8)  # a frame
+_UNTWIST = math.radians(8)  # per frame
 
 
 def _best_rotation(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Rotations that carry `(N, 3)` vectors nearest to `(T, N, 3)` vectors, all counted as directions (Kabsch)."""
+    """Return rotations that bring `(N, 3)` vectors nearest to `(T, N, 3)` directions (Kabsch)."""
     target = torch.nn.functional.normalize(target, dim=-1)
     u, _, vh = torch.linalg.svd(target.mT @ source)
     sign = torch.ones(len(u), 3, dtype=u.dtype)

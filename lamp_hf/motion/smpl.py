@@ -1,4 +1,4 @@
-"""AMASS and SMPL poses: axis-angles. Without body-model files: joints on the reference skeleton."""
+"""AMASS's and SMPL's poses (axis-angles) to and from joints, without body-model files."""
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -12,12 +12,17 @@ _Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # a Y-up column vector t
 
 
 def smpl_arrays(joints: np.ndarray, fps: float) -> dict[str, np.ndarray]:
-    """A motion as AMASS has it (SMPL-H, Z up).
+    """Describe a motion by the arrays of AMASS (SMPL-H, Z up).
+
+    Args:
+        joints (`np.ndarray` of shape `(num_frames, 22, 3)`): metres, Y up.
+        fps (`float`): frames per second.
 
     Returns:
-        `poses` float32 [num_frames, 156], axis-angles in radians of 52 joints relative to their parents, the first in
-        the world, the hands' zero; `trans` float32 [num_frames, 3], the pelvis, metres; `betas` float32 [16], zero,
-        the mean body, whose bones are not exactly those of the motion; `gender` "neutral"; `mocap_framerate` float64.
+        `dict[str, np.ndarray]`: `poses` float32 `(num_frames, 156)`, axis-angles in radians of 52 joints relative to
+        their parents (the root's in the world, the hands' zero); `trans` float32 `(num_frames, 3)`, the pelvis, metres;
+        `betas` float32 `(16,)`, zero for the mean body, whose bone lengths differ a little from the motion's; `gender`
+        `"neutral"`; `mocap_framerate` float64.
     """
     rotations, _ = solve_rotations(joints, HUMANML3D)
     local = local_rotations(rotations, HUMANML3D.parents)
@@ -36,14 +41,14 @@ def smpl_arrays(joints: np.ndarray, fps: float) -> dict[str, np.ndarray]:
 
 
 def smpl_joints(poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
-    """Joints of SMPL, SMPL-H or SMPL-X poses, by forward kinematics on the reference skeleton.
+    """Turn SMPL, SMPL-H or SMPL-X poses into joints, by forward kinematics on the reference skeleton.
 
-    An approximation: bones have the reference body's lengths and the mean body's directions at rest, `betas` do not
-    count, and `trans` is taken for the pelvis, which in the body model lies a constant quarter of a metre off, most of
-    it sideways.
+    An approximation: bones have the reference body's lengths and the mean body's rest directions, `betas` are ignored,
+    and `trans` is taken for the pelvis, which in the body model lies a constant quarter of a metre away, mostly to
+    the side.
 
     Args:
-        poses (`np.ndarray` of shape `(num_frames, 3 * num_joints)`): axis-angles, at least 22 joints.
+        poses (`np.ndarray` of shape `(num_frames, 3 * num_joints)`): axis-angles in radians of at least 22 joints.
         trans (`np.ndarray` of shape `(num_frames, 3)`): metres, Z up.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Video files by PyAV, animated pictures by Pillow."""
+"""Video files by PyAV and animated GIFs by Pillow."""
 
 import itertools
 from collections.abc import Iterable
@@ -12,10 +12,13 @@ from PIL import Image
 
 
 def write_video(file: str | Path | BinaryIO, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:
-    """Writes uint8 frames `(height, width, 3)` with even sides as H.264 in mp4, one by one as they come.
+    """Write frames as H.264 in MP4, each as soon as it arrives.
 
     Args:
-        crf (`int`): how much is lost, from 0, nothing, to 51.
+        file (`str`, `Path` or `BinaryIO`): where to write.
+        frames (`Iterable[np.ndarray]`): uint8 `(height, width, 3)`, both sides even.
+        fps (`float`): frames per second.
+        crf (`int`): constant rate factor, from 0 (lossless) to 51 (worst).
     """
     with av.open(str(file) if isinstance(file, Path) else file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
@@ -29,9 +32,14 @@ def write_video(file: str | Path | BinaryIO, frames: Iterable[np.ndarray], fps: 
 
 
 def write_gif(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    """Writes uint8 frames `(height, width, 3)` as a GIF that repeats; leaves some out to come near 25 a second.
+    """Write frames as a GIF that repeats, dropping some to come near 25 per second.
 
-    Its clock has hundredths of a second, so frames last longer and shorter by turns to keep the whole in time.
+    GIF counts hundredths of a second, so that durations of frames alternate to keep the total right.
+
+    Args:
+        path (`Path`): the file.
+        frames (`Iterable[np.ndarray]`): uint8 `(height, width, 3)`.
+        fps (`float`): frames per second.
     """
     step = max(1, round(fps / 25))
     images = [Image.fromarray(frame) for frame in itertools.islice(frames, 0, None, step)]

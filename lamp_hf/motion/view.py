@@ -1,4 +1,4 @@
-"""How a motion is filmed: camera, body, light and place."""
+"""Views: the camera, body, light and background with which a motion is drawn."""
 
 import zlib
 from collections.abc import Mapping
@@ -14,26 +14,27 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """
+    """The view in which a motion is drawn.
+
     Args:
-        camera (`str`): `"follow"` goes along with the body, `"fixed"` stands where it sees all of the way, `"orbit"`
-            goes along and once around.
-        yaw, pitch, roll (`float`): degrees; from where the camera looks: 0 is from Z+, the front of a body that faces
-            it; 90 from X+, its left; pitch is from above; roll turns the picture.
-        distance (`float`): metres from the camera to what it looks at; a fixed camera goes back as far as it must.
-        focal (`float`): in half heights of the picture.
-        aim (`tuple[float, float]`): where the body is off the picture's middle, right and up, in half pictures.
-        light (`tuple[float, float, float]`): direction to it.
+        camera (`str`): `"follow"` moves with the body, `"fixed"` stands where it sees the whole path, `"orbit"` moves
+            with the body and once around it.
+        yaw, pitch, roll (`float`): degrees. Yaw 0 looks from Z+, at the front of a body that faces Z+; 90 from X+, at
+            its left side. A positive pitch looks from above; roll rotates the picture.
+        distance (`float`): metres from the camera to its target; a fixed camera moves back as far as needed.
+        focal (`float`): focal length in half heights of the picture.
+        aim (`tuple[float, float]`): offset of the body from the middle, right and up, in half pictures.
+        light (`tuple[float, float, float]`): direction to the light.
         ambient (`float`): brightness in the shade, up to 1.
         girth (`Mapping[str, float]`): factors of radii, by a part's name without its side (`"thigh"`, ...).
-        proportions (`Mapping[str, float]`): factors of bone lengths, see [`Figure.proportioned`].
-        colours (`Mapping[str, Colour]`): by a part's name, with or without its side, and of all others by
-            `""`; what has none keeps its usual one: left limbs orange, right limbs blue.
-        floor (`tuple[Colour, Colour, Colour]`, *optional*): sky, dark and light tiles; no floor if None.
-        backdrop (`np.ndarray` of shape `(side, side, 3)`, *optional*): uint8, what is behind if there is no floor; two
-            thirds of it are seen at a time.
-        exposure (`float`): share of the time from frame to frame in which the film blurs.
-        grain (`float`): standard deviation of the noise in each picture, of 255.
+        proportions (`Mapping[str, float]`): factors of bone lengths, see [`Figure.with_proportions`].
+        colours (`Mapping[str, Colour]`): by a part's name, with or without its side, and by `""` for all others; parts
+            without an entry are orange on the left, blue on the right and grey in the middle.
+        floor (`tuple[Colour, Colour, Colour]`, *optional*): sky, dark and light tiles; `None` for no floor.
+        backdrop (`np.ndarray` of shape `(side, side, 3)`, *optional*): uint8 picture behind the body if there is no
+            floor; two thirds of it are visible at a time.
+        exposure (`float`): motion blur, as the share of the time between frames in which the shutter is open.
+        grain (`float`): standard deviation of the noise in each picture, out of 255.
     """
 
     camera: str = "follow"
@@ -59,18 +60,18 @@ class View:
 
 
 def random_view(name: str, seed: int) -> View:
-    """Any body, filmed by anybody anywhere; the same for the same clip and seed.
+    """Draw a view at random: body, clothes, camera, light and background; it is the same for the same name and seed.
 
     Args:
-        name (`str`): of the clip.
-        seed (`int`): another one, another view.
+        name (`str`): name of the clip.
+        seed (`int`): random seed.
     """
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     focal, fill = rng.uniform(1.6, 4.5), rng.uniform(0.4, 0.85)
     floor = backdrop = None
     if rng.random() < 0.35:
         sky, tile = _colour(rng), _colour(rng)
-        floor = sky, tile, tuple(int(value) for value in np.clip(np.array(tile) + rng.normal(0, 40, 3), 0, 255))
+        floor = sky, tile, _rgb(np.array(tile) + rng.normal(0, 40, 3))
     else:
         backdrop = _random_backdrop(rng)
     parts = ("trunk", "neck", "thigh", "shin", "foot", "upper_arm", "forearm", "hand", "hair", "face")
@@ -95,10 +96,15 @@ def random_view(name: str, seed: int) -> View:
     )
 
 
+def _rgb(values: np.ndarray) -> Colour:
+    red, green, blue = (int(value) for value in np.clip(values, 0, 255))
+    return red, green, blue
+
+
 def _colour(rng: np.random.Generator) -> Colour:
-    """Most things are grey or brown, some are bright."""
+    """Draw a colour: mostly grey or brown, sometimes bright."""
     value, tint = rng.uniform(15, 240), rng.normal(0, rng.choice([6, 50]), 3)
-    return tuple(int(channel) for channel in np.clip(value + tint, 0, 255))
+    return _rgb(value + tint)
 
 
 def _random_clothes(rng: np.random.Generator) -> dict[str, Colour]:
@@ -106,8 +112,8 @@ def _random_clothes(rng: np.random.Generator) -> dict[str, Colour]:
         return {"": _colour(rng)}
     if rng.random() < 0.15:
         return {}  # the usual colours
-    skin = np.clip(np.array([215, 170, 140]) * rng.uniform(0.35, 1.1) + rng.normal(0, 8, 3), 0, 255).astype(int)
-    skin, shirt, trousers, shoes, hair = tuple(map(int, skin)), *(_colour(rng) for _ in range(4))
+    skin = _rgb(np.array([215, 170, 140]) * rng.uniform(0.35, 1.1) + rng.normal(0, 8, 3))
+    shirt, trousers, shoes, hair = (_colour(rng) for _ in range(4))
     return {
         "": skin,
         "hair": hair,
@@ -121,7 +127,7 @@ def _random_clothes(rng: np.random.Generator) -> dict[str, Colour]:
 
 
 def _random_backdrop(rng: np.random.Generator, side: int = 336) -> np.ndarray:
-    """A plain wall, a gradient, or a room with things in it."""
+    """Draw a plain wall, a gradient, or a room with things in it."""
     kind = rng.random()
     if kind < 0.25:
         return np.full((side, side, 3), _colour(rng), np.uint8)

@@ -28,7 +28,8 @@ from transformers import pipeline
 
 import lamp_hf
 
-from ..motion.clip import READABLE, page
+from ..motion.clip import READABLE
+from ..motion.html import player_page
 
 
 LONGEST = 60.0  # seconds of a motion or a film
@@ -141,7 +142,7 @@ def viewer(motions: list[lamp_hf.Motion]) -> str:
         lamp_hf.Motion(motion.joints, motion.fps, motion.skeleton, textwrap.shorten(motion.text or "", 90))
         for motion in motions
     ]
-    content = html.escape(page(shown))
+    content = html.escape(player_page(shown))
     return f'<iframe class="viewer" title="Motion" sandbox="allow-scripts" srcdoc="{content}"></iframe>'
 
 

@@ -47,7 +47,7 @@ def film(features: np.ndarray, name: str, seed: int, skeleton: str, count: int, 
     """`(at most count, size, size, 3)` pictures of a clip."""
     tree = get_skeleton(skeleton)
     joints, numbers = joints_in_metres(features, tree), sampled_frames(len(features), count)
-    pictures = list(draw_frames(joints, tree, size, view_of(name, seed), numbers=numbers))
+    pictures = list(draw_frames(joints, tree, size, view_of(name, seed), frame_indices=numbers))
     if 0 <= seed < UNSEEN:
         rng = np.random.default_rng([zlib.crc32(name.encode()), seed, 1])  # other numbers than the view's
         pictures = maybe_compressed(pictures, rng)
