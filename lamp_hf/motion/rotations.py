@@ -194,8 +194,8 @@ def root_first(parents: tuple[int, ...]) -> list[int]:
 def _steady_rotation(rest: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
     """Return rotations from `rest` `(3,)` to `(T, 3)` directions: the shortest ones, twisted where those would jump.
 
-    Close to the direction opposite to `rest`, the shortest rotation changes sides from one frame to the next. There the
-    bone continues without twist, and the remaining twist is undone slowly.
+    Close to the direction opposite to `rest`, the shortest rotation changes sides from one frame to the next. There
+    the bone continues without twist, and the remaining twist is undone slowly.
     """
     shortest = shortest_rotation(rest.expand_as(directions), directions)
     carried = shortest_rotation(directions[:-1], directions[1:]) @ shortest[:-1]

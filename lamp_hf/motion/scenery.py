@@ -28,7 +28,7 @@ class Lens:
         self.centre = size / 2 * (1 + view.aim[0]), size / 2 * (1 - view.aim[1])
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """Turn points relative to the camera's target, `(..., 3)`, into camera space: x right, y up, z away from it."""
+        """Turn points relative to the camera's target, `(..., 3)`, into camera space: right, up and away."""
         return points @ self.axes.T + [0, 0, self.distance]
 
     def project(self, point: np.ndarray) -> tuple[float, float]:

@@ -20,7 +20,7 @@ def smpl_arrays(joints: np.ndarray, fps: float) -> dict[str, np.ndarray]:
 
     Returns:
         `dict[str, np.ndarray]`: `poses` float32 `(num_frames, 156)`, axis-angles in radians of 52 joints relative to
-        their parents (the root's in the world, the hands' zero); `trans` float32 `(num_frames, 3)`, the pelvis, metres;
+        their parents (the root's in the world, hands zero); `trans` float32 `(num_frames, 3)`, the pelvis, metres;
         `betas` float32 `(16,)`, zero for the mean body, whose bone lengths differ a little from the motion's; `gender`
         `"neutral"`; `mocap_framerate` float64.
     """
