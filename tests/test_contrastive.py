@@ -7,6 +7,7 @@ import torch
 from conftest import free_port
 from torch import nn
 
+from lamp_hf.models.configuration_lamp import LampQuirks
 from lamp_hf.models.contrastive import contrastive_loss, contrastive_targets, cosines
 from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss
 from lamp_hf.models.modeling_lavimo import LavimoModel
@@ -104,7 +105,7 @@ def symmetric_loss(text, motion, ids, captions, way):
     lamp = SimpleNamespace(
         temperature=torch.tensor(9.0),
         config=SimpleNamespace(
-            mask_negatives=True, false_negatives=way, false_negative_threshold=0.6, soft_weight=0.7,
+            released_quirks=LampQuirks(), false_negatives=way, false_negative_threshold=0.6, soft_weight=0.7,
             contrastive_scoring="both", label_smoothing=0.1,
         ),
     )  # fmt: skip

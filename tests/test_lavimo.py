@@ -286,5 +286,5 @@ def test_half_precision_reads_what_the_processor_gives(inputs, dtype):
 
 
 def test_a_motion_that_is_too_long_is_refused():
-    with pytest.raises(ValueError, match="300 frames; the model reads 196"):
+    with pytest.raises(ValueError, match="300 frames, the model reads at most 196"):
         new_model().get_motion_features(torch.zeros(1, 300, 263))

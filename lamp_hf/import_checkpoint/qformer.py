@@ -27,13 +27,15 @@ _WORD_HEAD = "Qformer.cls.predictions."
 
 AS_RELEASED = {
     "dropout": 0.1,
-    "position_motion": False,
     "text_pooling": "cls",
-    "grounding_text": "embeddings",
-    "exponentiate_temperature": False,
-    "mask_negatives": False,
     "contrastive_scoring": "max",
     "label_smoothing": 0.1,
+    "released_quirks": {
+        "position_motion": False,
+        "grounding_text": "embeddings",
+        "exponentiate_temperature": False,
+        "mask_negatives": False,
+    },
 }
 IGNORED = {r"Qformer\.bert\.embeddings\.position_ids": "0, 1, 2, ...: no weight"}
 

@@ -1,4 +1,4 @@
-"""Parts that every model here shares: strict loading, masks, position codes and pooling over time."""
+"""Building blocks that the models share: strict loading, masks, training processes, positions and pooling."""
 
 import math
 
@@ -8,14 +8,14 @@ from torch import nn
 
 
 class StrictLoadingMixin:
-    """Makes a missing or unexpected weight an error, where transformers only prints a report."""
+    """Turns a missing or unexpected weight into an error, where transformers only logs a report."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
-        """As in transformers.
+        """Load a model as transformers does, and refuse weights that do not fit.
 
         Raises:
-            ValueError: when a weight is missing, unexpected or of another shape, or a file is damaged.
+            ValueError: If a weight is missing, unexpected or of another shape, or if a file is damaged.
         """
         try:
             model, report = super().from_pretrained(
@@ -34,54 +34,75 @@ class StrictLoadingMixin:
 
 
 def full_mask(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """A boolean `(batch_size, length)` mask of `values`, all true where none is given."""
+    """Return the boolean `(batch_size, length)` mask of `values`; all true if `mask` is None."""
     if mask is None:
         return torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
     return mask.bool()
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of `(batch_size, length, ...)` values over the positions where the mask is true."""
+    """Average `(batch_size, length, ...)` values over the positions where the mask is true; 0 if there are none.
+
+    In training by several processes the average is over the positions of all of them: the sum of each process is
+    divided by the mean count, so that the mean of all gradients is that of one big batch.
+    """
     weights = mask.to(values.dtype).view(*mask.shape, *[1] * (values.ndim - mask.ndim))
-    return (values * weights).sum() / _mean_over_processes(weights.expand_as(values).sum()).clamp(min=1)
+    count = weights.expand_as(values).sum()
+    if in_distributed_training():
+        count = count.detach().clone()
+        torch.distributed.all_reduce(count)
+        count = count / torch.distributed.get_world_size()
+    return (values * weights).sum() / count.clamp(min=1)
 
 
-def _mean_over_processes(count: torch.Tensor) -> torch.Tensor:
-    """What a training process divides its sum by, so that the mean of all their gradients is that of one big batch."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not (distributed and torch.is_grad_enabled()):  # only the first process evaluates
-        return count
-    count = count.detach().clone()
-    torch.distributed.all_reduce(count)
-    return count / torch.distributed.get_world_size()
+def is_distributed() -> bool:
+    """Tell whether several processes run this model."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def in_distributed_training() -> bool:
+    """Tell whether several processes compute this pass together.
+
+    Only the first process evaluates, without gradients: it must not wait for the others then.
+    """
+    return is_distributed() and torch.is_grad_enabled()
 
 
 def gather_processes(values: torch.Tensor) -> torch.Tensor:
-    """Concatenates equally shaped tensors of all training processes along the batch, without gradient."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    """Concatenate the equally shaped tensors of all processes along the batch, without gradient."""
+    if not is_distributed():
         return values
     gathered = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(gathered, values.contiguous())
     return torch.cat(gathered)
 
 
+def gather_with_gradient(values: torch.Tensor) -> torch.Tensor:
+    """Concatenate the rows of all training processes; gradients flow back to the process that each row is from."""
+    if not in_distributed_training():
+        return values
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(values))
+
+
 def sinusoidal_positions(length: int, size: int) -> torch.Tensor:
-    """`(length, size)` position code of Vaswani et al."""
+    """Return the `(length, size)` position code of Vaswani et al. (2017)."""
     angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, size, 2) * (-math.log(10000.0) / size))
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
 
 class MotionSummary(nn.Module):
-    """Convolutions over a motion, and their mean, maximum and sum over time.
+    """Convolutions over a motion, pooled over time by mean, maximum and sum.
 
-    Attention averages: it hardly counts steps or adds up metres, which captions state. Sums do.
+    Attention averages, so it hardly counts steps or adds up distances, which captions state. Sums do.
 
     Args:
-        input_size (`int`): numbers of a motion token, or of a frame.
-        size (`int`): channels.
-        output_size (`int`): of the summary.
-        dropout (`float`): behind each convolution.
-        strides (`tuple[int, ...]`): of the convolutions, each over five steps.
+        input_size (`int`): Features per motion token or frame.
+        size (`int`): Channels of the convolutions.
+        output_size (`int`): Size of the summary.
+        dropout (`float`): Dropout after each convolution.
+        strides (`tuple[int, ...]`): Stride of each convolution; each has a kernel of 5.
     """
 
     def __init__(self, input_size: int, size: int, output_size: int, dropout: float, strides=(1, 1, 1)):
@@ -93,7 +114,7 @@ class MotionSummary(nn.Module):
         self.head = nn.Linear(3 * size, output_size)
 
     def forward(self, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, length, input_size)` and its mask to `(batch_size, output_size)`."""
+        """Summarise `(batch_size, length, input_size)` values and their mask as `(batch_size, output_size)`."""
         weights = mask[:, None].to(values.dtype)
         hidden = values.transpose(1, 2) * weights
         for convolution in self.convolutions:
@@ -102,7 +123,7 @@ class MotionSummary(nn.Module):
         total = hidden.sum(-1)
         mean = total / weights.sum(-1).clamp(min=1)
         largest = hidden.masked_fill(weights == 0, -1e4).amax(-1)
-        return self.head(torch.cat([mean, largest, total / 16], -1))  # sums are over some 16 tokens
+        return self.head(torch.cat([mean, largest, total / 16], -1))  # 16: about the tokens of a clip, for scale
 
 
 __all__ = [
@@ -110,6 +131,8 @@ __all__ = [
     "StrictLoadingMixin",
     "full_mask",
     "gather_processes",
+    "gather_with_gradient",
+    "in_distributed_training",
     "masked_mean",
     "sinusoidal_positions",
 ]

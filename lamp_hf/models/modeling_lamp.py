@@ -56,7 +56,7 @@ class LampMotionModel(LampPreTrainedModel):
         self.motion_encoder = MotionEncoder(config.motion_config)
         self.motion_projection = nn.Linear(config.motion_config.codebook_dim, config.cross_attention_width, bias=False)
         self.motion_positions = None
-        if config.position_motion:
+        if config.released_quirks.position_motion:
             self.motion_positions = nn.Embedding(config.num_query_tokens, config.cross_attention_width)
         self.qformer = LampQFormer(config, with_text)
         self.motion_encoder.requires_grad_(False)
@@ -299,7 +299,8 @@ class LampModel(LampMotionModel):
     @property
     def temperature(self) -> torch.Tensor:
         """What cosines are multiplied by to be logits, at most 100; the released code takes no exponential."""
-        return self.logit_scale.exp().clamp(max=100) if self.config.exponentiate_temperature else self.logit_scale
+        exponentiate = self.config.released_quirks.exponentiate_temperature
+        return self.logit_scale.exp().clamp(max=100) if exponentiate else self.logit_scale
 
     def pool_text(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`(batch_size, hidden_size)` of a text's hidden states."""
@@ -331,7 +332,7 @@ class LampModel(LampMotionModel):
 
     def _attend_to_text(self, input_ids: torch.Tensor, mask: torch.Tensor, hidden=None) -> torch.Tensor:
         """Queries that attended to a text; `hidden` spares another pass of the text transformer."""
-        if self.config.grounding_text == "embeddings":
+        if self.config.released_quirks.grounding_text == "embeddings":
             hidden = self.qformer.embed_text(input_ids)
         elif hidden is None:
             hidden = self.encode_text(input_ids, mask)

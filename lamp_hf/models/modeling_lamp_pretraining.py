@@ -7,8 +7,8 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
-from .contrastive import contrastive_loss, contrastive_targets, cosines, gather_with_gradient, same
-from .modeling_common import masked_mean
+from .contrastive import contrastive_loss, contrastive_targets, cosines, equal_pairs
+from .modeling_common import gather_with_gradient, masked_mean
 from .modeling_lamp import LampModel, LampPreTrainedModel, similarity
 
 
@@ -139,7 +139,7 @@ def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -
     config, scale = lamp.config, lamp.temperature
     targets, left_out = contrastive_targets(
         text,
-        ids if config.mask_negatives else None,
+        ids if config.released_quirks.mask_negatives else None,
         sentence_embeds,
         config.false_negatives,
         config.false_negative_threshold,
@@ -165,8 +165,8 @@ def lamp_matching_loss(
     config = lamp.config
     with torch.no_grad():
         excluded = torch.eye(len(text_embeds), dtype=torch.bool, device=motion.device)
-        for values in ids if config.mask_negatives else []:
-            excluded = excluded | same(values, values)
+        for values in ids if config.released_quirks.mask_negatives else []:
+            excluded = excluded | equal_pairs(values, values)
         if config.false_negatives != "none":  # a caption that is alike is no wrong one
             excluded = excluded | (cosines(sentence_embeds, sentence_embeds) > config.false_negative_threshold)
         scores = lamp.temperature * similarity(text_embeds, motion_embeds)

@@ -1,19 +1,20 @@
-"""The motion representation of Guo et al. (CVPR 2022): joint positions <-> redundant features.
+"""Motion representation of Guo et al. (CVPR 2022): joint positions to redundant features, and back.
 
-HumanML3D uses 22 joints and 263 numbers a frame, KIT-ML 21 joints and 251 numbers. A row of features holds
+HumanML3D has 22 joints and 263 features per frame, KIT-ML 21 joints and 251 features. The features of a frame are, all
+in a coordinate frame that faces where the body faces:
 
-| slice           | size     | content (all in the frame that faces where the body faces)                   |
+| slice           | size     | content                                                                      |
 |-----------------|----------|------------------------------------------------------------------------------|
 | `root_yaw`      | 1        | half the yaw increment to the next frame, radians                            |
 | `root_velocity` | 2        | root x, z displacement to the next frame                                     |
 | `root_height`   | 1        | root y                                                                       |
 | `positions`     | 3(J - 1) | joint positions with the root's x, z removed                                 |
-| `rotations`     | 6(J - 1) | local joint rotations, first two matrix columns (Zhou et al., CVPR 2019)      |
+| `rotations`     | 6(J - 1) | local joint rotations, first two matrix columns (Zhou et al., CVPR 2019)     |
 | `velocities`    | 3J       | joint displacements to the next frame                                        |
 | `contacts`      | 4        | left ankle, left toe, right ankle, right toe on the ground (0 or 1)          |
 
-All functions work on any leading dimensions, on any device, and have no loop over frames or clips. Units are metres
-(KIT-ML: its own unit, see `KIT`), Y up.
+All functions accept any leading dimensions and any device, and have no loop over frames or clips. Units are metres
+(KIT-ML: its own unit, see `KIT`), Y is up.
 """
 
 import functools
@@ -30,7 +31,7 @@ _EPSILON = 1e-8
 
 
 def numpy_or_torch(function):
-    """Lets a function of one floating tensor take a NumPy array too; what comes in decides what goes out."""
+    """Let a function of a floating-point tensor also take a NumPy array, for which it returns a NumPy array."""
 
     @functools.wraps(function)
     def wrapper(values, *args, **kwargs):
@@ -43,15 +44,15 @@ def numpy_or_torch(function):
 
 
 def check_motion(values, shape: tuple[int, ...], name: str = "motion") -> None:
-    """Refuses values whose last dimensions are not `shape` or that hold NaN or infinity, naming the first bad frame.
+    """Refuse values whose last dimensions are not `shape` or that hold NaN or infinity.
 
     Args:
-        values (`torch.Tensor` or `np.ndarray` of shape `(..., num_frames, *shape)`): joints or features.
-        shape (`tuple[int]`): dimensions after the frames.
-        name (`str`): the clip's name in the message.
+        values (`torch.Tensor` or `np.ndarray` of shape `(..., num_frames, *shape)`): Joints or features.
+        shape (`tuple[int]`): Dimensions after the frames.
+        name (`str`): Name of the clip in the message.
 
     Raises:
-        ValueError: on a wrong shape, no frame at all, or a value that is not finite.
+        ValueError: If the shape is wrong, there is no frame, or a value is not finite; names the first bad frame.
     """
     values = torch.as_tensor(values)
     if tuple(values.shape[-len(shape) :]) != shape or values.ndim <= len(shape) or values.shape[-len(shape) - 1] == 0:
@@ -64,10 +65,13 @@ def check_motion(values, shape: tuple[int, ...], name: str = "motion") -> None:
 
 
 def retarget(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
-    """Gives a body the bone lengths of the reference skeleton: directions stay, the root's path scales with the legs.
+    """Give a body the bone lengths of the reference skeleton.
+
+    Bones keep their directions; the root's path scales with the length of the legs.
 
     Args:
-        joints (`torch.FloatTensor` of shape `(..., num_frames, num_joints, 3)`): positions of any body.
+        joints (`torch.FloatTensor` of shape `(..., num_frames, num_joints, 3)`): Positions of any body.
+        skeleton (`str` or [`Skeleton`]): Reference skeleton.
 
     Returns:
         `torch.FloatTensor` of the same shape, on the reference skeleton.
@@ -81,11 +85,12 @@ def retarget(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> to
 
 
 def canonicalise(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
-    """Retargets, puts the lowest joint on the floor, frame 0's root over the origin, and lets frame 0 face Z+.
+    """Retarget to the reference skeleton, put the lowest joint on the floor, and start over the origin facing Z+.
 
     Args:
-        joints (`torch.FloatTensor` of shape `(..., num_frames, num_joints, 3)`): positions of any body. To batch clips
-            of different lengths repeat the last frame: that changes no result.
+        joints (`torch.FloatTensor` of shape `(..., num_frames, num_joints, 3)`): Positions of any body. To batch clips
+            of different lengths, repeat the last frame: this does not change the result.
+        skeleton (`str` or [`Skeleton`]): Reference skeleton.
 
     Returns:
         `torch.FloatTensor` of the same shape.
@@ -102,18 +107,19 @@ def canonicalise(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -
 
 @numpy_or_torch
 def joints_to_features(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
-    """Canonicalises joints and computes their features (HumanML3D's motion representation).
+    """Canonicalise joints and compute their features (HumanML3D's motion representation).
 
     Args:
-        joints (`torch.FloatTensor` or `np.ndarray` of shape `(..., num_frames, num_joints, 3)`): positions of any
+        joints (`torch.FloatTensor` or `np.ndarray` of shape `(..., num_frames, num_joints, 3)`): Positions of any
             body, anywhere, facing anywhere, in the skeleton's units.
+        skeleton (`str` or [`Skeleton`]): Skeleton of the joints.
 
     Returns:
-        Features of shape `(..., num_frames - 1, 12 * num_joints - 1)`, of the kind that came in. The last frame gives
-        only its velocity.
+        `torch.FloatTensor` or `np.ndarray`, as given, of shape `(..., num_frames - 1, 12 * num_joints - 1)`. The last
+        frame only serves the velocities of the one before it.
 
     Raises:
-        ValueError: when the shape is wrong, there are fewer than two frames, or a value is not finite.
+        ValueError: If the shape is wrong, there are fewer than two frames, or a value is not finite.
     """
     skeleton = get_skeleton(skeleton)
     check_motion(joints, (skeleton.num_joints, 3))
@@ -125,7 +131,7 @@ def joints_to_features(joints: torch.Tensor, skeleton: str | Skeleton = "humanml
     yaw_step = yaw[..., 1:] - yaw[..., :-1]
     yaw_step = torch.atan2(yaw_step.sin(), yaw_step.cos())
 
-    # The root's displacement is seen from the next frame's facing, the joints' from this frame's: as in the data sets.
+    # As in the data sets, the root's displacement is relative to the next frame's facing, the joints' to this frame's.
     root_velocity = rotate_y(step[..., 0, :], yaw[..., 1:])[..., [0, 2]]
     velocities = rotate_y(step, yaw[..., :-1, None])
     ground = joints.new_tensor([1.0, 0.0, 1.0])
@@ -148,17 +154,19 @@ def joints_to_features(joints: torch.Tensor, skeleton: str | Skeleton = "humanml
 
 @numpy_or_torch
 def features_to_joints(features: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
-    """Integrates the root and places the local positions around it ("recover from ric").
+    """Integrate the root's motion and place the local joint positions around it ("recover from ric").
 
     Args:
-        features (`torch.FloatTensor` or `np.ndarray` of shape `(..., num_frames, 12 * num_joints - 1)`): not
-            normalised.
+        features (`torch.FloatTensor` or `np.ndarray` of shape `(..., num_frames, 12 * num_joints - 1)`): Features that
+            are not normalised.
+        skeleton (`str` or [`Skeleton`]): Skeleton of the features.
 
     Returns:
-        Joints of shape `(..., num_frames, num_joints, 3)`, of the kind that came in.
+        `torch.FloatTensor` or `np.ndarray`, as given, of shape `(..., num_frames, num_joints, 3)`: positions in the
+        skeleton's units, on the floor, with frame 0 over the origin and facing Z+.
 
     Raises:
-        ValueError: when the shape is wrong or a value is not finite.
+        ValueError: If the shape is wrong or a value is not finite.
     """
     skeleton = get_skeleton(skeleton)
     check_motion(features, (skeleton.num_features,))
@@ -174,10 +182,18 @@ def features_to_joints(features: torch.Tensor, skeleton: str | Skeleton = "human
 
 @numpy_or_torch
 def fit_bone_lengths(features: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
-    """Gives the local positions in features the reference skeleton's bone lengths; all other columns stay.
+    """Give the joint positions in features the bone lengths of the reference skeleton.
 
-    Decoded positions are regressed one by one, so bones stretch a little from frame to frame; here they keep their
-    directions and get their length back.
+    A decoder regresses positions one by one, so bones stretch a little from frame to frame. Bones keep their
+    directions, and all other columns stay as they are.
+
+    Args:
+        features (`torch.FloatTensor` or `np.ndarray` of shape `(..., num_frames, 12 * num_joints - 1)`): Features that
+            are not normalised.
+        skeleton (`str` or [`Skeleton`]): Skeleton of the features.
+
+    Returns:
+        `torch.FloatTensor` or `np.ndarray`, as given, of the same shape.
     """
     skeleton = get_skeleton(skeleton)
     columns = skeleton.slices["positions"]
@@ -190,7 +206,7 @@ def fit_bone_lengths(features: torch.Tensor, skeleton: str | Skeleton = "humanml
 
 
 def integrate_root(features: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Tensor, torch.Tensor]:
-    """Heading in radians, `(..., num_frames)`, and ground path in x and z, `(..., num_frames, 2)`, of features."""
+    """Integrate the root of features: heading `(..., num_frames)` in radians and x, z path `(..., num_frames, 2)`."""
     yaw_step = 2 * features[..., :-1, skeleton.slices["root_yaw"]][..., 0]
     heading = nn.functional.pad(-yaw_step.cumsum(-1), (1, 0))
     velocity = features[..., :-1, skeleton.slices["root_velocity"]]
@@ -201,7 +217,7 @@ def integrate_root(features: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Te
 
 @numpy_or_torch
 def mirror(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
-    """Swaps left and right: x changes its sign and each joint takes its opposite's place. Shapes stay."""
+    """Mirror `(..., num_joints, 3)` joints: negate x and swap the joints of the left and the right side."""
     skeleton = get_skeleton(skeleton)
     return joints[..., list(skeleton.mirrored_joints), :] * joints.new_tensor([-1.0, 1.0, 1.0])
 
@@ -209,18 +225,25 @@ def mirror(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torc
 def set_bone_lengths(
     joints: torch.Tensor, root: torch.Tensor, skeleton: Skeleton, lengths: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Joints rebuilt from `root` `(..., T, 1, 3)` outwards with the same bone directions and other lengths.
+    """Rebuild joints from the root outwards with the same bone directions and other bone lengths.
 
     Args:
-        lengths (`torch.FloatTensor` of shape `(num_joints,)`, *optional*): the reference skeleton's if not given.
+        joints (`torch.FloatTensor` of shape `(..., num_frames, num_joints, 3)`): Positions that give the directions.
+        root (`torch.FloatTensor` of shape `(..., num_frames, 1, 3)`): Root positions of the result.
+        skeleton ([`Skeleton`]): Skeleton of the joints.
+        lengths (`torch.FloatTensor` of shape `(num_joints,)`, *optional*): Bone lengths; the reference skeleton's by
+            default.
     """
     directions, _ = bone_directions(joints, skeleton)
     bones = directions * (joints.new_tensor(skeleton.bone_lengths) if lengths is None else lengths)[:, None]
-    return root + skeleton._ancestors.to(joints) @ bones
+    return root + skeleton.ancestors.to(joints) @ bones
 
 
 def bone_directions(joints: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit direction `(..., J, 3)` and length `(..., J)` of each bone; one without length points as at rest."""
+    """Return the unit direction `(..., J, 3)` and the length `(..., J)` of each bone.
+
+    A bone without length points as in the rest pose.
+    """
     parents = [0, *skeleton.parents[1:]]
     bones = joints - joints[..., parents, :]
     lengths = bones.norm(dim=-1)
@@ -230,29 +253,29 @@ def bone_directions(joints: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Ten
 
 
 def _across(joints: torch.Tensor, pair: tuple[int, int]) -> torch.Tensor:
-    """From the left joint to the right joint of a pair."""
+    """Return the vector from the left to the right joint of a pair."""
     right, left = pair
     return joints[..., right, :] - joints[..., left, :]
 
 
 def _heading(across: torch.Tensor) -> torch.Tensor:
-    """Angle about Y from Z+ to the direction faced by a body whose right side points `across`."""
+    """Return the angle about Y, from Z+, that a body faces whose right side points along `across`."""
     return torch.atan2(across[..., 2], -across[..., 0])
 
 
 def rotate_y(vectors: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Turns `(..., 3)` vectors about Y by angles that broadcast against their leading dimensions."""
+    """Rotate `(..., 3)` vectors about Y by angles in radians that broadcast against their leading dimensions."""
     cos, sin = angle.cos(), angle.sin()
     x, y, z = vectors.unbind(-1)
     return torch.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
 
 
 def _smoothed_heading(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """The facing that the features are measured in, `(..., T)` radians.
+    """Return the heading `(..., num_frames)`, in radians, that the features are relative to.
 
-    Two oddities of the published data are kept, since models and statistics of the field depend on them: the hips
-    count with the wrong sign against the (wider) shoulders, and frame 0 faces Z+ exactly, though the smoothed heading
-    may not.
+    Two oddities of the published data are kept, because the field's models and statistics depend on them: the hips
+    count with the wrong sign against the (wider) shoulders, and frame 0 faces Z+ exactly, though its smoothed heading
+    may differ.
     """
     across = _across(joints, skeleton.shoulders) - _across(joints, skeleton.hips)
     across = nn.functional.normalize(across, dim=-1)
@@ -269,9 +292,10 @@ def _smoothed_heading(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
 
 
 def _local_rotations(joints: torch.Tensor, yaw: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """Rotation of each joint relative to its chain, `(..., T, 6(J - 1))`: two columns of each matrix.
+    """Return each joint's rotation relative to its chain, `(..., T, 6(J - 1))`: two columns of each matrix.
 
-    A joint's global rotation is the shortest one from its rest direction to its bone, so no joint waits for another.
+    A joint's global rotation is the shortest one from its rest direction to its bone, so all joints are computed at
+    the same time.
     """
     directions, _ = bone_directions(joints, skeleton)
     rest = joints.new_tensor(skeleton.directions)
@@ -285,15 +309,15 @@ def _local_rotations(joints: torch.Tensor, yaw: torch.Tensor, skeleton: Skeleton
 
 
 def shortest_rotation(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices that turn unit vectors the shortest way; defined for opposite vectors too.
+    """Return the rotation matrices that turn unit vectors the shortest way; defined for opposite vectors too.
 
     Args:
-        source, target (`torch.FloatTensor` of shape `(..., 3)`): unit vectors.
+        source, target (`torch.FloatTensor` of shape `(..., 3)`): Unit vectors.
 
     Returns:
         `torch.FloatTensor` of shape `(..., 3, 3)`.
     """
-    # Half a turn about `source`, then half a turn about the bisector, carries one to the other.
+    # Half a turn about `source`, then half a turn about the bisector, takes one to the other.
     bisector = source + target
     opposite = bisector.norm(dim=-1, keepdim=True) < 1e-4
     # Opposite vectors have no bisector: a single half turn about any axis normal to them will do.
@@ -303,3 +327,19 @@ def shortest_rotation(source: torch.Tensor, target: torch.Tensor) -> torch.Tenso
     half_turn = 2 * source[..., :, None] * source[..., None, :] - identity
     first = torch.where(opposite[..., None], identity, half_turn)
     return 2 * bisector[..., :, None] * (bisector[..., :, None] * first).sum(-2, keepdim=True) - first
+
+
+__all__ = [
+    "bone_directions",
+    "canonicalise",
+    "check_motion",
+    "features_to_joints",
+    "fit_bone_lengths",
+    "integrate_root",
+    "joints_to_features",
+    "mirror",
+    "retarget",
+    "rotate_y",
+    "set_bone_lengths",
+    "shortest_rotation",
+]

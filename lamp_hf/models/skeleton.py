@@ -10,20 +10,21 @@ import torch
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A joint tree with the constants that the representation needs.
+    """A joint tree with the constants that the motion representation needs.
 
     Args:
-        name (`str`): how users name it.
-        fps (`float`): frames per second of the data set that defines it.
-        joint_names (`tuple[str]`): one name a joint.
-        chains (`tuple[tuple[int]]`): kinematic chains; each starts at the root or at a joint of an earlier chain.
-        directions (`tuple[tuple[int]]`): unit direction of each joint's bone in the rest pose.
-        bone_lengths (`tuple[float]`): length of each joint's bone on the reference body, 0 for the root.
-        hips, shoulders (`tuple[int]`): right and left joint.
-        left_foot, right_foot (`tuple[int]`): ankle and toe.
-        legs (`tuple[int]`): the two bones whose summed length scales the root's path when a body is retargeted.
-        contact_threshold (`float`): a foot joint touches the ground when its squared displacement a frame is below it.
-        metres (`float`): metres in one unit of length.
+        name (`str`): Name in the public API, such as `"humanml3d"`.
+        fps (`float`): Frames per second of the data set that defines the skeleton.
+        joint_names (`tuple[str]`): Name of each joint.
+        chains (`tuple[tuple[int]]`): Kinematic chains; each starts at the root or at a joint of an earlier chain.
+        directions (`tuple[tuple[int]]`): Unit direction of each joint's bone, from its parent, in the rest pose.
+        bone_lengths (`tuple[float]`): Length of each joint's bone on the reference body, 0 for the root.
+        hips, shoulders (`tuple[int]`): Right and left joint.
+        left_foot, right_foot (`tuple[int]`): Ankle and toe.
+        legs (`tuple[int]`): The two bones whose summed length scales the root's path when a body is retargeted.
+        contact_threshold (`float`): A foot joint touches the ground while its squared displacement per frame is below
+            this.
+        metres (`float`): Metres in one unit of length.
     """
 
     name: str
@@ -42,15 +43,17 @@ class Skeleton:
 
     @property
     def num_joints(self) -> int:
+        """Number of joints, the root included."""
         return len(self.joint_names)
 
     @property
     def num_features(self) -> int:
+        """Features per frame: 263 for HumanML3D, 251 for KIT-ML."""
         return 12 * self.num_joints - 1
 
     @functools.cached_property
     def parents(self) -> tuple[int, ...]:
-        """Parent of each joint in the tree, -1 for the root."""
+        """Parent of each joint; -1 for the root."""
         parents = [-1] * self.num_joints
         for chain in self.chains:
             for parent, child in itertools.pairwise(chain):
@@ -59,9 +62,9 @@ class Skeleton:
 
     @functools.cached_property
     def rotation_parents(self) -> tuple[int, ...]:
-        """Joint whose rotation each joint's rotation is relative to.
+        """Joint to which each joint's rotation is relative.
 
-        The data sets restart every chain at the root's rotation, also the arms, which hang on the chest.
+        The data sets restart every chain at the root's rotation, including the arms, which hang from the chest.
         """
         parents = list(self.parents)
         for chain in self.chains:
@@ -70,7 +73,7 @@ class Skeleton:
 
     @functools.cached_property
     def mirrored_joints(self) -> tuple[int, ...]:
-        """For each joint, the joint on the other side of the body."""
+        """Joint on the other side of the body for each joint; joints on the spine are their own."""
         other = {"left": "right", "right": "left"}
         index = {name: i for i, name in enumerate(self.joint_names)}
         sides = [name.split("_") for name in self.joint_names]
@@ -78,7 +81,7 @@ class Skeleton:
 
     @functools.cached_property
     def slices(self) -> dict[str, slice]:
-        """Columns of each group of features."""
+        """Columns of each feature group, see [`motion_representation`]."""
         sizes = {
             "root_yaw": 1,
             "root_velocity": 2,
@@ -92,8 +95,9 @@ class Skeleton:
         return {name: slice(start, start + size) for (name, size), start in zip(sizes.items(), starts)}
 
     @functools.cached_property
-    def _ancestors(self) -> torch.Tensor:
-        """[J, J], 1 where the column's bone lies on the way from the root to the row's joint."""
+    def ancestors(self) -> torch.Tensor:
+        """Float matrix `(num_joints, num_joints)`, 1 where the column's bone is on the path from the root to the row's
+        joint."""
         matrix = torch.zeros(self.num_joints, self.num_joints)
         for joint in range(1, self.num_joints):
             step = joint
@@ -132,8 +136,8 @@ HUMANML3D = Skeleton(
 )
 
 # KIT-ML's unit is that of the Master Motor Map's reference body; TEMOS gives 480 units for 0.75 m. Its bodies are
-# mirror images (an axis swap upstream): joints that are "left" in its names and captions lie at -x, where `hips` and
-# `shoulders`, which are geometry, count them as right.
+# mirror images (an axis swap upstream): joints that are "left" in its names and captions lie at -x, so `hips` and
+# `shoulders`, which describe geometry, count them as right.
 KIT = Skeleton(
     name="kit",
     fps=12.5,
@@ -165,7 +169,11 @@ SKELETONS = {skeleton.name: skeleton for skeleton in (HUMANML3D, KIT)}
 
 
 def get_skeleton(skeleton: str | Skeleton) -> Skeleton:
-    """The skeleton of a name (`"humanml3d"`, `"kit"`); a skeleton is returned as it is."""
+    """Look up a skeleton by name, `"humanml3d"` or `"kit"`; a [`Skeleton`] is returned unchanged.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
     if isinstance(skeleton, Skeleton):
         return skeleton
     if skeleton not in SKELETONS:
