@@ -80,13 +80,12 @@ def _under_first_names(config) -> dict[str, Any]:
 
     Settings are renamed, but the fingerprint of the same model must stay: a gallery belongs to the model that made it.
     """
-    values = config.to_diff_dict()  # without defaults, so that an option that a later version adds changes nothing
-    for name, part in vars(config).items():
+    values = config.to_diff_dict()
+    for name, part in [("", config), *vars(config).items()]:
         if isinstance(part, PreTrainedConfig) and hasattr(part, "released_quirks"):
-            values[name] = _under_first_names(part) | {"model_type": part.model_type}
-    if hasattr(config, "released_quirks"):
-        values.pop("released_quirks", None)
-        values |= asdict(config.released_quirks)
+            entries = values[name] if name else values
+            entries.pop("released_quirks", None)
+            entries |= asdict(part.released_quirks)
     if config.model_type == "lamp_text_to_motion":
         values["order_noise"] = values.pop("choice_temperature")
         interval = tuple(values.pop("guidance_interval"))

@@ -1,5 +1,8 @@
 """LaMP's Q-Former: its losses, its features and its scorings."""
 
+import json
+import math
+
 import pytest
 import torch
 from conftest import CAPTIONS, make_motion, tiny_lamp_config
@@ -76,7 +79,27 @@ class TestLamp:
 
     def test_a_new_model_starts_at_the_usual_temperature(self, lamp_config):
         for lamp in (lamp_hf.LampModel(lamp_config), lamp_hf.LampForPreTraining(lamp_config).lamp):
-            assert lamp.logit_scale.exp().item() == pytest.approx(1 / 0.07)
+            assert lamp.temperature.item() == pytest.approx(1 / 0.07)
+
+    @pytest.mark.parametrize(("scale", "temperature"), [(1.0, 1.0), (99.0, 99.0), (1000.0, 100.0)])
+    def test_logits_are_scaled_by_at_most_a_hundred(self, lamp_config, scale, temperature):
+        lamp = lamp_hf.LampModel(lamp_config)
+        lamp.logit_scale.data.fill_(math.log(scale))
+        assert lamp.temperature.item() == pytest.approx(temperature)
+
+    def test_the_released_temperature_is_no_exponential(self, processor):
+        quirks = {"exponentiate_temperature": False}
+        lamp = lamp_hf.LampModel(tiny_lamp_config(processor, released_quirks=quirks))
+        assert lamp.temperature.item() == pytest.approx(math.log(1 / 0.07))
+
+    def test_switches_of_older_files_load_into_released_quirks(self, tmp_path):
+        older = {"position_motion": False, "grounding_text": "embeddings"}
+        lamp_hf.LampConfig(**older).save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        assert saved["released_quirks"] == older and not older.keys() & saved.keys()
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "lamp"} | older))
+        quirks = lamp_hf.LampConfig.from_pretrained(tmp_path).released_quirks
+        assert (quirks.position_motion, quirks.grounding_text, quirks.mask_negatives) == (False, "embeddings", True)
 
     def test_a_summary_counts_where_a_mean_cannot(self, processor):
         """The same token once and many times: sums over time differ, whatever the weights."""

@@ -1,6 +1,7 @@
 """LAVIMO: each modality alone, any of them missing, what is aligned and what is reconstructed."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -283,6 +284,13 @@ def test_half_precision_reads_what_the_processor_gives(inputs, dtype):
             torch.testing.assert_close(
                 getattr(half, get)(**inputs[name]), getattr(model, get)(**inputs[name]), atol=0.05, rtol=0
             )
+
+
+@pytest.mark.parametrize(("scale", "temperature"), [(1.0, 1.0), (99.0, 99.0), (1000.0, 100.0)])
+def test_logits_are_scaled_by_at_most_a_hundred(scale, temperature):
+    model = new_model(fusion="none")
+    model.logit_scale.data.fill_(math.log(scale))
+    assert model.temperature.item() == pytest.approx(temperature)
 
 
 def test_a_motion_that_is_too_long_is_refused():
