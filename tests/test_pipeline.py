@@ -6,7 +6,7 @@ from transformers import pipeline
 
 import lamp_hf
 from lamp_hf.metrics.geometry import facing_angles, measure
-from lamp_hf.models.windowed_generation import ANEW, OVERLAP
+from lamp_hf.models.windowed_generation import NEW_TEXT_OVERLAP, OVERLAP
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +131,15 @@ def test_another_text_goes_on_from_less_than_the_same_one(pipe, monkeypatch):
 
     monkeypatch.setattr(pipe.model, "generate_codes", spied)
     pipe(["she bows", "a man"], mode="sequence", duration=[12.0, 12.0], seed=1)
-    assert seen == [0, OVERLAP, ANEW, OVERLAP]
+    assert seen == [0, OVERLAP, NEW_TEXT_OVERLAP, OVERLAP]
 
 
 def test_what_is_done_in_a_row_shares_the_duration(pipe):
     four = "she bows, then walks, then jumps, then runs"
     parts = ["she bows", "walks", "jumps", "runs"]
-    for seconds, shares in ((3.0, [0.6, 0.8, 0.8, 0.8]), (3.1, [0.6, 0.8, 0.8, 0.9])):
-        assert pipe._in_order(four, seconds, "sequence") == (parts, pytest.approx(shares))
+    for seconds, shares in ((3.0, [12, 16, 16, 16]), (3.1, [12, 16, 16, 18])):
+        (request,) = pipe._requests(four, seconds, 0, 1, "sequence")
+        assert (request.texts, request.num_frames) == (parts, shares)
 
 
 def test_long_and_short_motions_may_be_asked_for_together(pipe):

@@ -1,4 +1,4 @@
-"""The generator as a diffusers pipeline, over the same networks and the same scheduler."""
+"""The generator as a diffusers pipeline, with the same networks and the same scheduler."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,16 @@ from diffusers.utils import BaseOutput
 from huggingface_hub import snapshot_download
 
 from .modeling_lamp_text_to_motion import LampForTextToMotion
-from .motion_representation import features_to_joints, fit_bone_lengths
+from .motion_decoding import MotionDecoder
+from .motion_requests import check_sampling, one_for_each, seconds_to_frames
 from .processing_lamp import LampProcessor
 from .scheduling_masked_motion import MaskedMotionScheduler
-from .skeleton import get_skeleton
 
 
 @dataclass
 class LampTextToMotionDiffusionOutput(BaseOutput):
-    """
+    """Generated motions.
+
     Args:
         joints (`list[np.ndarray]` of shape `(num_frames, num_joints, 3)`): metres, Y up.
         features (`list[np.ndarray]` of shape `(num_frames, num_features)`): not normalised.
@@ -29,15 +30,15 @@ class LampTextToMotionDiffusionOutput(BaseOutput):
 
 
 class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
-    """Turns sentences into motions, in diffusers' idiom.
+    """Generates motions from text, in diffusers' idiom.
 
         pipe = LampTextToMotionDiffusionPipeline.from_pretrained("user/name")
         motion = pipe("a person bows", duration=3.0, generator=torch.Generator().manual_seed(0)).joints[0]
 
     Args:
         model ([`LampForTextToMotion`]): LaMP, masked transformer and tokenizer.
-        processor ([`LampProcessor`]): of the text, and the features' statistics.
-        scheduler ([`MaskedMotionScheduler`]): of masked decoding.
+        processor ([`LampProcessor`]): tokenizes the text and holds the features' statistics.
+        scheduler ([`MaskedMotionScheduler`]): decides which tokens are settled at each step.
     """
 
     def __init__(self, model: LampForTextToMotion, processor: LampProcessor, scheduler: MaskedMotionScheduler):
@@ -46,13 +47,19 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs):
-        """From a folder or a Hub id; diffusers itself finds classes of other packages in folders alone."""
+        """Load a folder or a Hub id, as written by this pipeline or by the transformers pipeline.
+
+        A Hub id is downloaded first: diffusers itself finds classes of other packages in local folders only.
+
+        Raises:
+            ValueError: when an option is not known for a folder that diffusers did not write.
+        """
         folder = Path(pretrained_model_name_or_path)
         known = ("revision", "token", "cache_dir", "local_files_only", "force_download")
         options = {name: kwargs.pop(name) for name in known if name in kwargs}
         if not folder.is_dir():
             folder = snapshot_download(str(pretrained_model_name_or_path), **options)
-        if not (Path(folder) / "model_index.json").is_file():  # a folder of the transformers pipeline
+        if not (Path(folder) / "model_index.json").is_file():  # written by the transformers pipeline
             dtype = kwargs.pop("torch_dtype", None)
             if kwargs:
                 raise ValueError(f"unknown option {next(iter(kwargs))!r} for a folder that diffusers did not write")
@@ -70,34 +77,31 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         guidance_scale: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> LampTextToMotionDiffusionOutput:
-        """
+        """Generate motions, each of which fits in one window of the model (9.8 s for HumanML3D).
+
         Args:
-            prompt (`str` or `list[str]`): sentences.
+            prompt (`str` or `list[str]`): texts.
             duration (`float` or a list with one for each prompt, *optional*): seconds; None lets the model choose.
             num_inference_steps, guidance_scale (*optional*): the model configuration's if not given.
-            generator (`torch.Generator` or a list with one for each prompt, *optional*): source of randomness; one
-                for all gives each prompt a stream of its own from it.
+            generator (`torch.Generator` or a list with one for each prompt, *optional*): source of randomness; a
+                single one gives each of several prompts a stream of its own.
 
         Raises:
-            ValueError: on an empty or too long text, a duration that the model cannot make, or lists of other lengths.
+            ValueError: when a text is empty or too long, a duration or an option cannot be met, or a list has another
+                length than the prompts.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        durations = duration if isinstance(duration, (list, tuple)) else [duration] * len(prompts)
-        generators = self._streams(generator, len(prompts))
-        if not len(prompts) == len(durations) == len(generators):
-            raise ValueError("give a duration and a generator for all prompts, or one for each")
-        extractor, model = self.processor.feature_extractor, self.model
-        skeleton, factor = get_skeleton(extractor.skeleton), model.config.motion_config.downsampling_factor
-        longest = model.max_num_tokens * factor / extractor.sampling_rate
-        if any(seconds is not None and not 0 < seconds <= longest + 1e-6 for seconds in durations):
-            raise ValueError(f"a duration must be over 0 and at most {longest:g} seconds")
-        frames = [seconds and max(round(seconds * extractor.sampling_rate), 1) for seconds in durations]
+        check_sampling(num_inference_steps, guidance_scale)
+        num_frames = self._num_frames(duration, prompts)
+        generators = self._generators(generator, prompts)
 
-        inputs = self.processor(text=prompts).to(model.device)
-        condition = model.encode_text(**inputs)
-        lengths = model.choose_lengths(condition, [count and -(-count // factor) for count in frames], generators)
-        token_mask = torch.arange(int(lengths.max()), device=model.device) < lengths[:, None]
-        codes = model.generate_codes(
+        condition = self.model.encode_text(**self.processor(text=prompts).to(self.model.device))
+
+        factor = self.model.config.motion_config.downsampling_factor
+        asked = [None if count is None else -(-count // factor) for count in num_frames]
+        num_tokens = self.model.choose_lengths(condition, asked, generators)
+        token_mask = torch.arange(int(num_tokens.max()), device=self.model.device) < num_tokens[:, None]
+        codes = self.model.generate_codes(
             condition,
             token_mask,
             generators,
@@ -105,24 +109,39 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             scheduler=self.scheduler,
         )
-        values = model.vqvae.decode(codes, token_mask).float().cpu()
-        counts = [asked or tokens * factor for asked, tokens in zip(frames, lengths.tolist())]
-        features = [
-            fit_bone_lengths(extractor.denormalise(row[:count]), skeleton) for row, count in zip(values, counts)
-        ]
-        joints = [(features_to_joints(clip, skeleton) * skeleton.metres).numpy() for clip in features]
-        return LampTextToMotionDiffusionOutput(joints=joints, features=[clip.numpy() for clip in features])
 
-    @classmethod
-    def _streams(cls, generator, count: int) -> list[torch.Generator]:
-        """Streams on the CPU, where tokens are drawn, so that devices make the same motions."""
+        decoder = MotionDecoder(self.model.vqvae, self.processor.feature_extractor)
+        counts = [count or tokens * factor for count, tokens in zip(num_frames, num_tokens.tolist())]
+        values = self.model.vqvae.decode(codes, token_mask)
+        clips = [decoder.clip(row[:count]) for row, count in zip(values, counts)]
+        return LampTextToMotionDiffusionOutput(*map(list, zip(*clips)))
+
+    def _num_frames(self, duration, prompts: list[str]) -> list[int | None]:
+        """Return the frames of each prompt, None where the model chooses."""
+        fps, factor = (
+            self.processor.feature_extractor.sampling_rate,
+            self.model.config.motion_config.downsampling_factor,
+        )
+        bounds = factor / fps, self.model.max_num_tokens * factor / fps
+        return [seconds_to_frames(seconds, fps, *bounds) for seconds in one_for_each(duration, prompts, "durations")]
+
+    @staticmethod
+    def _generators(generator, prompts: list[str]) -> list[torch.Generator]:
+        """Return a source of randomness for each prompt, on the CPU, so that all devices give the same motions."""
         if isinstance(generator, list):
-            return [stream for one in generator for stream in cls._streams(one, 1)]
-        if generator is not None and count == 1 and generator.device.type == "cpu":
-            return [generator]
-        device = "cpu" if generator is None else generator.device
-        seeds = torch.randint(2**31, (count,), generator=generator, device=device).tolist()
-        return [torch.Generator().manual_seed(seed) for seed in seeds]
+            given = [(one, 1) for one in one_for_each(generator, prompts, "generators")]
+        else:
+            given = [(generator, len(prompts))]
+        return [stream for one, count in given for stream in _spawn(one, count)]
+
+
+def _spawn(generator: torch.Generator | None, count: int) -> list[torch.Generator]:
+    """Return `count` generators on the CPU that are seeded from one, or that one itself if it will do."""
+    if generator is not None and count == 1 and generator.device.type == "cpu":
+        return [generator]
+    device = "cpu" if generator is None else generator.device
+    seeds = torch.randint(2**31, (count,), generator=generator, device=device).tolist()
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 __all__ = ["LampTextToMotionDiffusionOutput", "LampTextToMotionDiffusionPipeline"]

@@ -12,9 +12,10 @@ from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_common import StrictLoadingMixin, full_mask, masked_mean
 from .modeling_lamp import LampModel
 from .modeling_motion_vqvae import MotionVQVAEModel
+from .motion_requests import check_sampling
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer
 from .part_reader import PartReader
-from .scheduling_masked_motion import MaskedMotionScheduler, check_sampling
+from .scheduling_masked_motion import MaskedMotionScheduler
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Motion made between, before or behind frames that stay as they are."""
+"""Motion generated before, after or between frames that stay as they are."""
 
 import itertools
 import math
@@ -7,27 +7,34 @@ import numpy as np
 import torch
 from torch import nn
 
-from .feature_extraction_motion import MotionFeatureExtractor
 from .modeling_lamp_text_to_motion import LampForTextToMotion
+from .motion_decoding import MotionDecoder
 from .motion_representation import bone_directions, features_to_joints, joints_to_features, rotate_y, set_bone_lengths
 from .skeleton import Skeleton
 from .windowed_generation import generate_windows
 
 
-CONTEXT = 6  # tokens on each side that the model sees; with more it goes on as before and does not hear the text
-ANOTHER = 0.1  # share of the longest bone by which bones of one body may differ
-BLEND = 4  # made frames at a seam that lead over to the frames that stay
+CONTEXT = 6  # tokens on each side that the model sees; with more of them the motion ignores the text
+BONE_TOLERANCE = 0.1  # share of the longest bone by which bones of the same body may differ
+BLEND = 4  # generated frames at a transition that are blended with the kept ones
 
 
-def gaps_of(kept: list[tuple[float, float]] | np.ndarray, num_frames: int, fps: float) -> list[tuple[int, int]]:
-    """Frames `[first, last)` of each gap between ranges of seconds that are kept, or where a mask `(num_frames,)` is
-    false.
+def gaps_between(kept: list[tuple[float, float]] | np.ndarray, num_frames: int, fps: float) -> list[tuple[int, int]]:
+    """Find the gaps between the ranges of a motion that are kept.
+
+    Args:
+        kept (`list[tuple[float, float]]` or `np.ndarray` of shape `(num_frames,)`): ranges of seconds, or a boolean
+            mask of frames.
+        num_frames (`int`): frames of the motion.
+        fps (`float`): frames per second.
+
+    Returns:
+        Frames `[first, last)` of each gap, in order.
 
     Raises:
-        ValueError: on ranges that are empty, overlap, lie outside of the motion, or leave nothing to make or to keep,
-            or a mask of another length.
+        ValueError: when ranges are empty, overlap, lie outside of the motion, or leave nothing to generate or to keep,
+            or when a mask has another length.
     """
-    end, gaps = 0, []
     if getattr(kept, "dtype", None) in (np.dtype(bool), torch.bool):
         if len(kept) != num_frames:
             raise ValueError(f"a mask of {len(kept)} frames for a motion of {num_frames}")
@@ -35,6 +42,7 @@ def gaps_of(kept: list[tuple[float, float]] | np.ndarray, num_frames: int, fps: 
         kept = [(first / fps, last / fps) for first, last in edges.reshape(-1, 2).tolist()]
     if not all(isinstance(span, (list, tuple)) and len(span) == 2 and all(map(_is_finite, span)) for span in kept):
         raise ValueError(f"keep takes ranges of seconds, e.g. [(0, 1.5)], not {kept!r}")
+    end, gaps = 0, []
     for start, stop in sorted(kept):
         first, last = round(start * fps), round(stop * fps)
         if not 0 <= first < last <= num_frames:
@@ -60,90 +68,139 @@ def _is_finite(value) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-@torch.no_grad()
-def fill_gap(
-    model: LampForTextToMotion,
-    extractor: MotionFeatureExtractor,
-    skeleton: Skeleton,
-    condition: torch.Tensor,
-    before: torch.Tensor | None,
-    after: torch.Tensor | None,
-    num_frames: int,
-    anchored: bool,
-    generator: torch.Generator,
-    **sampling,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Makes the frames between two pieces of motion, one of which may be missing.
+class MotionInbetweener:
+    """Generates frames that continue, lead to or connect given ones.
+
+    All joints are in the skeleton's units, of any body; generated frames have the body of the given ones.
 
     Args:
-        condition (`torch.FloatTensor` of shape `(1, num_prefix, lamp_hidden_size)`): what the frames show.
-        before, after (`torch.FloatTensor` of shape `(any, num_joints, 3)`, *optional*): joints of any body of the
-            skeleton, in its units.
-        num_frames (`int`): to make, window by window where they are more than the model reads at once.
-        anchored (`bool`): whether `after` stays where it is, so that the made path must lead there; else it is moved
-            to where the path ends.
-
-    Returns:
-        Joints of the gap, `(num_frames, num_joints, 3)`, of the body that `before` or `after` has, and `after` where
-        it lies then.
+        model ([`LampForTextToMotion`]): the generator.
+        decoder ([`MotionDecoder`]): turns its tokens into joints.
+        condition (`torch.FloatTensor` of shape `(1, num_prefix, lamp_hidden_size)`): the encoded text.
+        generator (`torch.Generator`): source of randomness.
+        sampling (`dict`): see [`LampForTextToMotion.generate_codes`].
     """
-    factor = model.config.motion_config.downsampling_factor
-    gap_tokens = -(-num_frames // factor)
-    context = min(CONTEXT, model.max_num_tokens // 3) * factor + 1
-    left = None if before is None else _features(before[-context:], skeleton)
-    right = None if after is None else _features(after[:context], skeleton)
-    left_codes, right_codes = (_encode(model, extractor, side, keep_end) for side, keep_end in ((left, 1), (right, 0)))
-    streams = itertools.repeat(generator)
-    made = generate_windows(model, [condition], [gap_tokens], streams, left_codes, right_codes, **sampling)
-    codes = torch.cat([left_codes, *made, right_codes], 1)
-    decoded = extractor.denormalise(model.vqvae.decode(codes)[0].float().cpu())
-    first, last = left_codes.shape[1] * factor, (left_codes.shape[1] + gap_tokens) * factor
-    gap = _blended(decoded, first, last, left, right, skeleton)
-    gap = _fitted(gap, num_frames, left, right, factor, skeleton)
-    return _placed(gap, before, after, left, right, anchored, skeleton)
+
+    def __init__(
+        self,
+        model: LampForTextToMotion,
+        decoder: MotionDecoder,
+        condition: torch.Tensor,
+        generator: torch.Generator,
+        sampling: dict,
+    ):
+        self.model, self.decoder, self.condition = model, decoder, condition
+        self.generator, self.sampling = generator, sampling
+        self.skeleton, self.motion_config = decoder.skeleton, model.config.motion_config
+
+    def extend(self, prefix: torch.Tensor | None, suffix: torch.Tensor | None, num_frames: int) -> torch.Tensor:
+        """Generate frames after a prefix, before a suffix, or between both.
+
+        Args:
+            prefix, suffix (`torch.FloatTensor` of shape `(any, num_joints, 3)`, *optional*): given joints. The suffix
+                is moved to where the generated path ends.
+            num_frames (`int`): frames to generate.
+
+        Returns:
+            Joints of the whole motion, `(len(prefix) + num_frames + len(suffix), num_joints, 3)`.
+        """
+        generated, suffix = self.fill(prefix, suffix, num_frames, anchored=False)
+        return torch.cat([part for part in (prefix, generated, suffix) if part is not None])
+
+    def fill_gaps(self, joints: torch.Tensor, gaps: list[tuple[int, int]]) -> torch.Tensor:
+        """Generate the frames of gaps anew; all others stay as and where they are.
+
+        Args:
+            joints (`torch.FloatTensor` of shape `(num_frames, num_joints, 3)`): the motion.
+            gaps (`list[tuple[int, int]]`): frames `[first, last)` of each, see [`gaps_between`].
+        """
+        joints = joints.clone()
+        ends = [first for first, _ in gaps[1:]] + [len(joints)]
+        for (first, last), end in zip(gaps, ends):
+            before, after = (part if len(part) else None for part in (joints[:first], joints[last:end]))
+            joints[first:last], _ = self.fill(before, after, last - first, anchored=True)
+        return joints
+
+    @torch.no_grad()
+    def fill(
+        self, before: torch.Tensor | None, after: torch.Tensor | None, num_frames: int, anchored: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Generate the frames between two pieces of motion, one of which may be missing.
+
+        Args:
+            before, after (`torch.FloatTensor` of shape `(any, num_joints, 3)`, *optional*): joints on both sides.
+            num_frames (`int`): frames to generate, window by window where the model cannot make them in one.
+            anchored (`bool`): leave `after` where it is, so that the generated path leads there; otherwise `after` is
+                moved to where the path ends.
+
+        Returns:
+            Joints of the gap, `(num_frames, num_joints, 3)`, and `after` at its final place.
+
+        Raises:
+            ValueError: when the bodies of both sides differ.
+        """
+        factor = self.motion_config.downsampling_factor
+        gap_tokens = -(-num_frames // factor)
+        context = min(CONTEXT, self.model.max_num_tokens // 3) * factor + 1
+        left = None if before is None else features_of_all_frames(before[-context:], self.skeleton)
+        right = None if after is None else features_of_all_frames(after[:context], self.skeleton)
+        left_codes, right_codes = self._encode(left, from_end=True), self._encode(right, from_end=False)
+        generators = itertools.repeat(self.generator)
+        windows = generate_windows(
+            self.model, [self.condition], [gap_tokens], generators, left_codes, right_codes, **self.sampling
+        )
+        decoded = self.decoder.decode(torch.cat([left_codes, *windows, right_codes], 1))
+        first, last = left_codes.shape[1] * factor, (left_codes.shape[1] + gap_tokens) * factor
+        gap = _blend(decoded, first, last, left, right, self.skeleton)
+        gap = _fit_length(gap, num_frames, left, right, factor, self.skeleton)
+        joints = _to_joints(gap, before, after, left, right, self.skeleton)
+        if before is None or after is None:
+            return joints[:num_frames] if before is None else joints[1:], after
+        return _connect(joints[1:-1], joints[-1], after, anchored, self.skeleton)
+
+    def _encode(self, features: torch.Tensor | None, from_end: bool) -> torch.Tensor:
+        """Encode features to the codes `(1, n, num_quantizers)` of their whole tokens, counted from either end."""
+        none = torch.zeros(1, 0, self.motion_config.num_quantizers, dtype=torch.long, device=self.model.device)
+        if features is None:
+            return none
+        rest = len(features) % self.motion_config.downsampling_factor
+        features = features[rest:] if from_end else features[: len(features) - rest]
+        if not len(features):
+            return none
+        values = self.decoder.feature_extractor.normalise(features)[None]
+        codes, _ = self.model.vqvae.encode(values.to(self.model.device, self.model.vqvae.dtype))
+        return codes.reshape(1, -1, none.shape[-1])
 
 
-def _features(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """Features of every frame.
+def features_of_all_frames(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
+    """Compute the features `(num_frames, num_features)` of joints `(num_frames, num_joints, 3)`.
 
-    A frame needs the next one, and the very first turns from its own facing to the smoothed one, which is no motion:
-    so the first and the last are thought to move on as their neighbours do.
+    A frame needs the next one, and the very first one turns from its own facing to the smoothed facing, which is no
+    motion. So the clip is extended by a frame at both ends, which moves as its neighbours do.
     """
     first, last = (2 * joints[:1] - joints[1:2], 2 * joints[-1:] - joints[-2:-1]) if len(joints) > 1 else [joints] * 2
     return joints_to_features(torch.cat([first, joints, last]), skeleton)[1:]
 
 
-def _encode(model, extractor, features: torch.Tensor | None, keep_end: int) -> torch.Tensor:
-    """Codes `(1, n, num_quantizers)` of the whole tokens in features, counted from their end or from their start."""
-    motion = model.config.motion_config
-    if features is None:
-        return torch.zeros(1, 0, motion.num_quantizers, dtype=torch.long, device=model.device)
-    rest = len(features) % motion.downsampling_factor
-    features = features[rest:] if keep_end else features[: len(features) - rest]
-    if not len(features):
-        return torch.zeros(1, 0, motion.num_quantizers, dtype=torch.long, device=model.device)
-    codes, _ = model.vqvae.encode(extractor.normalise(features)[None].to(model.device, model.vqvae.dtype))
-    return codes.reshape(1, -1, motion.num_quantizers)
-
-
-def _blended(decoded: torch.Tensor, first: int, last: int, left, right, skeleton: Skeleton) -> torch.Tensor:
-    """The gap's frames, led over to what the frames on both sides really are, not what their codes say."""
+def _blend(decoded: torch.Tensor, first: int, last: int, left, right, skeleton: Skeleton) -> torch.Tensor:
+    """Return the gap's frames, blended with what the frames on both sides really are, not what their codes say."""
     gap = decoded[first:last].clone()
     moving = torch.ones(gap.shape[-1])
     moving[skeleton.slices["contacts"]] = 0
     count = min(BLEND, len(gap))
     weights = torch.arange(1, count + 1)[:, None] / (count + 1)
-    if left is not None:  # a side of fewer frames than a token has has no code
+    if left is not None:  # a side with fewer frames than a token has no code
         gap[:count] += weights.flip(0) * moving * (left[-1] - decoded[max(first - 1, 0)])
     if right is not None:
         gap[-count:] += weights * moving * (right[0] - decoded[min(last, len(decoded) - 1)])
     return gap
 
 
-def _fitted(gap: torch.Tensor, num_frames: int, left, right, factor: int, skeleton: Skeleton) -> torch.Tensor:
-    """Whole tokens fitted to the frames asked for: cut at an open end, else played faster.
+def _fit_length(gap: torch.Tensor, num_frames: int, left, right, factor: int, skeleton: Skeleton) -> torch.Tensor:
+    """Fit whole tokens to the frames asked for: cut at an open end, or played faster between two sides.
 
-    A gap of five frames plays eight, longer ones hardly differ; one below a token goes straight from side to side.
+    A gap of five frames plays eight; longer ones hardly differ. One shorter than a token is interpolated from side to
+    side.
     """
     if len(gap) == num_frames:
         return gap
@@ -161,43 +218,57 @@ def _fitted(gap: torch.Tensor, num_frames: int, left, right, factor: int, skelet
     return gap
 
 
-def _placed(gap, before, after, left, right, anchored: bool, skeleton: Skeleton):
-    """Joints of the gap on the body and at the place of its neighbours."""
-    count = len(gap)
+def _to_joints(gap: torch.Tensor, before, after, left, right, skeleton: Skeleton) -> torch.Tensor:
+    """Turn the gap's features into joints on the body and at the place of its neighbour.
+
+    Returns:
+        Joints of the gap with a neighbour's frame on each side that has one.
+    """
     rows = (None if left is None else left[-1:], gap, None if right is None else right[:1])
     joints = features_to_joints(torch.cat([part for part in rows if part is not None]), skeleton)
     neighbour = before[-1] if before is not None else after[0]
     directions, lengths = bone_directions(neighbour, skeleton)
-    if after is not None and (bone_directions(after[0], skeleton)[1] - lengths).abs().max() > ANOTHER * lengths.max():
-        raise ValueError("bodies before and after the gap have different sizes: retarget one to the other first")
+    if after is not None:
+        difference = (bone_directions(after[0], skeleton)[1] - lengths).abs().max()
+        if difference > BONE_TOLERANCE * lengths.max():
+            raise ValueError("bodies before and after the gap have different sizes: retarget one to the other first")
     legs = list(skeleton.legs)
     scale = lengths[legs].sum() / sum(skeleton.bone_lengths[leg] for leg in legs)
     joints = set_bone_lengths(joints, joints[:, :1] * scale, skeleton, lengths)
+    meeting = 0 if before is not None else -1  # the row that is the neighbour's frame
+    joints = rotate_y(joints, _turn(bone_directions(joints[meeting], skeleton)[0], directions))
+    return joints + neighbour[0] - joints[meeting, 0]
 
-    meeting = 0 if before is not None else -1  # the row that is a neighbour's frame
-    turn = _turn(bone_directions(joints[meeting], skeleton)[0], directions)
-    joints = rotate_y(joints, turn)
-    joints = joints + neighbour[0] - joints[meeting, 0]
-    made = joints[1 : count + 1] if before is not None else joints[:count]
-    if before is None or after is None:
-        return made, after
-    turn = _turn(bone_directions(after[0], skeleton)[0], bone_directions(joints[-1], skeleton)[0])
-    share = torch.arange(1, count + 1) / (count + 1)
+
+def _connect(gap: torch.Tensor, end: torch.Tensor, after: torch.Tensor, anchored: bool, skeleton: Skeleton):
+    """Lead the gap's joints to the frames after it, or move these to where the gap leads.
+
+    Args:
+        gap (`torch.FloatTensor` of shape `(num_frames, num_joints, 3)`): its joints, placed after the frames before.
+        end (`torch.FloatTensor` of shape `(num_joints, 3)`): first frame of `after`, where the gap's path has it.
+        after (`torch.FloatTensor` of shape `(any, num_joints, 3)`): joints after the gap.
+        anchored (`bool`): see [`MotionInbetweener.fill`].
+
+    Returns:
+        Joints of the gap, and `after` at its final place.
+    """
+    turn = _turn(bone_directions(after[0], skeleton)[0], bone_directions(end, skeleton)[0])
+    share = torch.arange(1, len(gap) + 1) / (len(gap) + 1)
     share = share * share * (3 - 2 * share)
-    if not anchored:  # it keeps its height, which the made path leads to
+    if not anchored:  # it keeps its height, which the gap's path is led to
         level = torch.tensor([1.0, 0.0, 1.0])
-        moved = rotate_y(after - after[0, 0] * level, turn) + joints[-1, 0] * level
-        return made + share[:, None, None] * (moved[0, 0] - joints[-1, 0]), moved
-    root = made[:, :1]
-    made = root + rotate_y(made - root, (-turn * share)[:, None])
-    return made + share[:, None, None] * (after[0, 0] - joints[-1, 0]), after
+        moved = rotate_y(after - after[0, 0] * level, turn) + end[0] * level
+        return gap + share[:, None, None] * (moved[0, 0] - end[0]), moved
+    root = gap[:, :1]
+    gap = root + rotate_y(gap - root, (-turn * share)[:, None])
+    return gap + share[:, None, None] * (after[0, 0] - end[0]), after
 
 
 def _turn(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Angle about Y that brings bone directions `(num_joints, 3)` closest to others."""
+    """Find the angle about Y that brings bone directions `(num_joints, 3)` closest to others."""
     sin = (source[:, 2] * target[:, 0] - source[:, 0] * target[:, 2]).sum()
     cos = (source[:, 0] * target[:, 0] + source[:, 2] * target[:, 2]).sum()
     return torch.atan2(sin, cos) if math.hypot(sin, cos) > 1e-6 else torch.zeros(())
 
 
-__all__ = ["BLEND", "CONTEXT", "fill_gap", "gaps_of"]
+__all__ = ["BLEND", "CONTEXT", "MotionInbetweener", "features_of_all_frames", "gaps_between"]

@@ -3,25 +3,31 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from numbers import Integral
 
 import numpy as np
 import torch
-from transformers import BatchFeature
 
-from .motion_inbetweening import fill_gap, gaps_of
-from .motion_representation import features_to_joints, fit_bone_lengths, joints_to_features
+from .motion_decoding import MotionDecoder
+from .motion_inbetweening import MotionInbetweener, gaps_between
+from .motion_representation import joints_to_features
+from .motion_requests import (
+    SAMPLING_OPTIONS,
+    MotionRequest,
+    check_sampling,
+    check_seed,
+    one_for_each,
+    seconds_to_frames,
+)
 from .pipeline_motion import MotionPipeline
 from .prompt_splitting import parts_in_order
-from .scheduling_masked_motion import check_sampling
-from .windowed_generation import JointsStream, decode_stream, generate_windows, window_stream
+from .windowed_generation import generate_windows, window_generator
 
 
-LONGEST = 600.0  # seconds that are returned whole; `stream` has no limit
+LONGEST = 600.0  # seconds that are returned in one piece; `stream` has no limit
 
 
 class TextToMotionPipeline(MotionPipeline):
-    """Turns sentences into motions.
+    """Generates motions from text.
 
         pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
         motion = pipe("a person waves with the left hand", duration=4.0, seed=0)
@@ -36,7 +42,8 @@ class TextToMotionPipeline(MotionPipeline):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.max_duration = self.model.max_num_tokens * self.frames_per_token / self.fps  # made in one window
+        self.decoder = MotionDecoder(self.model.vqvae, self.processor.feature_extractor)
+        self.max_duration = self.model.max_num_tokens * self.frames_per_token / self.fps  # of one window
         self.min_duration = self.frames_per_token / self.fps
 
     def __call__(
@@ -51,83 +58,60 @@ class TextToMotionPipeline(MotionPipeline):
         motion=None,
         keep: list[tuple[float, float]] | np.ndarray | None = None,
         batch_size: int = 8,
-        **kwargs,
+        **options,
     ):
-        """
+        """Generate motions.
+
         Args:
-            inputs (`str` or `list[str]`): sentences; any other iterable gives an iterator of results.
-            duration (`float` or a list with one for each text, *optional*): seconds; None lets the model choose. Above
-                `max_duration` a motion is made window by window, each going on from the last 1.6 s before it,
-                of another text from the last 0.8 s.
+            inputs (`str` or `list[str]`): texts; any other iterable gives an iterator of results.
+            duration (`float` or a list with one for each text, *optional*): seconds; None lets the model choose. A
+                motion longer than `max_duration` is generated window by window, each continuing the last 1.6 s before
+                it, or the last 0.8 s where another text starts.
             seed (`int` or a list with one for each text, *optional*): random if not given.
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
             mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
-                ends with a token, so at most three frames late. A text that says itself what comes after what is split
-                there, see [`parts_in_order`], and its parts share its duration.
-            prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames that come before or
-                after what is made and stay as they are; `duration` counts what is made. A suffix is moved to where the
-                made path ends. Joints are then where the prefix is.
-            motion, keep (likewise, and ranges of seconds or a boolean mask of frames, *optional*): a motion to make
-                anew outside of these ranges, which stay as and where they are. The first and last 4 made frames at a
-                seam lead over to kept ones.
+                ends with a token, so at most three frames late. A text that itself says an order is split there, see
+                [`parts_in_order`], and its parts share its duration.
+            prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames before or after the
+                generated ones, which stay as they are; `duration` counts the generated ones. The suffix is moved to
+                where the generated path ends. Joints are then where the prefix is.
+            motion, keep (the same, and ranges of seconds or a boolean mask of frames, *optional*): a motion to
+                generate anew outside of these ranges, which stay as and where they are. At each transition four
+                generated frames are blended with the kept ones.
+            batch_size (`int`): motions that are generated at the same time.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].
-            fit_bones (`bool`): give decoded bodies bones of constant length, true if not given; edits always have
-                the bones of what is kept.
+            fit_bones (`bool`): give bodies bones of constant length, true if not given; edits always have the bones
+                of the given frames.
 
         Returns:
-            For a text a dictionary, for a list a list of them; each is a list where several sequences are asked for:
-            `joints` float32 [num_frames, num_joints, 3] (metres, Y up), `features` float32 [num_frames, num_features],
+            A dictionary for one text, for an edit and for a sequence; a list of them for a list of texts. Where
+            several sequences are asked for, a list of dictionaries takes the place of each. A dictionary has `joints`
+            float32 `(num_frames, num_joints, 3)` (metres, Y up), `features` float32 `(num_frames, num_features)`,
             `fps` and `text`.
 
         Raises:
-            ValueError: on an empty or too long text, or a duration that the model cannot make.
+            ValueError: when a text is empty or too long, or an option, a seed or a duration cannot be met; before
+                anything is generated.
         """
+        self._sanitize_parameters(**options)
+        given = {"prefix": prefix, "suffix": suffix, "motion": motion, "keep": keep}
+        is_edit = any(part is not None for part in given.values())
         if type(num_return_sequences) is not int or num_return_sequences < 1:
             raise ValueError(f"num_return_sequences must be a whole number from 1, got {num_return_sequences!r}")
-        if prefix is not None or suffix is not None or motion is not None or keep is not None:
-            if not isinstance(inputs, str) or mode or num_return_sequences != 1:
-                raise ValueError("an edit takes one text and makes one motion")
-            return self._edited(inputs, duration, seed, prefix, suffix, motion, keep, **kwargs)
-        if mode is not None:
-            inputs, duration = self._in_order(inputs, duration, mode)
-            seeds = [None if seed is None else _one_seed(seed) + i for i in range(num_return_sequences)]
-            results = [self._whole(inputs, duration, first, **kwargs) for first in seeds]
-            return results if num_return_sequences > 1 else results[0]
-        if not isinstance(inputs, (str, list, tuple)):
-            if isinstance(duration, (list, tuple)) or isinstance(seed, (list, tuple)) or num_return_sequences != 1:
-                raise ValueError(
-                    "with a stream of texts, give one duration and one seed for all, and one sequence each"
-                )
-            if self._is_long(duration):
-                return (self._whole(text, duration, seed, **kwargs) for text in inputs)
-            requests = ({"text": text, "duration": duration, "seed": seed} for text in inputs)
-            return super().__call__(requests, batch_size=batch_size, **kwargs)
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
-        durations, seeds = _one_for_each(duration, texts, "durations"), _one_for_each(seed, texts, "seeds")
-        requests = [
-            {"text": text, "duration": seconds, "seed": None if first is None else _one_seed(first) + offset}
-            for text, seconds, first in zip(texts, durations, seeds)
-            for offset in range(num_return_sequences)
-        ]
-        results = self._each(requests, batch_size, **kwargs)
+        if is_edit and (not isinstance(inputs, str) or mode or num_return_sequences != 1):
+            raise ValueError("an edit takes one text and makes one motion")
+        if mode is None and not isinstance(inputs, (str, list, tuple)):
+            return self._iterate(inputs, duration, seed, num_return_sequences, batch_size, **options)
+
+        requests = self._requests(inputs, duration, seed, num_return_sequences, mode)
+        if is_edit:
+            return self._edit(requests[0], **given, **options)
+        results = self._generate(requests, batch_size, **options)
         if num_return_sequences > 1:
             starts = range(0, len(results), num_return_sequences)
             results = [results[start : start + num_return_sequences] for start in starts]
-        return results[0] if isinstance(inputs, str) else results
-
-    def _each(self, requests: list[dict], batch_size: int, **kwargs) -> list[dict]:
-        """A motion for each request: those that fit in one window in batches, longer ones by themselves."""
-        long = [self._is_long(request["duration"]) for request in requests]  # all are checked before any work is done
-        short = [request for request, is_long in zip(requests, long) if not is_long]
-        order = sorted(range(len(short)), key=lambda i: short[i]["duration"] or math.inf)  # less padding
-        sorted_requests = [short[i] for i in order]
-        results = super().__call__(sorted_requests, batch_size=batch_size, **kwargs) if short else []
-        made = (result for _, result in sorted(zip(order, results), key=lambda pair: pair[0]))
-        return [
-            self._whole(request["text"], request["duration"], request["seed"], **kwargs) if is_long else next(made)
-            for request, is_long in zip(requests, long)
-        ]
+        return results[0] if mode is not None or isinstance(inputs, str) else results
 
     def stream(
         self,
@@ -135,216 +119,202 @@ class TextToMotionPipeline(MotionPipeline):
         duration: float | list[float | None] | None = None,
         seed: int | None = None,
         mode: str | None = None,
-        **kwargs,
+        **options,
     ) -> Iterator[np.ndarray]:
-        """Yields joints `(n, num_joints, 3)` of a motion of any length as they are ready; see `__call__`.
+        """Generate a motion of any length and yield its joints `(n, num_joints, 3)`, in metres, as they are ready.
 
-        Several texts are done one after another; with `mode="sequence"` also what each says is done in order. Memory
-        does not grow with the duration.
+        Several texts are shown one after another; with `mode="sequence"` so is what each text says in order. Memory
+        does not grow with the duration. Arguments are those of `__call__`, and are checked before the first frame.
         """
-        if mode is not None:
-            inputs, duration = self._in_order(inputs, duration, mode)
-        texts, lengths, options = self._plan(inputs, duration, kwargs)
-        return (joints for joints, _ in self._parts(texts, lengths, seed, *options))
+        request = self._sequence(inputs, duration, seed, mode)
+        return (joints for joints, _ in self._windows(request, **options))
 
     @torch.no_grad()
     def length_distribution(self, text: str) -> dict[str, np.ndarray]:
-        """How long motions of a text last: `seconds` `(max_num_tokens,)` and their `probability`, which sums to 1."""
-        inputs = self.processor(text=text).to(self.device)
-        condition = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
-        probability = self.model.length_logits(condition).softmax(-1)[0].cpu().numpy()
+        """Return how long motions of a text last: `seconds` `(max_num_tokens,)` and their `probability`."""
+        probability = self.model.length_logits(self._encode([text])).softmax(-1)[0].cpu().numpy()
         return {"seconds": np.arange(1, len(probability) + 1) * self.min_duration, "probability": probability}
 
-    def _in_order(self, inputs: str | list[str], duration, mode: str) -> tuple[list[str], list[float | None]]:
-        """The parts of all texts, one after another, and seconds for each."""
-        if mode != "sequence":
+    # Check.
+
+    def _requests(self, inputs, duration, seed, count: int, mode: str | None) -> list[MotionRequest]:
+        """Return the motions to generate: of each text or of all together, `count` of each."""
+        if mode is not None:
+            whole = self._sequence(inputs, duration, 0 if seed is None else seed, mode)
+            wanted = [(whole.texts, whole.num_frames, seed)]
+        else:
+            texts = [inputs] if isinstance(inputs, str) else list(inputs)
+            lengths = [self._num_frames(seconds) for seconds in one_for_each(duration, texts, "durations")]
+            seeds = one_for_each(seed, texts, "seeds")
+            wanted = [([text], [frames], first) for text, frames, first in zip(texts, lengths, seeds)]
+        for _, lengths, _ in wanted:
+            self._check_whole(lengths)
+        return [
+            MotionRequest(texts, lengths, check_seed(None if first is None else check_seed(first) + offset))
+            for texts, lengths, first in wanted
+            for offset in range(count)
+        ]
+
+    def _sequence(self, inputs: str | list[str], duration, seed: int | None, mode: str | None) -> MotionRequest:
+        """Return one motion of several texts; `mode="sequence"` splits those that say an order."""
+        if mode not in (None, "sequence"):
             raise ValueError(f"unknown mode {mode!r}; known: 'sequence'")
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
-        parts: list[str] = []
-        durations: list[float | None] = []
-        for text, seconds in zip(texts, _one_for_each(duration, texts, "durations")):
-            found, frames = parts_in_order(text), self._num_frames(seconds)
-            parts += found
-            if frames is None:
-                durations += [None] * len(found)
-                continue
-            tokens = frames // self.frames_per_token
-            if tokens < len(found):
-                raise ValueError(f"{seconds:g} seconds are too short for {len(found)} parts of {text!r}")
-            ends = [i * tokens // len(found) * self.frames_per_token for i in range(len(found))]  # whole tokens
-            durations += [(end - start) / self.fps for start, end in itertools.pairwise([*ends, frames])]
-        return parts, durations
-
-    def _whole(self, inputs: str | list[str], duration, seed: int | None, **kwargs) -> dict:
-        """What `stream` gives, in one piece."""
-        texts, lengths, options = self._plan(inputs, duration, kwargs)
-        self._check_whole(lengths)
-        joints, features = (np.concatenate(part) for part in zip(*self._parts(texts, lengths, seed, *options)))
-        return {"joints": joints, "features": features, "fps": self.fps, "text": ", then ".join(texts)}
-
-    @torch.no_grad()
-    def _edited(self, text: str, duration, seed: int | None, prefix, suffix, motion, keep, **kwargs) -> dict:
-        """A motion of which frames are given."""
-        _, (num_frames,), (sampling, _) = self._plan(text, duration, kwargs)
-        self._check_whole([num_frames])
-        if (motion is None) != (keep is None):
-            raise ValueError("motion and keep belong together: keep=[(0, 1.5)] keeps the first 1.5 seconds of motion")
-        if motion is not None and (prefix is not None or suffix is not None or duration is not None):
-            raise ValueError("with motion and keep, prefix, suffix and duration say nothing: leave them out")
-        generator = torch.Generator().manual_seed(_one_seed(seed))
-        inputs = self.processor(text=text).to(self.device)
-        condition = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
-
-        def fill(before, after, count: int, anchored: bool):
-            return fill_gap(
-                self.model, self.processor.feature_extractor, self.skeleton, condition, before, after, count, anchored,
-                generator, **sampling,
-            )  # fmt: skip
-
-        if motion is not None:
-            joints = self._read_joints(motion, "motion").clone()
-            gaps = gaps_of(keep, len(joints), self.fps)
-            ends = [first for first, _ in gaps[1:]] + [len(joints)]
-            for (first, last), end in zip(gaps, ends):
-                before, after = (part if len(part) else None for part in (joints[:first], joints[last:end]))
-                joints[first:last], _ = fill(before, after, last - first, anchored=True)
-        else:
-            before, after = (
-                None if part is None else self._read_joints(part, name)
-                for part, name in ((prefix, "prefix"), (suffix, "suffix"))
-            )
-            if num_frames is None:
-                num_frames = int(self.model.choose_lengths(condition, [None], [generator])[0]) * self.frames_per_token
-            made, after = fill(before, after, num_frames, anchored=False)
-            joints = torch.cat([part for part in (before, made, after) if part is not None])
-        features = joints_to_features(torch.cat([joints, 2 * joints[-1:] - joints[-2:-1]]), self.skeleton)
-        joints = (joints * self.skeleton.metres).numpy().astype(np.float32)
-        return {"joints": joints, "features": features.numpy().astype(np.float32), "fps": self.fps, "text": text}
-
-    def _read_joints(self, motion, name: str) -> torch.Tensor:
-        joints = self.processor.feature_extractor.read_joints(motion, name)
-        return torch.as_tensor(joints).float() / self.skeleton.metres
-
-    def _plan(self, inputs, duration, kwargs: dict) -> tuple[list[str], list[int | None], tuple[dict, bool]]:
-        """Texts, frames for each, and options of decoding, all of them checked."""
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
         if not texts:
-            raise ValueError("no text: describe a motion in a sentence, or several in a row")
-        lengths = [self._num_frames(seconds) for seconds in _one_for_each(duration, texts, "durations")]
-        _, sampling, after = self._sanitize_parameters(**kwargs)
-        after = self._postprocess_params | after
-        return texts, lengths, (self._forward_params | sampling, after.get("fit_bones", True))
+            raise ValueError("no text: describe a motion in a sentence, or in several")
+        lengths = [self._num_frames(seconds) for seconds in one_for_each(duration, texts, "durations")]
+        if mode == "sequence":
+            parts = [part for text, frames in zip(texts, lengths) for part in self._split(text, frames)]
+            texts, lengths = [text for text, _ in parts], [frames for _, frames in parts]
+        return MotionRequest(texts, lengths, check_seed(seed))
 
-    def _parts(
-        self, texts: list[str], lengths: list[int | None], seed: int | None, sampling: dict, fit_bones: bool
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Joints and features of one text after another, in parts; what cannot be made is refused before the first."""
-        inputs = self.processor(text=texts).to(self.device)
-        return self._parts_of(inputs, lengths, _one_seed(seed), sampling, fit_bones)
+    def _split(self, text: str, num_frames: int | None) -> list[tuple[str, int | None]]:
+        """Split a text that says an order into its parts, which share its frames in whole tokens."""
+        parts = parts_in_order(text)
+        if num_frames is None:
+            return [(part, None) for part in parts]
+        tokens = num_frames // self.frames_per_token
+        if tokens < len(parts):
+            seconds = num_frames / self.fps
+            raise ValueError(f"{seconds:g} seconds are too short for {len(parts)} parts of {text!r}")
+        ends = [i * tokens // len(parts) * self.frames_per_token for i in range(len(parts))] + [num_frames]
+        return [(part, end - start) for part, (start, end) in zip(parts, itertools.pairwise(ends))]
 
-    @torch.no_grad()
-    def _parts_of(
-        self, inputs: BatchFeature, lengths: list[int | None], seed: int, sampling: dict, fit_bones: bool
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        # Of the texts' lengths, the first also of the first window, so that a motion that fits in is the usual one.
-        streams = [window_stream(seed, -text) for text in range(len(lengths))]
-        conditions = self.model.encode_text(inputs["input_ids"], inputs["attention_mask"]).split(1)
-        asked = [None if frames is None else -(-frames // self.frames_per_token) for frames in lengths]
-        drawn = self.model.choose_lengths(torch.cat(conditions), asked, streams).tolist()
-        # What is asked for ends where it was asked to; between texts a token is the finest step.
-        left = sum(drawn[:-1]) * self.frames_per_token + (lengths[-1] or drawn[-1] * self.frames_per_token)
-        to_joints = JointsStream(self.skeleton)
-        further = (window_stream(seed, window) for window in itertools.count(1))
-        windows = generate_windows(self.model, conditions, drawn, itertools.chain(streams[:1], further), **sampling)
-        for values in decode_stream(self.model.vqvae, windows):
-            if not left:
-                return
-            features = self._features(values[:left].float().cpu(), fit_bones)
-            left -= len(features)
-            joints = to_joints(features) * self.skeleton.metres
-            yield joints.numpy().astype(np.float32), features.numpy().astype(np.float32)
+    def _num_frames(self, duration: float | None) -> int | None:
+        return seconds_to_frames(duration, self.fps, self.min_duration)
 
-    def _sanitize_parameters(self, fit_bones: bool | None = None, **kwargs):
-        known = {"num_inference_steps", "guidance_scale", "temperature", "top_k"}
-        if unknown := sorted(set(kwargs) - known):
-            raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'fit_bones'}))}")
-        check_sampling(**kwargs)
-        return {}, kwargs, {} if fit_bones is None else {"fit_bones": fit_bones}
+    def _check_whole(self, num_frames: list[int | None]) -> None:
+        if sum(frames or 0 for frames in num_frames) > LONGEST * self.fps:
+            raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
 
-    def preprocess(self, inputs: dict) -> dict:
-        seed = _one_seed(inputs["seed"])
-        tokens = self.processor(text=inputs["text"])
-        num_frames = torch.tensor([self._num_frames(inputs["duration"]) or 0])
-        return dict(tokens) | {"num_frames": num_frames, "seed": torch.tensor([seed]), "text": [inputs["text"]]}
+    def _fits_in_window(self, num_frames: list[int | None]) -> bool:
+        return len(num_frames) == 1 and (num_frames[0] or 0) <= round(self.max_duration * self.fps)
+
+    def _sanitize_parameters(self, fit_bones: bool | None = None, **sampling):
+        if unknown := sorted(set(sampling) - set(SAMPLING_OPTIONS)):
+            known = ", ".join(sorted({*SAMPLING_OPTIONS, "fit_bones"}))
+            raise ValueError(f"unknown option {unknown[0]!r}; known: {known}")
+        check_sampling(**sampling)
+        return {}, sampling, {} if fit_bones is None else {"fit_bones": fit_bones}
+
+    def _with_defaults(self, options: dict) -> tuple[dict, bool]:
+        """Return the options of decoding, and whether to fit bones, with the defaults given to `pipeline(...)`."""
+        _, sampling, decoding = self._sanitize_parameters(**options)
+        return self._forward_params | sampling, (self._postprocess_params | decoding).get("fit_bones", True)
+
+    # Generate: in batches what fits in one window, window by window what does not.
+
+    def _generate(self, requests: list[MotionRequest], batch_size: int, **options) -> list[dict]:
+        fits = [self._fits_in_window(request.num_frames) for request in requests]
+        short = [request for request, is_short in zip(requests, fits) if is_short]
+        order = sorted(range(len(short)), key=lambda i: short[i].num_frames[0] or math.inf)  # less padding
+        batched = super().__call__([short[i] for i in order], batch_size=batch_size, **options) if short else []
+        results = iter([result for _, result in sorted(zip(order, batched), key=lambda pair: pair[0])])
+        return [
+            next(results) if is_short else self._whole(request, **options) for request, is_short in zip(requests, fits)
+        ]
+
+    def _iterate(
+        self, inputs: Iterable[str], duration, seed, count: int, batch_size: int, **options
+    ) -> Iterable[dict]:
+        """Generate a motion for each text of an iterable as it comes."""
+        if isinstance(duration, (list, tuple)) or isinstance(seed, (list, tuple)) or count != 1:
+            raise ValueError("with a stream of texts, give one duration and one seed for all, and one sequence each")
+        num_frames = [self._num_frames(duration)]
+        self._check_whole(num_frames)
+        requests = (MotionRequest([text], num_frames, check_seed(seed)) for text in inputs)
+        if self._fits_in_window(num_frames):
+            return super().__call__(requests, batch_size=batch_size, **options)
+        return (self._whole(request, **options) for request in requests)
+
+    def preprocess(self, request: MotionRequest) -> dict:
+        num_frames, seed = torch.tensor([request.num_frames[0] or 0]), torch.tensor([request.seed])
+        tokens = dict(self.processor(text=request.texts))
+        return tokens | {"num_frames": num_frames, "seed": seed, "text": [request.text]}
 
     def _forward(self, inputs: dict, **sampling) -> dict:
-        num_frames = inputs["num_frames"].tolist()
+        asked = inputs["num_frames"].tolist()
         output = self.model.generate(
             inputs["input_ids"],
             inputs["attention_mask"],
-            num_tokens=[-(-frames // self.frames_per_token) or None for frames in num_frames],
+            num_tokens=[self._num_tokens(frames or None) for frames in asked],
             seeds=inputs["seed"].tolist(),
             **sampling,
         )
         predicted = (output.token_mask.sum(1) * self.frames_per_token).tolist()
-        lengths = torch.tensor([frames or made for frames, made in zip(num_frames, predicted)])
-        return {"motion_values": output.motion_values, "lengths": lengths, "text": inputs["text"]}
+        num_frames = torch.tensor([frames or chosen for frames, chosen in zip(asked, predicted)])
+        return {"motion_values": output.motion_values, "num_frames": num_frames, "text": inputs["text"]}
 
     def postprocess(self, outputs: dict, fit_bones: bool = True) -> dict:
-        features = self._features(outputs["motion_values"][0, : int(outputs["lengths"][0])].float(), fit_bones)
-        joints = features_to_joints(features, self.skeleton) * self.skeleton.metres
-        text = outputs["text"]
+        values, text = outputs["motion_values"][0, : int(outputs["num_frames"][0])], outputs["text"]
         while not isinstance(text, str):  # the base class wraps it once more when it batches
             text = text[0]
-        return {
-            "joints": joints.numpy().astype(np.float32),
-            "features": features.numpy().astype(np.float32),
-            "fps": self.fps,
-            "text": text,
-        }
+        return self._result(*self.decoder.clip(values, fit_bones), text)
 
-    def _features(self, values: torch.Tensor, fit_bones: bool) -> torch.Tensor:
-        features = self.processor.feature_extractor.denormalise(values)
-        return fit_bone_lengths(features, self.skeleton) if fit_bones else features
+    def _whole(self, request: MotionRequest, **options) -> dict:
+        """Generate in one piece what `stream` yields."""
+        joints, features = (np.concatenate(part) for part in zip(*self._windows(request, **options)))
+        return self._result(joints, features, request.text)
 
-    def _check_whole(self, lengths: list[int | None]) -> None:
-        if sum(length or 0 for length in lengths) > LONGEST * self.fps:
-            raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
+    @torch.no_grad()
+    def _windows(self, request: MotionRequest, **options) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Return an iterator of joints and features, window by window."""
+        sampling, fit_bones = self._with_defaults(options)
+        conditions = self._encode(request.texts)
+        # A stream of its own for the length of each text; the first is also that of the first window, so that a motion
+        # that fits in one window is the same as in a batch.
+        generators = [window_generator(request.seed, -i) for i in range(len(request.texts))]
+        asked = [self._num_tokens(frames) for frames in request.num_frames]
+        num_tokens = self.model.choose_lengths(conditions, asked, generators).tolist()
+        # The last text ends at its frame, the others with a token.
+        last = request.num_frames[-1] or num_tokens[-1] * self.frames_per_token
+        num_frames = sum(num_tokens[:-1]) * self.frames_per_token + last
+        others = (window_generator(request.seed, window) for window in itertools.count(1))
+        generators = itertools.chain(generators[:1], others)
+        windows = generate_windows(self.model, conditions.split(1), num_tokens, generators, **sampling)
+        return self.decoder.stream(windows, num_frames, fit_bones)
 
-    def _is_long(self, duration: float | None) -> bool:
-        """Whether a motion takes several windows."""
-        frames = self._num_frames(duration)
-        self._check_whole([frames])
-        return frames is not None and frames > round(self.max_duration * self.fps)
+    @torch.no_grad()
+    def _edit(self, request: MotionRequest, prefix, suffix, motion, keep, **options) -> dict:
+        """Generate frames after a prefix, before a suffix, or where a motion is not kept."""
+        if (motion is None) != (keep is None):
+            raise ValueError("motion and keep belong together: keep=[(0, 1.5)] keeps the first 1.5 seconds of motion")
+        (num_frames,) = request.num_frames
+        if motion is not None and (prefix is not None or suffix is not None or num_frames is not None):
+            raise ValueError("with motion and keep, prefix, suffix and duration say nothing: leave them out")
+        (sampling, _), generator = self._with_defaults(options), torch.Generator().manual_seed(request.seed)
+        condition = self._encode(request.texts)
+        inbetweener = MotionInbetweener(self.model, self.decoder, condition, generator, sampling)
+        if motion is not None:
+            joints = self._read_joints(motion, "motion")
+            joints = inbetweener.fill_gaps(joints, gaps_between(keep, len(joints), self.fps))
+        else:
+            prefix, suffix = self._read_joints(prefix, "prefix"), self._read_joints(suffix, "suffix")
+            if num_frames is None:
+                (num_tokens,) = self.model.choose_lengths(condition, [None], [generator]).tolist()
+                num_frames = num_tokens * self.frames_per_token
+            joints = inbetweener.extend(prefix, suffix, num_frames)
+        features = joints_to_features(torch.cat([joints, 2 * joints[-1:] - joints[-2:-1]]), self.skeleton)
+        return self._result(self.decoder.to_metres(joints), features.numpy().astype(np.float32), request.text)
 
-    def _num_frames(self, duration: float | None) -> int | None:
-        if duration is None:
+    # Shared by all ways to generate.
+
+    def _encode(self, texts: list[str]) -> torch.Tensor:
+        inputs = self.processor(text=texts).to(self.device)
+        return self.model.encode_text(inputs["input_ids"], inputs["attention_mask"])
+
+    def _num_tokens(self, num_frames: int | None) -> int | None:
+        return None if num_frames is None else -(-num_frames // self.frames_per_token)
+
+    def _read_joints(self, motion, name: str) -> torch.Tensor | None:
+        """Read a given motion, in the skeleton's units."""
+        if motion is None:
             return None
-        if isinstance(duration, bool) or not isinstance(duration, (int, float, np.number)):
-            raise ValueError(f"duration must be a number of seconds, got {duration!r}")
-        if not self.min_duration <= duration < math.inf:
-            raise ValueError(f"a duration of {duration:g} seconds: it must be a number from {self.min_duration:g} on")
-        return round(float(duration) * self.fps)
+        joints = self.processor.feature_extractor.read_joints(motion, name)
+        return torch.as_tensor(joints).float() / self.skeleton.metres
 
-
-def _one_seed(seed: int | None) -> int:
-    if isinstance(seed, (list, tuple)):
-        raise ValueError("one motion has one seed: give a number")
-    if seed is None:
-        return torch.randint(2**31, ()).item()
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
-        raise ValueError(f"a seed is a whole number from 0 to {2**63 - 1}, got {seed!r}")
-    return int(seed)
-
-
-def _one_for_each(value, texts: list[str], what: str) -> list:
-    """A single value repeated for every text, or a list or array checked to have one for each."""
-    value = value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value
-    if not isinstance(value, (list, tuple)):
-        return [value] * len(texts)
-    if len(value) != len(texts):
-        raise ValueError(f"{len(texts)} texts but {len(value)} {what}: give one for all or one for each")
-    return list(value)
+    def _result(self, joints: np.ndarray, features: np.ndarray, text: str) -> dict:
+        return {"joints": joints, "features": features, "fps": self.fps, "text": text}
 
 
 __all__ = ["TextToMotionPipeline"]

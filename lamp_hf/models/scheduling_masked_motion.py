@@ -1,32 +1,11 @@
 """Masked-token decoding as a diffusers scheduler (MaskGIT; LaMP section 4)."""
 
-import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
-
-
-def check_sampling(
-    num_inference_steps: int | None = None,
-    guidance_scale: float | None = None,
-    temperature: float | None = None,
-    top_k: int | None = None,
-) -> None:
-    """Options of decoding, of which None is any that the configuration has.
-
-    Raises:
-        ValueError: on one that no motion can be made with.
-    """
-    for name, value in (("num_inference_steps", num_inference_steps), ("top_k", top_k)):
-        if value is not None and not (isinstance(value, Integral) and value >= 1):
-            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    for name, value in (("temperature", temperature), ("guidance_scale", guidance_scale)):
-        if value is not None and not (isinstance(value, Real) and 0 <= value < math.inf):
-            raise ValueError(f"{name} must be a number from 0, got {value!r}")
 
 
 @dataclass
@@ -161,4 +140,4 @@ def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: li
     return noise.to(logits.device)
 
 
-__all__ = ["MaskedMotionScheduler", "MaskedMotionSchedulerOutput", "check_sampling"]
+__all__ = ["MaskedMotionScheduler", "MaskedMotionSchedulerOutput"]

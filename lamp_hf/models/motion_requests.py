@@ -1,0 +1,113 @@
+"""Checks what a caller asks for: texts, durations in seconds, seeds and options of decoding.
+
+Every way to generate a motion (a call, a stream, an edit, the diffusers pipeline) checks its arguments here.
+"""
+
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+
+
+SAMPLING_OPTIONS = ("guidance_scale", "num_inference_steps", "temperature", "top_k")
+
+
+@dataclass
+class MotionRequest:
+    """One motion to generate, checked.
+
+    Args:
+        texts (`list[str]`): what happens, one after another.
+        num_frames (`list[int]`): frames for each text; None lets the model choose.
+        seed (`int`): of its random stream.
+    """
+
+    texts: list[str]
+    num_frames: list[int | None]
+    seed: int
+
+    @property
+    def text(self) -> str:
+        return ", then ".join(self.texts)
+
+
+def check_sampling(
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+) -> None:
+    """Check options of decoding; None stands for the configuration's own value.
+
+    Raises:
+        ValueError: when no motion can be generated with one of them.
+    """
+    for name, value in (("num_inference_steps", num_inference_steps), ("top_k", top_k)):
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
+    for name, value in (("temperature", temperature), ("guidance_scale", guidance_scale)):
+        if value is not None and not (isinstance(value, Real) and 0 <= value < math.inf):
+            raise ValueError(f"{name} must be a number from 0, got {value!r}")
+
+
+def check_seed(seed: int | None) -> int:
+    """Return a seed as an `int`, a random one for None.
+
+    Raises:
+        ValueError: when it is not a whole number from 0 to 2**63 - 1.
+    """
+    if isinstance(seed, (list, tuple)):
+        raise ValueError("one motion has one seed: give a number")
+    if seed is None:
+        return torch.randint(2**31, ()).item()
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise ValueError(f"a seed is a whole number from 0 to {2**63 - 1}, got {seed!r}")
+    return int(seed)
+
+
+def seconds_to_frames(duration: float | None, fps: float, shortest: float, longest: float = math.inf) -> int | None:
+    """Round a duration to frames; None stays None.
+
+    Args:
+        duration (`float`, *optional*): seconds.
+        fps (`float`): frames per second.
+        shortest, longest (`float`): seconds that can be generated.
+
+    Raises:
+        ValueError: when the duration is no number, or out of bounds.
+    """
+    if duration is None:
+        return None
+    if isinstance(duration, bool) or not isinstance(duration, (int, float, np.number)):
+        raise ValueError(f"duration must be a number of seconds, got {duration!r}")
+    if not shortest <= duration < math.inf:
+        raise ValueError(f"a duration of {duration:g} seconds: it must be a number from {shortest:g} on")
+    if duration > longest + 1e-6:
+        raise ValueError(f"a duration of {duration:g} seconds: it must be at most {longest:g}")
+    return round(float(duration) * fps)
+
+
+def one_for_each(value, texts: list[str], what: str) -> list:
+    """Repeat a single value for every text, or check that a list or an array has one for each.
+
+    Raises:
+        ValueError: when there are more or fewer values than texts; the error calls them `what`.
+    """
+    value = value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value
+    if not isinstance(value, (list, tuple)):
+        return [value] * len(texts)
+    if len(value) != len(texts):
+        raise ValueError(f"{len(texts)} texts but {len(value)} {what}: give one for all or one for each")
+    return list(value)
+
+
+__all__ = [
+    "SAMPLING_OPTIONS",
+    "MotionRequest",
+    "check_sampling",
+    "check_seed",
+    "one_for_each",
+    "seconds_to_frames",
+]
