@@ -1,4 +1,4 @@
-"""Many motions from a file of sentences: on all processes, resumable, nothing twice."""
+"""Motions for a file of prompts: shared by processes, resumable, none generated twice."""
 
 import contextlib
 import csv
@@ -8,21 +8,29 @@ import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from .distributed import this_process
 from .fingerprint import identify
 from .models.prompt_splitting import parts_in_order
 from .motion.clip import Motion, check_output_path
 
 
+_MAX_SEED = 2**63 - 1
+_COLUMNS = {"text", "name", "duration", "seed"}
+
+
 @dataclass(frozen=True)
 class Prompt:
-    """Args:
-    name (`str`): of the file to write, without its ending.
-    text (`str`): a sentence.
-    duration (`float`, *optional*): seconds; None lets the model choose.
-    seed (`int`): of the motion.
+    """A request for one motion file.
+
+    Args:
+        name (`str`): name of the file to write, without its suffix.
+        text (`str`): a sentence.
+        duration (`float`, *optional*): seconds; None lets the model choose.
+        seed (`int`): seed of the motion.
     """
 
     name: str
@@ -32,11 +40,13 @@ class Prompt:
 
 
 @dataclass
-class BulkResult:
-    """Args:
-    made (`int`): motions made now, by this process.
-    kept (`int`): motions that were there already.
-    failed (`dict[str, str]`): of names what is wrong with their prompts.
+class BatchReport:
+    """What this process did.
+
+    Args:
+        made (`int`): motions generated in this run.
+        kept (`int`): motions that were there already.
+        failed (`dict[str, str]`): names of prompts that were refused, and why.
     """
 
     made: int
@@ -45,39 +55,22 @@ class BulkResult:
 
 
 def read_prompts(path: Path, seed: int) -> list[Prompt]:
-    """Sentences of a text file, one a line, or of a csv: `text` and, as one likes, `name`, `duration`, `seed`.
+    """Read prompts from a .txt file, one a line, or a .csv file with a column `text` and optional other columns.
 
-    Names are line numbers and seeds follow on `seed` where none are given.
+    Args:
+        path (`Path`): the file; a .csv may have the columns `name`, `duration` (seconds) and `seed`.
+        seed (`int`): seed of the first prompt; where none is given, each prompt takes the next number. Names are line
+            numbers where none are given.
 
     Raises:
-        ValueError: on another kind of file, one without sentences, a column that is not known, a name given twice, or
-            a number that is none.
+        ValueError: when the file is of another kind or holds no sentence, a column is unknown, a name occurs twice or
+            is no plain file name, or a duration or seed is not a number.
     """
-    content = path.read_text(encoding="utf-8-sig")
-    if path.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(io.StringIO(content, newline="")))
-        found = list(rows[0]) if rows else ["text"]
-        if "text" not in found or set(found) - {"text", "name", "duration", "seed", None}:
-            raise ValueError(f"{path} has columns {found}; wanted: text, and if you like name, duration and seed")
-    elif path.suffix.lower() == ".txt":
-        rows = [{"text": line} for line in content.splitlines()]
-    else:
-        raise ValueError(f"{path} is neither a .txt, with a sentence a line, nor a .csv")
-    prompts = []
-    for i, row in enumerate(rows):
-        if None in row:  # where `csv` puts fields that have no column
-            raise ValueError(f"{path}, row {i + 1}: more fields than columns; a text with commas needs quotes")
-        if not (row["text"] or "").strip():
-            continue
-        try:
-            duration = float(row["duration"]) if row.get("duration") else None
-            own_seed = int(row["seed"]) if row.get("seed") else seed + i
-        except ValueError:
-            raise ValueError(f"{path}, row {i + 1}: duration and seed must be numbers") from None
-        if not 0 <= own_seed < 2**63:
-            raise ValueError(f"{path}, row {i + 1}: a seed is a whole number from 0 to {2**63 - 1}")
-        text = " ".join(row["text"].split())
-        prompts.append(Prompt(row.get("name") or f"{i + 1:06d}", text, duration, own_seed))
+    prompts = [
+        _read_prompt(row, number, seed, f"{path}, row {number + 1}")
+        for number, row in enumerate(_read_rows(path))
+        if None in row or (row["text"] or "").strip()
+    ]
     if not prompts:
         raise ValueError(f"{path} holds no sentence")
     names = {prompt.name for prompt in prompts}
@@ -86,74 +79,108 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
     return prompts
 
 
+def _read_rows(path: Path) -> list[dict]:
+    content = path.read_text(encoding="utf-8-sig")
+    if path.suffix.lower() == ".txt":
+        return [{"text": line} for line in content.splitlines()]
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"{path} is neither a .txt, with a sentence a line, nor a .csv")
+    rows: list[dict] = list(csv.DictReader(io.StringIO(content, newline="")))
+    columns = list(rows[0]) if rows else ["text"]
+    if "text" not in columns or set(columns) - _COLUMNS - {None}:
+        raise ValueError(f"{path} has columns {columns}; wanted: text, and if you like name, duration and seed")
+    return rows
+
+
+def _read_prompt(row: dict, number: int, first_seed: int, place: str) -> Prompt:
+    if None in row:  # where `csv` puts fields that have no column
+        raise ValueError(f"{place}: more fields than columns; a text with commas needs quotes")
+    try:
+        duration = float(row["duration"]) if row.get("duration") else None
+        seed = int(row["seed"]) if row.get("seed") else first_seed + number
+    except ValueError:
+        raise ValueError(f"{place}: duration and seed must be numbers") from None
+    if not 0 <= seed <= _MAX_SEED:
+        raise ValueError(f"{place}: a seed is a whole number from 0 to {_MAX_SEED}")
+    return Prompt(row.get("name") or f"{number + 1:06d}", " ".join(row["text"].split()), duration, seed)
+
+
 def generate_files(
     pipe, prompts: list[Prompt], folder: Path, kind: str, batch_size: int = 16, **options
-) -> BulkResult:
-    """Writes a motion file for each prompt that has none yet, or one of another prompt; processes share the prompts.
+) -> BatchReport:
+    """Write a motion file for each prompt that has none yet, or whose file was made from another prompt.
 
-    A sentence that says what comes after what is done in this order, see [`parts_in_order`].
-    A motion depends on its own text, seed and duration alone, so a run that was cut short and any number of processes
-    give the same files.
+    Processes share the prompts. A sentence that names an order is generated in this order, see [`parts_in_order`].
+    A motion depends on its own text, seed and duration alone, so an interrupted run that is resumed and any number of
+    processes give the same files.
+
+    Args:
+        pipe ([`TextToMotionPipeline`]): the generator.
+        prompts (`list[Prompt]`): all prompts, of all processes.
+        folder (`Path`): made if it is missing.
+        kind (`str`): suffix of the files without its dot, `"bvh"` for instance.
+        batch_size (`int`): motions that are generated in one batch.
+        options (*optional*): further options of the pipeline's call.
     """
-    from .distributed import this_process
-
     state = this_process()
     check_output_path(folder.parent / f"motion.{kind}")
     folder.mkdir(parents=True, exist_ok=True)
-    mine = prompts[state.process_index :: state.num_processes]
-    made_of, model = _read_records(folder), identify(pipe.model.name_or_path, pipe.model.config)
+    own = prompts[state.process_index :: state.num_processes]
+    records, model = _read_records(folder), identify(pipe.model.name_or_path, pipe.model.config)
 
-    def parts(prompt: Prompt) -> list:
+    def recipe(prompt: Prompt) -> list:
+        """List all that a motion depends on."""
         return [*astuple(prompt)[1:], model, options]
 
-    missing = [
-        prompt
-        for prompt in mine
-        if not (folder / f"{prompt.name}.{kind}").exists()
-        or made_of.get(f"{prompt.name}.{kind}", parts(prompt)) != parts(prompt)
-    ]
-    state.wait_for_everyone()  # before anybody writes a record
-    record = folder / f"prompts_{state.process_index}.jsonl"  # what files were made of
+    def is_current(prompt: Prompt) -> bool:
+        file = f"{prompt.name}.{kind}"
+        return (folder / file).exists() and records.get(file, recipe(prompt)) == recipe(prompt)
+
+    missing = [prompt for prompt in own if not is_current(prompt)]
+    state.wait_for_everyone()  # all have read the records before anyone adds to them
+    record = folder / f"prompts_{state.process_index}.jsonl"
     failed: dict[str, str] = {}
     with tqdm(total=len(missing), unit=" motions", disable=None) as progress:
         for batch in _batches(missing, batch_size):
-            for prompt, made in zip(batch, _make(pipe, batch, failed, **options)):
-                if made is not None:
-                    motion = Motion(made["joints"], made["fps"], pipe.skeleton.name, text=prompt.text)
-                    motion.save(folder / f"{prompt.name}.{kind}")
-                    with open(record, "a", encoding="utf-8") as file:
-                        file.write("\n" + json.dumps([time.time(), f"{prompt.name}.{kind}", parts(prompt)]))
+            for prompt, result in zip(batch, _generate(pipe, batch, failed, options)):
+                if result is None:
+                    continue
+                motion = Motion(result["joints"], result["fps"], pipe.skeleton.name, text=prompt.text)
+                motion.save(folder / f"{prompt.name}.{kind}")
+                with open(record, "a", encoding="utf-8") as file:
+                    file.write("\n" + json.dumps([time.time(), f"{prompt.name}.{kind}", recipe(prompt)]))
             progress.update(len(batch))
-    return BulkResult(len(missing) - len(failed), len(mine) - len(missing), failed)
+    return BatchReport(len(missing) - len(failed), len(own) - len(missing), failed)
 
 
 def _read_records(folder: Path) -> dict[str, list]:
-    """Of what motion files were made, by all processes of all runs; the latest word counts."""
+    """Read from which recipe each motion file was made, by any process of any run; the latest record counts."""
     records = []
     for path in folder.glob("prompts_*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # a line that a killed run did not end
+            with contextlib.suppress(json.JSONDecodeError):  # the last line of a run that was killed
                 records.append(json.loads(line))
-    return {name: parts for _, name, parts in sorted(records, key=lambda record: record[0])}
+    return {name: recipe for _, name, recipe in sorted(records, key=lambda record: record[0])}
 
 
 def _batches(prompts: list[Prompt], batch_size: int) -> Iterator[list[Prompt]]:
-    """Of like length together, those whose length the model chooses last; what is done in a row is made alone."""
-    plain = [prompt for prompt in prompts if not _is_in_a_row(prompt)]
+    """Batch prompts by duration, those whose duration the model chooses last; a sequence is a batch by itself."""
+    plain = [prompt for prompt in prompts if not _is_sequence(prompt)]
     plain.sort(key=lambda prompt: prompt.duration or float("inf"))
     yield from (plain[first : first + batch_size] for first in range(0, len(plain), batch_size))
-    yield from ([prompt] for prompt in prompts if _is_in_a_row(prompt))
+    yield from ([prompt] for prompt in prompts if _is_sequence(prompt))
 
 
-def _is_in_a_row(prompt: Prompt) -> bool:
+def _is_sequence(prompt: Prompt) -> bool:
     return len(parts_in_order(prompt.text)) > 1
 
 
-def _make(pipe, batch: list[Prompt], failed: dict[str, str], **options) -> list[dict | None]:
-    """A batch's motions; where a prompt is at fault, one by one, so that it fails alone."""
+def _generate(pipe, batch: list[Prompt], failed: dict[str, str], options: dict[str, Any]) -> list[dict | None]:
+    """Generate a batch; when a prompt in it is refused, generate one by one, so that it fails alone."""
+    first = batch[0]
     try:
-        if _is_in_a_row(prompt := batch[0]):  # which is a batch of its own
-            return [pipe(prompt.text, duration=prompt.duration, seed=prompt.seed, mode="sequence", **options)]
+        if _is_sequence(first):
+            return [pipe(first.text, duration=first.duration, seed=first.seed, mode="sequence", **options)]
         return pipe(
             [prompt.text for prompt in batch],
             duration=[prompt.duration for prompt in batch],
@@ -163,6 +190,6 @@ def _make(pipe, batch: list[Prompt], failed: dict[str, str], **options) -> list[
         )
     except ValueError as error:
         if len(batch) == 1:
-            failed[batch[0].name] = " ".join(str(error).split())
+            failed[first.name] = " ".join(str(error).split())
             return [None]
-        return [motion for prompt in batch for motion in _make(pipe, [prompt], failed, **options)]
+        return [result for prompt in batch for result in _generate(pipe, [prompt], failed, options)]

@@ -1,4 +1,4 @@
-"""Many prompts from a file: resumed, shared, nothing twice."""
+"""Motions for a file of prompts: resumed, shared by processes, none generated twice."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def pipe(model_folder):
     return pipeline("text-to-motion", model=str(model_folder))
 
 
-def test_what_is_there_is_not_made_again_and_bad_prompts_fail_alone(pipe, tmp_path):
+def test_existing_motions_are_kept_and_bad_prompts_fail_alone(pipe, tmp_path):
     prompts = [
         Prompt("bow", "she bows", 1.0, 3),
         Prompt("walk", "a person walks", None, 4),
@@ -37,14 +37,14 @@ def test_what_is_there_is_not_made_again_and_bad_prompts_fail_alone(pipe, tmp_pa
     assert (tmp_path / "bow.npz").stat().st_mtime_ns == before
 
 
-def test_a_name_whose_prompt_changed_is_made_again(pipe, tmp_path):
+def test_a_motion_whose_prompt_changed_is_generated_again(pipe, tmp_path):
     generate_files(pipe, [Prompt("bow", "she bows", 1.0, 3)], tmp_path, "npz")
     again = generate_files(pipe, [Prompt("bow", "she bows", 2.0, 3)], tmp_path, "npz")
     assert (again.made, again.kept) == (1, 0)
     assert lamp_hf.Motion.load(tmp_path / "bow.npz").num_frames == 40
 
 
-def test_processes_share_the_prompts_and_a_later_run_knows_what_all_have_made(model_folder, tmp_path):
+def test_processes_share_the_prompts_and_a_later_run_keeps_what_all_of_them_made(model_folder, tmp_path):
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port"]
     launch += [str(free_port()), "-m", "lamp_hf"]
     made = []
@@ -85,7 +85,7 @@ def test_the_latest_record_counts_whichever_file_was_touched_last(pipe, tmp_path
     assert generate_files(pipe, [Prompt("walk", "a man walks", 1.0, 3)], tmp_path, "npz").made == 1
 
 
-def test_other_options_make_other_motions(pipe, tmp_path):
+def test_a_motion_is_generated_again_with_other_options(pipe, tmp_path):
     prompts = [Prompt("bow", "she bows", 1.0, 3)]
     generate_files(pipe, prompts, tmp_path, "npz")
     before = lamp_hf.Motion.load(tmp_path / "bow.npz").joints
@@ -103,7 +103,7 @@ def test_a_run_cut_short_and_one_in_other_batches_give_the_same_files(pipe, tmp_
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_what_says_an_order_is_done_in_this_order(pipe, tmp_path):
+def test_a_sentence_that_names_an_order_becomes_a_sequence(pipe, tmp_path):
     text = "she bows, then walks"
     generate_files(pipe, [Prompt("both", text, 2.0, 3), Prompt("bow", "she bows", 1.0, 3)], tmp_path, "npz")
     wanted = pipe(text, mode="sequence", duration=2.0, seed=3)["joints"]
@@ -139,7 +139,7 @@ def test_prompts_are_read_from_text_and_csv(tmp_path):
         ("text,seed\nwalk,100000000000000000000\n", "row 1: a seed is"),
     ],
 )
-def test_bad_files_of_prompts_are_told_in_a_line(tmp_path, content, message):
+def test_bad_files_of_prompts_are_refused(tmp_path, content, message):
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_prompts(tmp_path / "a.csv", 0)

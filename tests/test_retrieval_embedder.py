@@ -7,7 +7,7 @@ from conftest import CAPTIONS, make_clip
 from lamp_hf.retrieval.windows import choose_windows, windows_of
 
 
-def test_vectors_are_the_models_whatever_the_batch(embedder, processor):
+def test_embeddings_are_the_models_in_any_batch(embedder, processor):
     clips = [make_clip(seconds, seed).features for seed, seconds in enumerate((1.0, 3.0, 2.0))]
     together = embedder.embed_motions(clips)
     for clip, vector in zip(clips, together):
@@ -18,17 +18,17 @@ def test_vectors_are_the_models_whatever_the_batch(embedder, processor):
     np.testing.assert_allclose(np.linalg.norm([*texts, *together], axis=1), 1, atol=1e-5)
 
 
-def test_what_is_longer_than_the_model_reads_is_the_mean_of_its_parts(embedder):
+def test_a_motion_or_text_longer_than_the_model_reads_is_the_mean_of_its_parts(embedder):
     long = make_clip(18.0).features
     parts = embedder.embed_motions(np.array_split(long, 2)).mean(0)
     np.testing.assert_allclose(embedder.embed_motions([long])[0], parts / np.linalg.norm(parts), atol=1e-5)
-    words = ("a person walks forward " * 10).split()  # the model reads 14 of them at once
+    words = ("a person walks forward " * 10).split()  # the model reads 14 of them
     parts = embedder.embed_texts([" ".join(words[:14]), " ".join(words[14:28]), " ".join(words[28:])]).mean(0)
     vector = embedder.embed_texts([" ".join(words)])[0]
     np.testing.assert_allclose(vector, parts / np.linalg.norm(parts), atol=1e-5)
 
 
-def test_a_text_of_unknown_words_is_told(embedder):
+def test_a_text_of_unknown_words_warns(embedder):
     with pytest.warns(UserWarning, match="knows no word of 'xyzzy plugh'"):
         assert np.isfinite(embedder.embed_texts(["xyzzy plugh"])).all()
     with pytest.raises(ValueError, match="empty"):

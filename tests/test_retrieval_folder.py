@@ -51,7 +51,7 @@ def test_index_and_search(recordings, lamp_folder, tmp_path):
         index_folder(recordings.parent, gallery, update=True)
 
 
-def test_a_file_that_was_written_anew_is_embedded_anew(recordings, lamp_folder, tmp_path):
+def test_a_file_that_changed_is_embedded_again(recordings, lamp_folder, tmp_path):
     gallery = tmp_path / "gallery"
     index_folder(recordings, gallery, lamp_folder)
     before = lamp_hf.MotionIndex.load(gallery)

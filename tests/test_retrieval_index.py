@@ -27,7 +27,7 @@ def test_scores_are_the_models_cosines(index, embedder):
     assert {hit.id: hit.score for hit in both} == pytest.approx(dict(zip("abcde", scores.tolist())), abs=1e-5)
 
 
-def test_moments_of_a_long_motion(lamp_folder):
+def test_a_query_is_localised_in_a_long_motion(lamp_folder):
     waiting = np.repeat(make_motion(1, seed=9), 300, axis=0)
     acting = make_motion(81, seed=2)
     joints = np.concatenate([waiting, acting + waiting[-1, :1] * [1, 0, 1] - acting[:1, :1] * [1, 0, 1], waiting])
@@ -46,7 +46,7 @@ def test_moments_of_a_long_motion(lamp_folder):
     assert len(spans) > 2 and all(left[1] <= right[0] for left, right in itertools.pairwise(spans))
 
 
-def test_add_takes_paths_and_tells_them(lamp_folder, tmp_path):
+def test_added_paths_are_returned_with_hits(lamp_folder, tmp_path):
     path = make_clip(seed=1).save(tmp_path / "clip.npz")
     index = lamp_hf.MotionIndex(lamp_folder)
     index.add([path, make_clip(seed=2)])

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from conftest import CAPTIONS, make_clip, unit_vectors
+from safetensors.numpy import load_file
 
 import lamp_hf
 from lamp_hf.retrieval import storage
@@ -43,7 +44,7 @@ def test_another_model_is_refused(index, lamp_folder, tmp_path):
         lamp_hf.MotionIndex.load(tmp_path / "gallery", other)
 
 
-def test_damage_is_told(index, tmp_path):
+def test_a_damaged_gallery_is_refused(index, tmp_path):
     with pytest.raises(FileNotFoundError, match="no motion index"):
         lamp_hf.MotionIndex.load(tmp_path)
     index.save(tmp_path)
@@ -113,7 +114,7 @@ def test_merge(index, lamp_folder, tmp_path):
         lamp_hf.MotionIndex.merge([tmp_path / "one", tmp_path / "one"])
 
 
-def test_what_others_put_into_the_folder_stays(index, tmp_path):
+def test_other_files_in_the_folder_stay(index, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"somebody's weights")
     for _ in range(2):
         index.save(tmp_path)
@@ -136,3 +137,17 @@ def rebuild(folder, times: int) -> None:
         gallery.add_vectors(unit_vectors(1, seed=i), [f"new {i}"])
         gallery.save(folder)
         time.sleep(0.05)
+
+
+def test_the_file_format_is_the_one_that_earlier_versions_wrote(index, tmp_path):
+    index.save(tmp_path)
+    manifest = json.loads((tmp_path / "index.json").read_text())
+    assert list(manifest) == [
+        "format", "version", "model", "origin", "motions", "vectors", "dimension", "file", "sha256"
+    ]  # fmt: skip
+    assert (manifest["format"], manifest["version"]) == ("lamp_hf.MotionIndex", 2)
+    tensors = load_file(tmp_path / manifest["file"])
+    kinds = {name: (str(values.dtype), list(values.shape)) for name, values in tensors.items()}
+    assert kinds["vectors"] == ("float32", [5, 16]) and kinds["spans"] == ("float32", [5, 2])
+    assert kinds["items"] == ("int32", [5]) and json.loads(tensors["ids"].tobytes()) == list("abcde")
+    assert json.loads(tensors["sources"].tobytes()) == [""] * 5 and len(kinds) == 5

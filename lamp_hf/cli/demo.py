@@ -1,4 +1,4 @@
-"""The verb demo."""
+"""The verb for the demo page: demo."""
 
 import importlib.util
 from typing import Annotated
@@ -14,7 +14,7 @@ def demo(
     port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7860,
     model: Model = "",
 ) -> None:
-    """Serve a page on which to make, search, caption and compare motions.
+    """Serve a web page that generates, finds, captions and compares motions.
 
     Example: lamp-hf demo --port 8000
     """

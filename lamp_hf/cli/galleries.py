@@ -1,9 +1,9 @@
-"""Verbs on galleries: index, search."""
+"""Verbs for galleries: index, search."""
 
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,24 +14,26 @@ from .common import Json, Rig, Unit, Up, app, report
 
 @app.command()
 def index(
-    source: Annotated[Path, typer.Argument(help="Folder of motion files, searched with those below it.")],
+    source: Annotated[Path, typer.Argument(help="Folder of motion files; its subfolders are indexed too.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the gallery.")],
-    update: Annotated[bool, typer.Option("--update", help="Add what is new to a gallery, drop what is gone.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Update a gallery: add new files, drop those that are gone.")
+    ] = False,
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
     model: Annotated[
         str,
         typer.Option(
-            help="Folder or Hub id of a model; LaMP's if not given, bundled:video for LAVIMO, whose gallery films "
-            "search too. With --update, the gallery's own."
+            help="Folder or Hub id of a model. Defaults to the bundled LaMP, or with --update to the gallery's own; "
+            "bundled:video is LAVIMO, whose galleries can be searched by video too."
         ),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Make a gallery of motion files, which `lamp-hf search` searches.
+    """Make a gallery of motion files for `lamp-hf search`.
 
-    Under `accelerate launch -m lamp_hf index ...` the processes share the files.
+    Under `accelerate launch -m lamp_hf index ...` processes share the files.
 
     Example: lamp-hf index recordings/ -o gallery/
     """
@@ -56,23 +58,25 @@ def index(
 
 @app.command()
 def search(
-    gallery: Annotated[Path, typer.Argument(help="What `lamp-hf index` wrote.")],
+    gallery: Annotated[Path, typer.Argument(help="Folder that `lamp-hf index` wrote.")],
     text: Annotated[str | None, typer.Argument(help="What the person does, in a sentence.")] = None,
-    motion: Annotated[Path | None, typer.Option(help="A motion file to find the like of.")] = None,
-    video: Annotated[Path | None, typer.Option(help="A film of somebody to find the like of.")] = None,
+    motion: Annotated[Path | None, typer.Option(help="Motion file; finds similar motions.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Video of a person; finds similar motions.")] = None,
     box: Annotated[
         tuple[float, float, float, float] | None,
-        typer.Option(help="Of the person in the film: left, top, right and bottom, in pixels."),
+        typer.Option(help="Where the person is in the video: left, top, right and bottom, in pixels."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many to find.", min=1)] = 10,
-    moments: Annotated[bool, typer.Option("--moments", help="Tell every part of a long motion that fits.")] = False,
+    k: Annotated[int, typer.Option("-k", help="Number of hits.", min=1)] = 10,
+    moments: Annotated[
+        bool, typer.Option("--moments", help="Localise the query in time: list every part of a motion that matches.")
+    ] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="An .html page that plays what is found.")
+        Path | None, typer.Option("-o", "--output", help="An .html page that plays the motions found.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Where the gallery's model lies now, if it was moved.")] = "",
+    model: Annotated[str, typer.Option(help="Folder or Hub id of the gallery's model, if it was moved.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Find motions by a sentence, by an example, by a film, or by several of these.
+    """Find motions by a sentence, a motion file, a video, or several of these.
 
     Example: lamp-hf search gallery/ "someone waves" -o hits.html
     """
@@ -80,25 +84,25 @@ def search(
 
     if output is not None and (output.suffix.lower() != ".html" or not output.parent.is_dir()):
         raise ValueError(f"cannot write {output}: give an .html file in a folder that exists")
-    found = lamp_hf.MotionIndex.load(gallery, model or None)
-    hits = found.search(text, motion, k, moments, video=video, boxes=box)
-    rows = [
-        {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(hit).items()}
-        for hit in hits
-    ]
-    lines = [f"{hit.score:.3f}  {hit.id}  {hit.start:.4g}-{hit.end:.4g} s{_of_video(hit)}" for hit in hits]
-    report({"hits": rows}, "\n".join(lines or [f"{gallery} is empty"]), as_json)
+    motions = lamp_hf.MotionIndex.load(gallery, model or None)
+    hits = motions.search(text, motion, k, moments, video=video, boxes=box)
+    lines = [f"{hit.score:.3f}  {hit.id}  {hit.start:.4g}-{hit.end:.4g} s{_video_part(hit)}" for hit in hits]
+    report({"hits": [_rounded(hit) for hit in hits]}, "\n".join(lines or [f"{gallery} is empty"]), as_json)
     if output is not None and hits:
         html = _hits_page(hits)
         write_atomically(output, lambda path: path.write_text(html, encoding="utf-8"))
 
 
-def _of_video(hit) -> str:
+def _rounded(hit) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(hit).items()}
+
+
+def _video_part(hit) -> str:
     return "" if hit.video_start is None else f"  for {hit.video_start:.4g}-{hit.video_end:.4g} s of the video"
 
 
 def _hits_page(hits: list) -> str:
-    """A page that plays hits whose files are still there and say what they are."""
+    """Make a page that plays the hits whose files are still there and can be read."""
     from lamp_hf.motion.html import player_page
 
     motions = []
