@@ -9,9 +9,9 @@ from training.evaluation.caption_facts import (
     fact_numbers,
     names_its_side,
     stated_facts,
-    told_styles,
+    stated_styles,
 )
-from training.evaluation.generation import generate_cached, repeated
+from training.evaluation.generation import generate_cached, over_repeats
 
 
 def test_numbers_are_read_as_words_and_as_digits():
@@ -62,7 +62,7 @@ def test_labels_are_told_by_words():
         "turn",
     ]
     training = [["he walks like an old man"] * 6, ["he walks"] * 20, ["he runs"]]
-    told = told_styles(["she waves like an old man", "she waves"], training, ["elderly", "normal", "normal"])
+    told = stated_styles(["she waves like an old man", "she waves"], training, ["elderly", "normal", "normal"])
     assert told == ["elderly", "normal"]
 
 
@@ -81,6 +81,6 @@ def test_repeats_are_made_once_and_give_means_with_intervals(model_folder, tmp_p
         generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
     rng = np.random.default_rng(0)
     text = rng.normal(size=(120, 4))
-    numbers = repeated(text, [text + rng.normal(0, 0.1, text.shape) for _ in range(3)], text, seed=0)
+    numbers = over_repeats(text, [text + rng.normal(0, 0.1, text.shape) for _ in range(3)], text, seed=0)
     assert numbers["r_precision_1"][0] > 0.8 and numbers["fid"][0] < 0.1 and "multimodality" not in numbers
-    assert repeated(text, [text] * 3, text, seed=0)["mm_dist"] == (0, 0)
+    assert over_repeats(text, [text] * 3, text, seed=0)["mm_dist"] == (0, 0)

@@ -31,7 +31,8 @@ def test_the_bundled_model_waves_the_hand_it_is_asked_to():
     from transformers import pipeline
 
     import lamp_hf
-    from lamp_hf.metrics.geometry import CHECKS, measure
+    from lamp_hf.metrics.geometry import measure
+    from training.evaluation.action_checks import CHECKS
 
     pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
     actions = ("wave-left-hand", "wave-right-hand", "walk", "raise-up-both-hands")

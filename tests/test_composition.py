@@ -10,21 +10,25 @@ from lamp_hf.models.motion_representation import features_to_joints, joints_to_f
 from lamp_hf.models.skeleton import HUMANML3D
 from training.augmentation.composition import (
     Composer,
-    at_once,
     follow,
     gerund,
     graft,
     held_up,
-    in_turn,
     plain,
     predicate,
     pronoun,
     retime,
     seam,
+    sequential_caption,
+    simultaneous_caption,
 )
-from training.evaluation.composition import at_once as judge_at_once
-from training.evaluation.composition import draw_pairs, prompts_of_captions, put_together
-from training.evaluation.composition import in_turn as judge_in_turn
+from training.evaluation.composition import (
+    draw_pairs,
+    prompts_of_captions,
+    put_together,
+    shows_in_order,
+    shows_simultaneously,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +72,9 @@ def test_the_judge_tells_at_once_from_one_after_the_other(clips):
     both = graft(clips["walk"], clips["lift"], ["left"], start=0)
     lift_then_walk = chained(clips["lift"], clips["walk"])
     lift, walk = "raise-up-left-hand", "walk"
-    assert judge_at_once(both, [walk, lift]) and not judge_at_once(lift_then_walk, [walk, lift])
-    assert judge_in_turn(lift_then_walk, [lift, walk]) and not judge_in_turn(lift_then_walk, [walk, lift])
-    assert not judge_in_turn(both, [lift, walk]) and not judge_in_turn(both, [walk, lift])
+    assert shows_simultaneously(both, [walk, lift]) and not shows_simultaneously(lift_then_walk, [walk, lift])
+    assert shows_in_order(lift_then_walk, [lift, walk]) and not shows_in_order(lift_then_walk, [walk, lift])
+    assert not shows_in_order(both, [lift, walk]) and not shows_in_order(both, [walk, lift])
 
 
 def test_prompts_to_choose_on_are_made_of_captions(clips):
@@ -85,8 +89,8 @@ def test_prompts_to_choose_on_are_made_of_captions(clips):
     actions = [action for _, action in rows.values()]
     pairs = draw_pairs(composer, actions, seed=0)
     assert set(pairs["space"]) == {(0, 1)} and set(pairs["time"]) == {(0, 1), (1, 0)}
-    assert judge_at_once(put_together(composer, "space", (0, 1)), ["walk", "raise-up-left-hand"])
-    assert judge_in_turn(put_together(composer, "time", (1, 0)), ["raise-up-left-hand", "walk"])
+    assert shows_simultaneously(put_together(composer, "space", (0, 1)), ["walk", "raise-up-left-hand"])
+    assert shows_in_order(put_together(composer, "time", (1, 0)), ["raise-up-left-hand", "walk"])
     assert draw_pairs(composer, ["", "", ""], seed=0) == {"space": [], "time": []}  # clips without labels
     prompts = prompts_of_captions(composer, actions, pairs, seed=0)
     assert len(prompts["space"]) == len(prompts["time"]) == 40
@@ -189,12 +193,12 @@ def test_captions():
     assert plain("The person walks.") == "the person walks"
     assert predicate("an exhausted old man walks on") == "walks on"
     rng = np.random.default_rng(0)
-    together = {at_once("a man walks", "she waves a hand", rng) for _ in range(50)}
+    together = {simultaneous_caption("a man walks", "she waves a hand", rng) for _ in range(50)}
     assert "a man walks while waving a hand" in together
-    lifting = {at_once("a man walks", "she lifts the left arm", rng) for _ in range(90)}
+    lifting = {simultaneous_caption("a man walks", "she lifts the left arm", rng) for _ in range(90)}
     assert {"a man walks with the left arm raised", "lifting the left arm, a man walks"} <= lifting
     assert held_up("waves both hands") == "both hands waving"
     assert held_up("lifts the hand") is None and held_up("lowers the left arm") is None
     assert pronoun("a young woman walks", rng) == "she" and pronoun("the man walks", rng) == "he"
-    after = {in_turn("a man bows", "she walks away", rng) for _ in range(90)}
+    after = {sequential_caption("a man bows", "she walks away", rng) for _ in range(90)}
     assert {"a man bows, then walks away", "after bowing, a man walks away"} <= after

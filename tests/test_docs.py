@@ -67,7 +67,10 @@ def run(code: str) -> None:
 def check_options(code: str) -> None:
     """Of commands that take hours: scripts, recipes and options are there."""
     commands = re.sub(r"\\\n\s*", "", code)
-    module = r"(?:-m |^)(training\.[\w.]+|lamp_hf\.import_checkpoint|lamp_hf \w+|lamp-hf \w+)(.*)"
+    script = (
+        r"training\.(?:evaluate|ablations) [\w-]+|training\.[\w.]+|lamp_hf\.import_checkpoint|lamp_hf \w+|lamp-hf \w+"
+    )
+    module = rf"(?:-m |^)({script})(.*)"
     known = re.findall(module, commands, re.MULTILINE)
     assert known, f"no command is checked in:\n{code}"
     for script, rest in known:

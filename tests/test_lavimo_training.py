@@ -16,9 +16,9 @@ from test_training import command, run
 
 import lamp_hf
 from lamp_hf.models.video_frames import Video
-from training.evaluation.lavimo import SPOILT
+from training.evaluation.lavimo import DEGRADATIONS
 from training.train_lavimo import image_statistics
-from training.video.rendered_videos import FIXED, UNSEEN, film, sampled_frames
+from training.video.rendered_videos import FIXED, UNSEEN, render_clip, sampled_frames
 
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def test_both_stages_learn_and_the_eyes_stay_as_they_were(trained, lavimo):
     eyes, model = (load_file(path / "model.safetensors") for path in (trained / "vision" / "model", lavimo))
     assert all(torch.equal(values, model[f"vision_encoder.{name}"]) for name, values in eyes.items())
     assert model["logit_scale"] != pytest.approx(np.log(1 / 0.07), abs=1e-6)
-    assert len(list((trained / "cache").glob("films-*"))) == 2  # of training and of validation
+    assert len(list((trained / "cache").glob("videos-*"))) == 2  # of training and of validation
 
 
 def test_pictures_are_shown_to_the_eyes_as_they_learned_to_see_them(tmp_path):
@@ -105,8 +105,8 @@ def test_what_is_evaluated(trained, lavimo, humanml3d_folder, bert_folder, tmp_p
         motion.save(tmp_path / f"{name}.mp4", size=64)
     numbers = evaluation(lavimo, humanml3d_folder, bert_folder, tmp_path, "--films", tmp_path)
     foreign, pairs = numbers["foreign_films"], numbers["pairs"]
-    assert foreign["films"] == foreign["motions"] == 2 and set(foreign) > set(SPOILT)
-    assert all(foreign[kind]["among_all"]["R@2"] == 100 for kind in SPOILT)
+    assert foreign["films"] == foreign["motions"] == 2 and set(foreign) > set(DEGRADATIONS)
+    assert all(foreign[kind]["among_all"]["R@2"] == 100 for kind in DEGRADATIONS)
     assert set(pairs) == {
         "text / motion", "text / fixed view", "text / unseen views", "fixed view / motion", "unseen views / motion"
     }  # fmt: skip
@@ -123,13 +123,14 @@ def test_films_for_training_have_the_frames_that_a_video_file_would_give(length)
 def test_a_film_is_the_same_in_every_process(tmp_path):
     features = lamp_hf.joints_to_features(make_motion(30))
     for seed in (FIXED, 3, UNSEEN):
-        first, second = (film(features, "clip", seed, "humanml3d", 8, 32) for _ in range(2))
+        first, second = (render_clip(features, "clip", seed, "humanml3d", 8, 32) for _ in range(2))
         assert first.shape == (8, 32, 32, 3) and first.tobytes() == second.tobytes()
     code = "import sys; sys.path.insert(0, 'tests'); from conftest import make_motion; import lamp_hf, zlib; "
-    code += "from training.video.rendered_videos import film; features = lamp_hf.joints_to_features(make_motion(30)); "
-    code += "print(zlib.crc32(film(features, 'clip', 3, 'humanml3d', 8, 32).tobytes()))"
+    code += "from training.video.rendered_videos import render_clip; "
+    code += "features = lamp_hf.joints_to_features(make_motion(30)); "
+    code += "print(zlib.crc32(render_clip(features, 'clip', 3, 'humanml3d', 8, 32).tobytes()))"
     elsewhere = run(tmp_path, sys.executable, "-c", code)
-    assert str(zlib.crc32(film(features, "clip", 3, "humanml3d", 8, 32).tobytes())) in elsewhere
+    assert str(zlib.crc32(render_clip(features, "clip", 3, "humanml3d", 8, 32).tobytes())) in elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_moments_of_a_long_film_do_not_overlap(gallery, tmp_path):
 
 def test_films_may_be_spoilt_as_phones_do(tmp_path):
     content = lamp_hf.Motion(make_motion(20)).save(tmp_path / "film.mp4", size=64).read_bytes()
-    for kind, spoil in SPOILT.items():
+    for kind, spoil in DEGRADATIONS.items():
         frames = Video(spoil(content)).sample(8, 32)
         assert frames.mask.all(), kind
         whole = Video(content).sample(8, 32)
@@ -193,7 +194,7 @@ def test_a_split_is_written_as_films_once(trained, humanml3d_folder, tmp_path):
         "--output",
         tmp_path,
     )
-    for found in ("4 films written, 0 there before", "0 films written, 4 there before"):
+    for found in ("4 videos written, 0 skipped", "0 videos written, 4 skipped"):
         assert found in run(trained, sys.executable, "-m", "training.video.render", *map(str, options))
     clips = sorted(path.name for path in (tmp_path / "seed-7").iterdir())
     assert clips == sorted(path.name for path in (tmp_path / "seed-fixed").iterdir()) and len(clips) == 2

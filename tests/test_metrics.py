@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorConfig, MotionEvaluatorModel
-from lamp_hf.metrics.geometry import CHECKS, confuses_sides, measure, raised
+from lamp_hf.metrics.geometry import measure, raised
 from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest_acceleration
 from lamp_hf.models.motion_representation import mirror
 from lamp_hf.models.skeleton import HUMANML3D
+from training.evaluation.action_checks import CHECKS, confuses_sides
 
 
 def standing(num_frames: int = 60) -> np.ndarray:

@@ -246,9 +246,13 @@ def test_texts_are_cut_to_what_the_model_reads(processor):
 def test_options_that_a_measurement_does_not_read_are_refused(tmp_path):
     command = (sys.executable, "-m", "training.evaluate", "sampling", "--data", "x", "--model", "x")
     done = subprocess.run(
-        [*command, "--temperature", "1"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True
+        [*command, "--evaluator", "x", "--temperature", "1"],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
     )
-    assert done.returncode == 2 and "sampling does not read temperature" in done.stderr
+    assert done.returncode == 2 and "unrecognized arguments: --temperature 1" in done.stderr
 
 
 def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_config):
@@ -264,7 +268,7 @@ def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_co
     assert build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
     values["std"] = [2.0 * value for value in values["std"]]
     lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
-    with pytest.raises(ValueError, match="read motions of different std"):
+    with pytest.raises(ValueError, match="expect motions of different std"):
         build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
 
 
@@ -283,7 +287,7 @@ def test_a_reader_of_another_lamp_is_refused(tmp_path, processor):
     assert build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
     torch.nn.init.normal_(trained.lamp.get_input_embeddings().weight)
     trained.lamp.save_pretrained(tmp_path / "lamp")
-    with pytest.raises(ValueError, match="--lamp is not the one that the reader of parts"):
+    with pytest.raises(ValueError, match="--lamp is not the one that the part reader"):
         build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
     with pytest.raises(ValueError, match="there is no reader to train"):
         add_reader(tmp_path / "start", 0)

@@ -1,4 +1,4 @@
-r"""A stage in variants: same data, seed and small budget, one table.
+r"""Train a stage in variants with the same data, seed and small budget, and write one table; one subcommand a study.
 
 python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/residual_tokenizer/model \
     --lamp runs/retrieval/model --evaluator runs/evaluator/model --output runs/ablations --steps 300
@@ -6,7 +6,7 @@ python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/mo
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
 python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \
     --steps 600 --split test
-python -m training.ablations lavimo --data mocap.parquet --vision runs/vision/model --cache runs/films \
+python -m training.ablations lavimo --data mocap.parquet --vision runs/vision/model --cache runs/videos \
     --output runs/lavimo_ablations --steps 400 --split test
 python -m training.ablations pretraining --data mocap.parquet --tokenizer runs/tokenizer/model \
     --output runs/pretraining_ablations --steps 150 --split test
@@ -28,16 +28,18 @@ PLAIN = "sentence-transformers/all-MiniLM-L6-v2"
 
 @dataclass(frozen=True)
 class Study:
-    """What is trained in variants, and what is compared.
+    """Variants of a stage, and the numbers that are compared.
 
     Args:
         stage (`str`): name of the training script and of its recipe.
-        inputs (`tuple[str]`): folders of earlier stages that it takes.
-        changes (`list[str]`): of the recipe, for all variants.
-        variants (`dict[str, list[str]]`): further changes of each.
-        columns (`dict[str, Callable]`): what the table shows of an evaluation, numbers or how they are written.
-        options (`dict[str, list[str]]`): of the evaluation of some variants.
-        task (`str`, *optional*): the evaluation, if it has another name than the study.
+        inputs (`tuple[str]`): options of the training script that name folders.
+        changes (`list[str]`): changes of the recipe for all variants.
+        variants (`dict[str, list[str]]`): further changes of the recipe, by the name of each variant.
+        columns (`dict[str, Callable]`): the columns of the table: functions from the numbers of an evaluation to a
+            number or its text.
+        judges (`tuple[str]`): options of the evaluation that name folders.
+        options (`dict[str, list[str]]`): further options of the evaluation of some variants.
+        task (`str`, *optional*): the task of `training.evaluate`, if its name is not that of the study.
     """
 
     stage: str
@@ -45,16 +47,18 @@ class Study:
     changes: list[str]
     variants: dict[str, list[str]]
     columns: dict[str, Callable[[dict], float | str]]
+    judges: tuple[str, ...] = ()
     options: dict[str, list[str]] = field(default_factory=dict)
     task: str | None = None
 
 
 def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], str]:
+    """Return a column of a recall of `training.evaluate retrieval`."""
     return lambda numbers: format_recall(by_mean(numbers)[protocol][direction], name)
 
 
 def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callable[[dict], str]:
-    """Says none for a model without the pair."""
+    """Return a column of a recall of `training.evaluate lavimo`; "none" for a model without the pair."""
 
     def read(numbers: dict) -> str:
         return format_recall(numbers["pairs"][pair][protocol][direction], name) if pair in numbers["pairs"] else "none"
@@ -63,7 +67,7 @@ def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callab
 
 
 def by_mean(numbers: dict) -> dict:
-    """Of a retrieval evaluation what the mean of queries gives, or the one vector of a model without queries."""
+    """Return the scores by the mean of queries, or by the one vector of a model without queries."""
     return numbers["scorings"].get("mean") or numbers["scorings"]["plain"]
 
 
@@ -102,10 +106,11 @@ STUDIES = {
             "Fréchet ratio": lambda numbers: numbers["evaluator"]["frechet_ratio"],
             "skating ratio": lambda numbers: numbers["physics"]["skating_ratio"],
         },
+        judges=("evaluator",),
     ),
     "captioning": Study(
         "captioner",
-        ("lamp", "language_model"),
+        ("lamp", "language-model"),
         ["data.mirrored=false"],
         {
             "LoRA, queries and projection": [],
@@ -135,7 +140,7 @@ STUDIES = {
             NO_LAMP: [f"data.plain_text_encoder={PLAIN}", "model.false_negatives=filter"],
         },
         RETRIEVAL,
-        {NO_LAMP: ["--plain-text"]},
+        options={NO_LAMP: ["--plain-text"]},
     ),
     "lavimo": Study(
         "lavimo",
@@ -159,6 +164,7 @@ STUDIES = {
             "action": lambda numbers: numbers["pairs"]["text / motion"]["first_hit_action"],
             "action and style": lambda numbers: numbers["pairs"]["text / motion"]["first_hit_action_and_style"],
         },
+        judges=("cache",),
     ),
     "pretraining": Study(
         "lamp",
@@ -181,19 +187,19 @@ STUDIES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=STUDIES)
-    for name in ("data", "output", "tokenizer", "lamp", "language-model", "evaluator", "vision", "cache"):
-        parser.add_argument(f"--{name}", required=name in ("data", "output"), type=Path)
-    parser.add_argument("--steps", default=400, type=int)
-    parser.add_argument("--split", default="val", choices=["val", "test"])
+    studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
+    for name, study in STUDIES.items():
+        options = studies.add_parser(name, help=f"{len(study.variants)} variants of train_{study.stage}")
+        for folder in dict.fromkeys(("data", "output", *study.inputs, *study.judges)):
+            options.add_argument(f"--{folder}", required=True, type=Path)
+        options.add_argument("--steps", default=400, type=int, help="training steps of each variant")
+        options.add_argument("--split", default="val", choices=["val", "test"])
     arguments = parser.parse_args()
-    study = STUDIES[arguments.task]
-    if missing := [name for name in study.inputs if getattr(arguments, name) is None]:
-        parser.error(f"{arguments.task} needs --{missing[0].replace('_', '-')}")
+    study = STUDIES[arguments.study]
     rows = [["variant", *study.columns], ["---"] * (len(study.columns) + 1)]
     scorings = {}
-    for variant, changes in study.variants.items():
-        numbers = train_and_evaluate(arguments, study, variant, changes)
+    for variant in study.variants:
+        numbers = train_and_evaluate(arguments, study, variant)
         if study.columns is RETRIEVAL:
             scorings[variant] = by_mean(numbers)
         values = [column(numbers) for column in study.columns.values()]
@@ -205,28 +211,30 @@ def main() -> None:
     (arguments.output / "ablations.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str, changes: list[str]) -> dict:
-    """What is there already is not made again."""
+def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str) -> dict:
+    """Train and evaluate a variant, unless its folder has the model or the numbers already; return the numbers."""
     name = "".join(letter if letter.isalnum() else "_" for letter in variant)
     folder = arguments.output / f"{name}_{arguments.steps}"
-    inputs = [part for name in study.inputs for part in (f"--{name.replace('_', '-')}", getattr(arguments, name))]
     if not (folder / "model").is_dir():
         recipe = Path(__file__).parent / "recipes" / "small" / f"{study.stage}.yaml"
-        run(f"train_{study.stage}", "--recipe", recipe, "--data", arguments.data, "--output", folder, *inputs,
-            "--set", f"optimization.max_steps={arguments.steps}", *study.changes, *changes)  # fmt: skip
+        changes = [f"optimization.max_steps={arguments.steps}", *study.changes, *study.variants[variant]]
+        run(f"train_{study.stage}", "--recipe", recipe, "--data", arguments.data, "--output", folder,
+            *folders(arguments, study.inputs), "--set", *changes)  # fmt: skip
     result = folder / f"{arguments.split}.json"
     if not result.is_file():
-        more = [
-            part
-            for name in ("evaluator", "cache")
-            for part in ([f"--{name}", getattr(arguments, name)] if getattr(arguments, name) else [])
-        ]
-        run("evaluate", study.task or arguments.task, "--data", arguments.data, "--split", arguments.split,
-            "--model", folder / "model", "--output", result, *more, *study.options.get(variant, []))  # fmt: skip
+        run("evaluate", study.task or arguments.study, "--data", arguments.data, "--split", arguments.split,
+            "--model", folder / "model", "--output", result,
+            *folders(arguments, study.judges), *study.options.get(variant, []))  # fmt: skip
     return json.loads(result.read_text())
 
 
+def folders(arguments: argparse.Namespace, names: tuple[str, ...]) -> list:
+    """Return the options of these names with their values, for a command line."""
+    return [part for name in names for part in (f"--{name}", getattr(arguments, name.replace("-", "_")))]
+
+
 def run(module: str, *arguments) -> None:
+    """Run a module of this package in a process of its own."""
     subprocess.run([sys.executable, "-m", f"training.{module}", *map(str, arguments)], check=True)
 
 

@@ -1,10 +1,10 @@
-"""Makes the folder that ships: half-precision shards under 16 MB, configuration without traces of this machine.
+"""Write the folder that ships: half-precision shards under 16 MB and a configuration without local paths.
 
 python -m training.bundle --model runs/text_to_motion/model --output lamp_hf/checkpoints/lamp_small
 python -m training.bundle --model runs/captioner/model --output lamp_hf/checkpoints/lamp_small_captioning
 python -m training.bundle --model runs/lavimo/model --output lamp_hf/checkpoints/lavimo_small
 
-An adapter is merged into what it was trained on; what only LAVIMO's training uses stays behind.
+An adapter is merged into its base model, and the parts of LAVIMO that only training uses are left out.
 """
 
 import argparse
@@ -14,24 +14,25 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 
-import lamp_hf  # noqa: F401  makes AutoModel know our classes
+import lamp_hf  # noqa: F401  registers the Auto classes
 
 
 def load(folder: Path) -> PreTrainedModel:
+    """Load a trained model, with its adapter merged if it has one."""
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
-        alone = {"fusion": "none"} if AutoConfig.from_pretrained(folder).model_type == "lavimo" else {}
-        return AutoModel.from_pretrained(folder, **alone)
-    AutoModel.from_pretrained(folder)  # refuses an adapter that lacks a weight, which PEFT takes
+        options = {"fusion": "none"} if AutoConfig.from_pretrained(folder).model_type == "lavimo" else {}
+        return AutoModel.from_pretrained(folder, **options)
+    AutoModel.from_pretrained(folder)  # refuses an adapter that lacks a weight; PEFT does not
     base = AutoModel.from_pretrained(json.loads(adapter.read_text())["base_model_name_or_path"])
     return PeftModel.from_pretrained(base, folder).merge_and_unload()
 
 
 def strip(values):
-    """Removes where sub-models and code were loaded from, and says that single precision computes, at any depth."""
+    """Remove the sources of sub-models and code at any depth, and set the data type to single precision."""
     if isinstance(values, dict):
         values = {name: strip(value) for name, value in values.items() if name not in ("_name_or_path", "auto_map")}
-        # Stored in half precision, computed in single: what "auto" chooses when the model is loaded.
+        # Weights are stored in half precision; "auto" then loads them in single precision.
         return values | ({"dtype": "float32"} if "dtype" in values else {})
     return values
 
@@ -50,7 +51,7 @@ def main() -> None:
     for shard in arguments.output.glob("*.safetensors"):
         shard.chmod(0o644)
     for code in arguments.output.glob("*.py"):
-        code.unlink()  # inside the package the code is at hand
+        code.unlink()  # the package has the code
     for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
         path = arguments.output / name
         path.write_text(json.dumps(strip(json.loads(path.read_text())), indent=2) + "\n")

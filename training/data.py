@@ -1,26 +1,29 @@
-"""Clips in memory, as the stages draw them."""
+"""Clips in memory, and what the stages do with them: normalise, pad, tokenise, draw and batch."""
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lamp_hf.data.dataset import load_motion_dataset
+from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
 from .augmentation.composition import Composer
+from .text_encoder import resolve_text_encoder
 
 
 class Clips:
     """A split of a data set, in memory.
 
     Args:
-        path (`Path`): parquet file or folder.
+        path (`Path`): parquet file or folder in HumanML3D's layout.
         split (`str`): `"train"`, `"val"` or `"test"`.
-        data (`dict`): the recipe's section: `skeleton`, `mirrored` (train only).
+        data (`dict`): the recipe's section `data`: `skeleton`, and `mirrored` (for the training split only).
     """
 
     def __init__(self, path: Path, split: str, data: dict):
@@ -37,14 +40,14 @@ class Clips:
         return len(self.motions)
 
     def compose(self, count: int, seed: int, max_frames: int = 196) -> None:
-        """Adds `count` clips composed in space and as many in time; rare actions take part more often."""
+        """Add `count` clips composed in space and as many composed in time; rare actions take part more often."""
         if not count:
             return
         real = len(self.motions)
         try:
             composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
         except ValueError as error:
-            raise ValueError(f"{error}; data.composed=0 goes without") from None
+            raise ValueError(f"{error}; set data.composed=0 to train without composed clips") from None
         for clip in composer(count, seed):
             self.motions.append(clip.motion)
             self.captions.append(clip.captions)
@@ -55,22 +58,70 @@ class Clips:
         print(f"{len(self.motions) - real} clips composed of {real}")
 
     def rarity_weights(self, exponent: float) -> np.ndarray:
-        """Draws a clip of an action with n clips n^-exponent times as often as the clip of an action with one."""
+        """Return weights `(num_clips,)` of n^-exponent for each clip of an action that has n clips."""
         counts = Counter(self.actions)
         return np.array([counts[action] for action in self.actions], dtype=float) ** -exponent
 
+    def distinct_captions(self) -> list[str]:
+        """Return the captions of all clips, sorted, each once."""
+        return sorted({caption for captions in self.captions for caption in captions})
+
+    def indexed_captions(self) -> tuple[list[str], list[list[int]]]:
+        """Return the distinct captions and, for each clip, the indices of its own among them."""
+        texts = self.distinct_captions()
+        index = {text: i for i, text in enumerate(texts)}
+        return texts, [[index[caption] for caption in captions] for captions in self.captions]
+
+
+class CaptionSimilarity:
+    """Batch inputs of losses that know false negatives: ids that equal captions share, and sentence embeddings.
+
+    Args:
+        captions (`list[list[str]]`): all captions that will be asked for.
+        sentence_encoder (`str`, *optional*): Hub id or folder of a frozen sentence encoder; without one there are ids
+            only.
+    """
+
+    def __init__(self, captions: list[list[str]], sentence_encoder: str | None):
+        self._ids = {text: i for i, text in enumerate(dict.fromkeys(text for texts in captions for text in texts))}
+        self._embeddings = None
+        if sentence_encoder:
+            self._embeddings = sentence_embeddings(list(self._ids), resolve_text_encoder(sentence_encoder))
+
+    def __call__(self, captions: list[str]) -> dict[str, torch.Tensor]:
+        ids = torch.tensor([self._ids[caption] for caption in captions])
+        batch = {"caption_ids": ids}
+        return batch if self._embeddings is None else batch | {"sentence_embeds": self._embeddings[ids]}
+
 
 def load_clips(arguments: argparse.Namespace, split: str | None = None) -> Clips:
-    """What the command line of an evaluation asks for: `data`, `split` and `skeleton`."""
+    """Load unmirrored clips by the `data`, `split` and `skeleton` of a command line; `split` replaces that one."""
     return Clips(arguments.data, split or arguments.split, {"skeleton": arguments.skeleton, "mirrored": False})
 
 
+def draw(options: Sequence, rng: np.random.Generator):
+    """Return one of the options at random."""
+    return options[rng.integers(len(options))]
+
+
+def batched(rows: Sequence, size: int) -> Iterator[Sequence]:
+    """Yield slices of `size` rows; the last one may be shorter."""
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
+
+
+def by_length(items: Sequence) -> list[int]:
+    """Return indices that sort items by length, so that batches of similar length need little padding."""
+    return sorted(range(len(items)), key=lambda i: len(items[i]))
+
+
 def normalised(clips: Clips, extractor: MotionFeatureExtractor) -> list[torch.Tensor]:
+    """Return the clips' features `(num_frames, feature_size)`, normalised by the extractor's statistics."""
     return [extractor.normalise(torch.from_numpy(motion)) for motion in clips.motions]
 
 
 def pad_motions(motions: list[torch.Tensor], multiple: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Zero-padded `(B, T, D)` batch and its `(B, T)` mask; T is rounded up to a multiple."""
+    """Return a zero-padded `(B, T, D)` batch and its `(B, T)` mask; T is rounded up to a multiple."""
     frames = -(-max(len(motion) for motion in motions) // multiple) * multiple
     batch = torch.zeros(len(motions), frames, motions[0].shape[-1])
     mask = torch.zeros(len(motions), frames, dtype=torch.bool)
@@ -81,7 +132,7 @@ def pad_motions(motions: list[torch.Tensor], multiple: int = 4) -> tuple[torch.T
 
 
 def shortened(texts: list[str], tokenizer) -> list[str]:
-    """Texts without their last words where they are longer than the model reads."""
+    """Return the texts, with trailing words removed where a text is longer than the model reads."""
     result = list(texts)
     for i, pieces in enumerate(tokenizer(result)["input_ids"]):
         words = texts[i].split()
@@ -94,21 +145,18 @@ def shortened(texts: list[str], tokenizer) -> list[str]:
 
 @torch.no_grad()
 def tokenise(motions: list[torch.Tensor], tokenizer: MotionVQVAEModel, max_frames: int) -> list[list[torch.Tensor]]:
-    """Codes of each normalised clip, for each frame of the first token that it may start at.
+    """Encode each normalised clip into codes, once for each frame within its first token that a crop may start at.
 
     Returns:
-        For each clip a list over starts 0, 1, ... of `(num_tokens, num_quantizers)` indices.
+        For each clip a list over starts 0, 1, ... of `(num_tokens, num_quantizers)` indices. A clip too short for a
+        token after a start has fewer starts.
     """
     tokenizer.eval()
     factor = tokenizer.config.downsampling_factor
     codes: list[list[torch.Tensor]] = [[] for _ in motions]
     for start in range(factor):
-        # Clips of like length together; a clip too short to start later has fewer starts.
-        order = sorted(
-            (i for i, motion in enumerate(motions) if len(motion) - start >= factor), key=lambda i: len(motions[i])
-        )
-        for first in range(0, len(order), 64):
-            rows = order[first : first + 64]
+        long_enough = [i for i in by_length(motions) if len(motions[i]) - start >= factor]
+        for rows in batched(long_enough, 64):
             values, mask = pad_motions([motions[i][start : start + max_frames] for i in rows], factor)
             batch, token_mask = tokenizer.encode(values.to(tokenizer.device), mask.to(tokenizer.device))
             batch = batch.unflatten(-1, (-1, 1)) if batch.ndim == 2 else batch

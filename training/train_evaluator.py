@@ -1,4 +1,4 @@
-r"""The evaluator: action, style and captions of real clips.
+r"""Train the evaluator: action, style and captions of real clips.
 
 python -m training.train_evaluator --recipe training/recipes/small/evaluator.yaml --data mocap.parquet \
     --output runs/evaluator
@@ -19,13 +19,13 @@ from lamp_hf.evaluators.motion_evaluator import (
 from lamp_hf.metrics.generation import r_precision
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 
-from .data import Clips, normalised, pad_motions
-from .loop import parse_arguments, train
+from .data import Clips, batched, draw, normalised, pad_motions
+from .loop import Objective, parse_arguments, train
 from .text_encoder import resolve_text_encoder
 
 
 class LabelledSource:
-    """Parts of clips, slightly shaken, so that the evaluator looks at the motion, not at noise; labels, a caption."""
+    """Crops of clips with a little noise added, so that the evaluator ignores noise, their labels and a caption."""
 
     def __init__(self, clips: Clips, extractor: MotionFeatureExtractor, config: MotionEvaluatorConfig, data: dict):
         self.motions = normalised(clips, extractor)
@@ -34,9 +34,7 @@ class LabelledSource:
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.noise = data["noise"]
-        texts = sorted({caption for captions in clips.captions for caption in captions})
-        row = {text: i for i, text in enumerate(texts)}
-        self.captions = [[row[caption] for caption in captions] for captions in clips.captions]
+        texts, self.captions = clips.indexed_captions()
         self.sentences = sentence_embeddings(texts, resolve_text_encoder(config.text_encoder))
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
@@ -49,7 +47,7 @@ class LabelledSource:
             "motion": motion + torch.from_numpy(offset).float(),
             "action": self.actions[index],
             "style": self.styles[index],
-            "sentence": self.sentences[self.captions[index][rng.integers(len(self.captions[index]))]],
+            "sentence": self.sentences[draw(self.captions[index], rng)],
         }
 
     def collate(self, items: list[dict]) -> dict:
@@ -63,10 +61,8 @@ class LabelledSource:
         }
 
 
-class EvaluatorObjective(nn.Module):
-    def __init__(self, model: MotionEvaluatorModel):
-        super().__init__()
-        self.model = model
+class EvaluatorObjective(Objective):
+    """Cross-entropy of action and style, and a contrastive loss against the embeddings of captions."""
 
     def forward(self, motion_values, motion_attention_mask, action, style, sentence):
         output = self.model(motion_values, motion_attention_mask)
@@ -78,7 +74,7 @@ class EvaluatorObjective(nn.Module):
         return sum(losses.values()), {name: loss.detach() for name, loss in losses.items()}
 
     def _matching_loss(self, motion: torch.Tensor, sentence: torch.Tensor) -> torch.Tensor:
-        """Symmetric cross-entropy over the batch; captions that say about the same are no negatives (as TMR)."""
+        """Return the symmetric cross-entropy over the batch; as in TMR, similar captions are no negatives."""
         text, motion = (nn.functional.normalize(rows, dim=-1) for rows in (self.model.text_head(sentence), motion))
         alike = (sentence @ sentence.T > 0.8).fill_diagonal_(False)
         logits = (text @ motion.T / 0.07).masked_fill(alike, -1e4)
@@ -87,12 +83,12 @@ class EvaluatorObjective(nn.Module):
 
 
 @torch.no_grad()
-def judge(model: MotionEvaluatorModel, motions: list[torch.Tensor]) -> tuple[list[str], list[str], np.ndarray]:
-    """Actions, styles and embeddings `(num_motions, embedding_size)` of normalised clips."""
+def classify(model: MotionEvaluatorModel, motions: list[torch.Tensor]) -> tuple[list[str], list[str], np.ndarray]:
+    """Return actions, styles and embeddings `(num_motions, embedding_size)` of normalised clips."""
     model.eval()
     actions, styles, embeddings = [], [], []
-    for first in range(0, len(motions), 64):
-        output = model(*pad_motions(motions[first : first + 64], multiple=8))
+    for batch in batched(motions, 64):
+        output = model(*pad_motions(batch, multiple=8))
         actions += [model.config.actions[i] for i in output.action_logits.argmax(-1)]
         styles += [model.config.styles[i] for i in output.style_logits.argmax(-1)]
         embeddings.append(output.embedding.float().numpy())
@@ -100,13 +96,13 @@ def judge(model: MotionEvaluatorModel, motions: list[torch.Tensor]) -> tuple[lis
 
 
 def load_evaluator(folder: Path) -> MotionTextEvaluator:
-    """A trained evaluator, its sentence encoder from a package where one carries it."""
+    """Load a trained evaluator; its sentence encoder comes from an installed package where there is one."""
     encoder = MotionEvaluatorConfig.from_pretrained(folder).text_encoder
     return MotionTextEvaluator(folder, resolve_text_encoder(encoder))
 
 
 def accuracy(predicted: list[str], truth: list[str]) -> float:
-    """Percent."""
+    """Return the percentage of predictions that are right."""
     return 100 * float(np.mean([left == right for left, right in zip(predicted, truth)]))
 
 
@@ -126,7 +122,7 @@ def main() -> None:
     sentences = sentence_embeddings(captions, resolve_text_encoder(config.text_encoder))
 
     def validate(objective: EvaluatorObjective) -> dict[str, float]:
-        actions, styles, motion = judge(objective.model, normalised(validation, extractor))
+        actions, styles, motion = classify(objective.model, normalised(validation, extractor))
         text = nn.functional.normalize(objective.model.text_head(sentences), dim=-1).float().numpy()
         motion /= np.linalg.norm(motion, axis=-1, keepdims=True)
         order = np.random.default_rng(0).permutation(len(text))

@@ -1,4 +1,4 @@
-r"""Stage 2: LaMP's Q-Former with its four objectives.
+r"""Stage 2: train LaMP's Q-Former by its four objectives.
 
     python -m training.train_lamp --recipe training/recipes/small/lamp.yaml --data mocap.parquet \
         --tokenizer runs/tokenizer/model --output runs/lamp
@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from lamp_hf.data.captions import load_captions
-from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lamp import LampConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
@@ -19,13 +18,13 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.paraphrase import load_paraphraser
-from .data import Clips, normalised, pad_motions, tokenise
-from .loop import parse_arguments, train
-from .text_encoder import load_text_encoder, resolve_text_encoder
+from .data import CaptionSimilarity, Clips, batched, draw, normalised, pad_motions, tokenise
+from .loop import Objective, parse_arguments, to_device, train
+from .text_encoder import load_text_encoder
 
 
 class PairSource:
-    """A clip, one of its captions, in other words if there is a paraphraser, and its codes."""
+    """A crop of a clip, its codes, and one of its captions, paraphrased if there is a paraphraser."""
 
     def __init__(self, clips: Clips, extractor, motion_tokenizer, text_tokenizer, data: dict, paraphrase=None):
         self.motions = normalised(clips, extractor)
@@ -35,14 +34,13 @@ class PairSource:
         self.text_tokenizer, self.paraphrase = text_tokenizer, paraphrase
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
-        # Too short for a single token: nothing to learn from.
-        self.weights[[not codes for codes in self.codes]] = 0
-        self._captions = Captions(self.captions, data["sentence_encoder"])
+        self.weights[[not codes for codes in self.codes]] = 0  # too short for a single token
+        self._similarity = CaptionSimilarity(self.captions, data["sentence_encoder"])
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         start = rng.integers(len(self.codes[index]))
-        caption = self.captions[index][rng.integers(len(self.captions[index]))]
-        codes = self.codes[index][start][:, 0]  # of the first book
+        caption = draw(self.captions[index], rng)
+        codes = self.codes[index][start][:, 0]  # of the first codebook
         motion = self.motions[index][start : start + self.max_frames]
         words = caption if self.paraphrase is None else self.paraphrase(caption, rng)
         return {"index": index, "caption": caption, "words": words, "codes": codes, "motion": motion}
@@ -62,30 +60,12 @@ class PairSource:
             "motion_attention_mask": mask,
             "motion_codes": codes,
             "clip_ids": torch.tensor([item["index"] for item in items]),
-            **self._captions([item["caption"] for item in items]),
+            **self._similarity([item["caption"] for item in items]),
         }
 
 
-class Captions:
-    """Which captions are the same, and how alike they are to a frozen sentence encoder, if one is named."""
-
-    def __init__(self, captions: list[list[str]], sentence_encoder: str | None):
-        self._ids = {text: i for i, text in enumerate(dict.fromkeys(text for texts in captions for text in texts))}
-        self._embeddings = None
-        if sentence_encoder:
-            self._embeddings = sentence_embeddings(list(self._ids), resolve_text_encoder(sentence_encoder))
-
-    def __call__(self, captions: list[str]) -> dict[str, torch.Tensor]:
-        """`caption_ids` and `sentence_embeds` of a batch."""
-        rows = torch.tensor([self._ids[caption] for caption in captions])
-        alike = {} if self._embeddings is None else {"sentence_embeds": self._embeddings[rows]}
-        return {"caption_ids": rows} | alike
-
-
-class LampObjective(nn.Module):
-    def __init__(self, model: LampForPreTraining):
-        super().__init__()
-        self.model = model
+class LampObjective(Objective):
+    """The model's weighted sum of losses; logs each of the four."""
 
     def forward(self, **batch):
         output = self.model(**batch)
@@ -95,16 +75,15 @@ class LampObjective(nn.Module):
 
 @torch.no_grad()
 def validate(model: LampForPreTraining, source: PairSource) -> dict[str, float]:
-    """Text-to-motion recall over the whole split, first captions, best query; and the mean of each loss."""
+    """Return text-to-motion recall of first captions over the whole split, by the best query, and the mean losses."""
     rng = np.random.default_rng(0)
     order = [i for i in np.argsort(source.lengths, kind="stable") if source.codes[i]]
     text, motion, losses = [], [], []
-    for first in range(0, len(order), 64):
-        items = [source.item(index, rng) for index in order[first : first + 64]]
-        first_captions = [source.captions[item["index"]][0] for item in items]
-        items = [item | {"caption": text, "words": text} for item, text in zip(items, first_captions)]
-        batch = {name: value.to(model.device) for name, value in source.collate(items).items()}
-        output = model(**batch)
+    for rows in batched(order, 64):
+        items = [source.item(index, rng) for index in rows]
+        first_captions = [source.captions[index][0] for index in rows]
+        items = [item | {"caption": caption, "words": caption} for item, caption in zip(items, first_captions)]
+        output = model(**to_device(source.collate(items), model.device))
         text.append(output.text_embeds)
         motion.append(output.motion_embeds)
         losses.append(
@@ -115,13 +94,13 @@ def validate(model: LampForPreTraining, source: PairSource) -> dict[str, float]:
 
 
 def recalls(text: torch.Tensor, motion: torch.Tensor) -> dict[str, float]:
-    """Text-to-motion recall of a split's pairs, by the best query."""
+    """Return text-to-motion recall of a split's pairs, by the best query."""
     metrics = retrieval_metrics(similarity(text, motion).float().cpu().numpy(), bootstrap=0)["all"]["text_to_motion"]
     return {f"text_to_motion_{name}": metrics[name] for name in ("R@1", "R@10")}
 
 
 def build(recipe: dict, captions: list[str], motion_tokenizer: MotionVQVAEModel) -> tuple[LampForPreTraining, object]:
-    """A model that starts from the recipe's text encoder and the tokenizer's motion encoder; its text tokenizer."""
+    """Build a model, and its text tokenizer, from the recipe's text encoder and the tokenizer's motion encoder."""
     data = recipe["data"]
     bert, text_tokenizer, kept = load_text_encoder(
         recipe["text_encoder"], data["vocabulary_size"], captions, data["max_text_length"]
@@ -154,10 +133,8 @@ def main() -> None:
     motion_tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer)
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)
     clips = Clips(arguments.data, "train", data)
-    captions = [caption for captions in clips.captions for caption in captions]
     paraphrase = load_paraphraser(data)
-    if paraphrase:
-        captions += [text for texts in paraphrase.synonyms.values() for text in texts]
+    captions = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
     if data["vocabulary_captions"]:
         captions += load_captions(data["vocabulary_captions"])
     model, text_tokenizer = build(recipe, captions, motion_tokenizer)

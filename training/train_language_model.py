@@ -1,26 +1,25 @@
-r"""The small language model of the captioner, trained on sentences about motion.
+r"""Train the captioner's small language model on sentences about motion.
 
     python -m training.train_language_model --recipe training/recipes/small/language_model.yaml --data mocap.parquet \
         --output runs/language_model --set data.captions=captions.json
 
-The paper takes a pretrained OPT-2.7B instead (see recipes/base/captioner.yaml), and has no use for this stage.
+The paper uses a pretrained OPT-2.7B instead (see recipes/base/captioner.yaml) and does not need this stage.
 """
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import nn
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from lamp_hf.data.captions import load_captions
 
 from .augmentation.paraphrase import load_paraphraser
-from .data import Clips
-from .loop import parse_arguments, train
+from .data import Clips, batched
+from .loop import Objective, parse_arguments, train
 
 
 class BlockSource:
-    """Blocks of sentences in random order, each behind the token that starts and ends them, as OPT has it."""
+    """Blocks of sentences in random order, separated by the one token that starts and ends sentences in OPT."""
 
     def __init__(self, sentences: list[str], tokenizer: PreTrainedTokenizerFast, block_size: int, paraphrase=None):
         self.sentences, self.tokenizer, self.block_size = sentences, tokenizer, block_size
@@ -37,20 +36,12 @@ class BlockSource:
         return ids[: self.block_size]
 
     def collate(self, items: list[list[int]]) -> dict:
-        return {"input_ids": torch.tensor(items)}
-
-
-class LanguageObjective(nn.Module):
-    def __init__(self, model: OPTForCausalLM):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids):
-        return self.model(input_ids=input_ids, labels=input_ids).loss, {}
+        ids = torch.tensor(items)
+        return {"input_ids": ids, "labels": ids}
 
 
 def train_tokenizer(sentences: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Byte-pair encoding over bytes with OPT's special tokens: whatever the text, no token is unknown."""
+    """Train a byte-level BPE tokenizer with OPT's special tokens; no text has unknown tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -71,10 +62,10 @@ def train_tokenizer(sentences: list[str], vocab_size: int) -> PreTrainedTokenize
 
 @torch.no_grad()
 def perplexity(model: OPTForCausalLM, tokenizer: PreTrainedTokenizerFast, sentences: list[str]) -> float:
-    """Per token, of sentences by themselves, their end counted."""
+    """Return the perplexity per token of separate sentences, including their end tokens."""
     total, count = 0.0, 0
-    for first in range(0, len(sentences), 128):
-        ended = [sentence + tokenizer.eos_token for sentence in sentences[first : first + 128]]
+    for part in batched(sentences, 128):
+        ended = [sentence + tokenizer.eos_token for sentence in part]
         batch = tokenizer(ended, padding=True, return_tensors="pt").to(model.device)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
         tokens = int((labels[:, 1:] >= 0).sum())
@@ -87,7 +78,7 @@ def main() -> None:
     recipe, arguments = parse_arguments(__doc__)
     data = recipe["data"]
     clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
-    sentences = sorted({caption for captions in clips.captions for caption in captions})
+    sentences = clips.distinct_captions()
     others = load_captions(data["captions"]) if data["captions"] else []
     held_out, others = others[::20], sorted(set(others) - set(others[::20]))
     tokenizer = train_tokenizer(sentences + others, data["vocabulary_size"])
@@ -97,13 +88,12 @@ def main() -> None:
     config = OPTConfig(vocab_size=len(tokenizer), word_embed_proj_dim=width, **special, **recipe["model"])
     model = OPTForCausalLM(config)
 
-    def validate(objective: LanguageObjective) -> dict[str, float]:
-        own = sorted({caption for captions in validation.captions for caption in captions})
-        numbers = {"perplexity": perplexity(objective.model, tokenizer, own)}
+    def validate(objective: Objective) -> dict[str, float]:
+        numbers = {"perplexity": perplexity(objective.model, tokenizer, validation.distinct_captions())}
         return numbers | ({"perplexity_of_others": perplexity(objective.model, tokenizer, held_out)} if others else {})
 
     source = BlockSource(sentences + others, tokenizer, data["block_size"], load_paraphraser(data))
-    train(LanguageObjective(model), source, recipe, arguments.output, validate, tokenizer)
+    train(Objective(model), source, recipe, arguments.output, validate, tokenizer)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-r"""Between two runs of stage 3: a reader of the two things that a sentence names, put into a trained generator.
+r"""Between two runs of stage 3: train a reader of the two actions that a sentence names, inside a trained generator.
 
     python -m training.train_part_reader --recipe training/recipes/small/part_reader.yaml --data mocap.parquet \
         --generator runs/text_to_motion/model --output runs/part_reader
 
-What comes out is not yet to be used: the generator has to learn what the reader tells, by
-`training.train_text_to_motion` with `start=runs/part_reader/model` and the same `model.part_reader_size`. A generator
-that has learned this already gets its reader trained on, and may be used as it is.
+The result is not ready for use: the generator has to learn to follow the reader, by `training.train_text_to_motion`
+with `start=runs/part_reader/model` and the same `model.part_reader_size`. If the generator has learned this already,
+only its reader is trained further, and the result is ready.
 """
 
 from pathlib import Path
@@ -23,13 +23,13 @@ from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.composition import IN_SPACE, IN_TIME, Composer, plain, say
 from .augmentation.paraphrase import load_paraphraser
-from .data import Clips, shortened
-from .loop import parse_arguments, train
+from .data import Clips, batched, shortened
+from .loop import Objective, parse_arguments, to_device, train
 from .train_text_to_motion import encode_texts
 
 
 class SentenceSource:
-    """Sentences made of the captions of two clips, or of one, and the conditions of these; no motion is composed."""
+    """Sentences made from the captions of two clips, or of one, and the conditions of these captions."""
 
     def __init__(self, clips: Clips, model: LampForTextToMotion, processor: LampProcessor, data: dict):
         self.processor, self.data, self.paraphrase = processor, data, load_paraphraser(data)
@@ -42,28 +42,28 @@ class SentenceSource:
         self.conditions = encode_texts(model, processor, texts)[:, : model.config.num_condition_vectors]
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
-        text, captions, kind = self.of_two(index, rng)
+        text, captions, kind = self.combined(index, rng)
         if rng.random() < self.data["single_sentences"] or self.is_too_long(text):
             caption = str(rng.choice(self.captions[index]))
-            text, captions, kind = self.in_other_words(caption, rng), [caption] * 2, ONE_THING
+            text, captions, kind = self.paraphrased(caption, rng), [caption] * 2, ONE_THING
         return {"text": text, "parts": [self.rows[caption] for caption in captions], "kind": kind}
 
-    def of_two(self, index: int, rng: np.random.Generator) -> tuple[str, list[str], int]:
-        """A sentence of a clip's caption and one of another clip, both captions in their order, and the kind."""
+    def combined(self, index: int, rng: np.random.Generator) -> tuple[str, list[str], int]:
+        """Return a sentence made from the captions of a clip and another one, both captions in order, and its kind."""
         kind, pair = IN_TURN, (index, int(rng.choice(len(self.captions), p=self.composer.weights)))
-        if rng.random() < self.data["at_once"]:
+        if rng.random() < self.data["simultaneous"]:
             fitting = [rows for rows in (pair, pair[::-1]) if self.composer.fits_in_space(*rows)]
-            if fitting:  # where both lift a hand, the left one comes first, which the words tell
+            if fitting:  # where both lift a hand, the left one comes first: the words tell which is which
                 kind, pair = AT_ONCE, min(fitting, key=lambda rows: raised(self.composer.facts[rows[0]]))
         captions = [self.composer.caption(row, rng) for row in pair]
-        worded = [plain(self.in_other_words(caption, rng)) or caption for caption in captions]
+        worded = [plain(self.paraphrased(caption, rng)) or caption for caption in captions]
         return say(IN_SPACE if kind == AT_ONCE else IN_TIME, *worded, rng), captions, kind
 
     def is_too_long(self, text: str) -> bool:
         tokenizer = self.processor.tokenizer
         return len(tokenizer(text)["input_ids"]) > tokenizer.model_max_length
 
-    def in_other_words(self, caption: str, rng: np.random.Generator) -> str:
+    def paraphrased(self, caption: str, rng: np.random.Generator) -> str:
         return self.paraphrase(caption, rng) if self.paraphrase else caption
 
     def collate(self, items: list[dict]) -> dict:
@@ -72,16 +72,12 @@ class SentenceSource:
         return dict(batch) | {"kinds": kinds, "conditions": self.conditions[parts].float()}
 
 
-class PartReaderObjective(nn.Module):
-    """Cross-entropy of the kind of a sentence, and errors of its parts' conditions as shares of their variance."""
-
-    def __init__(self, model: LampForTextToMotion):
-        super().__init__()
-        self.model = model
+class PartReaderObjective(Objective):
+    """Cross-entropy of a sentence's kind, and errors of its parts' conditions relative to their variance."""
 
     def train(self, mode: bool = True):
         super().train(mode)
-        self.model.part_reader.train(mode)  # which the generator keeps frozen
+        self.model.part_reader.train(mode)  # the generator itself keeps it in evaluation mode
         return self
 
     def forward(self, input_ids, attention_mask, kinds, conditions):
@@ -96,27 +92,27 @@ class PartReaderObjective(nn.Module):
 
 @torch.no_grad()
 def validate(objective: PartReaderObjective, source: SentenceSource) -> dict[str, float]:
-    """Share of sentences whose kind is told, and the error of parts, over five sentences a clip."""
+    """Return the share of sentences whose kind is recognised, and the error of parts, over five sentences a clip."""
     rng = np.random.default_rng(0)
     rows = [row for row in np.tile(np.arange(len(source.captions)), 5) if source.weights[row]]
     logs = []
-    for first in range(0, len(rows), 128):
-        batch = source.collate([source.item(row, rng) for row in rows[first : first + 128]])
-        _, numbers = objective(**{name: value.to(objective.model.device) for name, value in batch.items()})
+    for part in batched(rows, 128):
+        batch = source.collate([source.item(row, rng) for row in part])
+        _, numbers = objective(**to_device(batch, objective.model.device))
         logs.append([numbers["kind"], numbers["error"]])
     kind, error = torch.tensor(logs).mean(0).tolist()
     return {"kind_accuracy": kind, "part_error": error}
 
 
 def build(generator: Path, size: int) -> LampForTextToMotion:
-    """A trained generator with a reader, an untrained one where it has none yet, which alone is trained."""
+    """Load a trained generator, add a part reader if it has none, and freeze everything else."""
     if not size:
         raise ValueError("part_reader_size is 0: there is no reader to train")
     trained = LampForTextToMotion.from_pretrained(generator)
     if trained.config.part_reader_size not in (0, size):
         raise ValueError(f"{generator} has a reader of size {trained.config.part_reader_size}, not of {size}")
     model = LampForTextToMotion(LampTextToMotionConfig(**trained.config.to_dict() | {"part_reader_size": size}))
-    model.load_state_dict(trained.state_dict(), strict=False)  # all but a reader that there is not
+    model.load_state_dict(trained.state_dict(), strict=False)  # a new reader has no weights there
     model.requires_grad_(False)
     model.part_reader.requires_grad_(True)
     return model

@@ -1,11 +1,11 @@
-r"""Stage 2b: what only retrieval uses of LaMP, with everything else as it is.
+r"""Stage 2b: train the parts of LaMP that only retrieval uses, with everything else frozen.
 
     python -m training.train_retrieval --recipe training/recipes/small/retrieval.yaml --data mocap.parquet \
         --lamp runs/lamp/model --output runs/retrieval
 
-The heads of the shared space, the motion summary, the temperature and the matching head are trained; text transformer,
-queries and motion encoder are frozen, so what they make of each clip and caption is computed once. A generator or a
-captioner built on LaMP reads none of the trained parts: `--lamp` may be its folder, and it stays as good as it was.
+The heads of the shared space, the motion summary, the temperature and the matching head are trained. The text
+transformer, the queries and the motion encoder are frozen, so their outputs are computed once. A generator or a
+captioner built on LaMP reads none of the trained parts: `--lamp` may be its folder, and its outputs do not change.
 """
 
 from pathlib import Path
@@ -21,28 +21,23 @@ from lamp_hf.models.modeling_lamp import LampModel, new_summary
 from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss, lamp_matching_loss
 from lamp_hf.models.processing_lamp import LampProcessor
 
-from .augmentation.paraphrase import load_paraphraser
-from .data import Clips, normalised, pad_motions
-from .loop import parse_arguments, train
+from .augmentation.paraphrase import load_paraphraser, wordings
+from .data import CaptionSimilarity, Clips, batched, by_length, draw, normalised, pad_motions
+from .loop import Objective, parse_arguments, train
 from .text_encoder import resolve_text_encoder
-from .train_lamp import Captions, recalls
+from .train_lamp import recalls
 
 
 TRAINED = ("text_head", "motion_head", "motion_summary", "matching_head", "logit_scale")
 
 
 class FrozenSource:
-    """What frozen LaMP makes of clips and of their captions, as they are and in other words."""
+    """Outputs of the frozen parts of LaMP for clips and for their captions and paraphrases."""
 
     def __init__(self, clips: Clips, lamp: LampModel, processor: LampProcessor, data: dict, paraphrase=None):
-        rng = np.random.default_rng(0)
         self.lengths, self.captions = clips.lengths, clips.captions
         self.weights = clips.rarity_weights(data["rarity_exponent"])
-        self.wordings = [
-            [(caption, [caption] + [paraphrase(caption, rng) for _ in range(data["paraphrases"] if paraphrase else 0)])
-             for caption in captions]
-            for captions in clips.captions
-        ]  # fmt: skip
+        self.wordings = wordings(clips.captions, paraphrase, data["paraphrases"])
         texts = {text for captions in self.wordings for _, words in captions for text in words}
         if data["plain_text_encoder"]:
             self.texts = plain_texts(sorted(texts), data["plain_text_encoder"])
@@ -51,15 +46,15 @@ class FrozenSource:
         frames = lamp.config.num_query_tokens * lamp.config.motion_config.downsampling_factor
         motions = [motion[:frames] for motion in normalised(clips, processor.feature_extractor)]
         self.motions = encode_motions(lamp, motions)
-        self._captions = Captions(clips.captions, data["sentence_encoder"])
+        self._similarity = CaptionSimilarity(clips.captions, data["sentence_encoder"])
         self._tokenizer = processor.tokenizer
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
-        caption, wordings = self.wordings[index][rng.integers(len(self.wordings[index]))]
-        return {"index": index, "caption": caption, "words": wordings[rng.integers(len(wordings))]}
+        caption, options = draw(self.wordings[index], rng)
+        return {"index": index, "caption": caption, "words": draw(options, rng)}
 
     def first(self, index: int) -> dict:
-        """A clip with its first caption as it is."""
+        """Return the item of a clip with its first caption, unchanged."""
         caption = self.captions[index][0]
         return {"index": index, "caption": caption, "words": caption}
 
@@ -76,33 +71,31 @@ class FrozenSource:
             "latents": latents,
             "motion_mask": mask,
             "clip_ids": torch.tensor([item["index"] for item in items]),
-            **self._captions([item["caption"] for item in items]),
+            **self._similarity([item["caption"] for item in items]),
         }
 
 
 @torch.no_grad()
 def encode_texts(lamp: LampModel, processor: LampProcessor, texts: list[str]) -> dict[str, torch.Tensor]:
-    """Of each text its pooled hidden states, `(hidden_size,)`."""
+    """Return the pooled hidden states `(hidden_size,)` of each text."""
     pooled: dict[str, torch.Tensor] = {}
-    for first in range(0, len(texts), 256):
-        batch = processor.tokenizer(texts[first : first + 256], padding=True, truncation=True, return_tensors="pt")
+    for rows in batched(texts, 256):
+        batch = processor.tokenizer(rows, padding=True, truncation=True, return_tensors="pt")
         ids, mask = (batch[name].to(lamp.device) for name in ("input_ids", "attention_mask"))
-        pooled |= dict(zip(texts[first:], lamp.pool_text(lamp.encode_text(ids, mask), mask.bool()).cpu()))
+        pooled |= dict(zip(rows, lamp.pool_text(lamp.encode_text(ids, mask), mask.bool()).cpu()))
     return pooled
 
 
 def plain_texts(texts: list[str], encoder: str) -> dict[str, torch.Tensor]:
-    """Of each text what a sentence encoder that never saw motion makes of it."""
+    """Return the embedding of each text by a sentence encoder that was never trained on motion."""
     return dict(zip(texts, sentence_embeddings(texts, resolve_text_encoder(encoder))))
 
 
 @torch.no_grad()
 def encode_motions(lamp: LampModel, motions: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Of each normalised clip its queries `(num_query_tokens, hidden_size)`, in half precision, and its latents."""
-    order = sorted(range(len(motions)), key=lambda i: len(motions[i]))
+    """Return each clip's queries `(num_query_tokens, hidden_size)`, in half precision, and its latents."""
     result: dict[int, tuple] = {}
-    for first in range(0, len(order), 64):
-        rows = order[first : first + 64]
+    for rows in batched(by_length(motions), 64):
         values, mask = (values.to(lamp.device) for values in pad_motions([motions[i] for i in rows]))
         latents, mask = lamp.encode_latents(values, mask)
         queries, _ = lamp.attend(lamp.project_latents(latents), mask)
@@ -111,15 +104,21 @@ def encode_motions(lamp: LampModel, motions: list[torch.Tensor]) -> list[tuple[t
     return [result[i] for i in range(len(motions))]
 
 
-class RetrievalObjective(nn.Module):
-    """Contrastive and matching objective of a model with LaMP in it; for comparison also without its queries."""
+class RetrievalObjective(Objective):
+    """The contrastive and the matching loss of a model that contains LaMP.
+
+    Args:
+        model ([`PreTrainedModel`]): LaMP, or a model with LaMP as its `lamp`.
+        use_queries (`bool`): off for the baseline, which embeds motions by the summary alone.
+    """
 
     def __init__(self, model: PreTrainedModel, use_queries: bool = True):
-        super().__init__()
-        self.model, self.use_queries = model, use_queries
+        super().__init__(model)
+        self.use_queries = use_queries
         self.lamp = model if isinstance(model, LampModel) else model.lamp
 
     def embed(self, pooled_text, queries, latents, motion_mask) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return unit-norm embeddings of texts, `(B, P)`, and of motions, `(B, num_queries or 1, P)`."""
         text = self.lamp.embed_pooled_text(pooled_text)
         if self.use_queries:
             return text, self.lamp.embed_queries(queries, latents, motion_mask)
@@ -141,7 +140,7 @@ class RetrievalObjective(nn.Module):
         return sum(losses.values()), {name: loss.detach() for name, loss in losses.items()}
 
     def train(self, mode: bool = True):
-        """What is frozen stays without dropout, as it was when its outputs were computed."""
+        """Set the mode of the trained parts; frozen parts stay in evaluation mode, as when they were computed."""
         super().train(False)
         for part in trained_parts(self.lamp):
             if isinstance(part, nn.Module):
@@ -151,10 +150,10 @@ class RetrievalObjective(nn.Module):
 
 @torch.no_grad()
 def validate(objective: RetrievalObjective, source: FrozenSource) -> dict[str, float]:
+    """Return text-to-motion recall of first captions over the whole split."""
     device = objective.model.device
     parts = []
-    for first in range(0, len(source.lengths), 64):
-        rows = range(first, min(first + 64, len(source.lengths)))
+    for rows in batched(range(len(source.lengths)), 64):
         batch = source.collate([source.first(row) for row in rows])
         inputs = (batch[name].to(device) for name in ("pooled_text", "queries", "latents", "motion_mask"))
         parts.append(objective.embed(*inputs))
@@ -163,7 +162,7 @@ def validate(objective: RetrievalObjective, source: FrozenSource) -> dict[str, f
 
 
 def load(folder: Path, changes: dict, seed: int) -> PreTrainedModel:
-    """The model in a folder, whichever has LaMP in it, with changes of LaMP's configuration and a new summary."""
+    """Load a model that contains LaMP, change LaMP's configuration, add a new motion summary and freeze the rest."""
     architecture = AutoConfig.from_pretrained(folder).architectures[0]
     model = getattr(lamp_hf, architecture).from_pretrained(folder)
     lamp = model if isinstance(model, LampModel) else model.lamp
@@ -179,7 +178,8 @@ def load(folder: Path, changes: dict, seed: int) -> PreTrainedModel:
     return model
 
 
-def trained_parts(lamp: LampModel) -> list:
+def trained_parts(lamp: LampModel) -> list[nn.Module | nn.Parameter]:
+    """Return the parts of LaMP that this stage trains."""
     return [part for name in TRAINED if (part := getattr(lamp, name)) is not None]
 
 
@@ -200,7 +200,7 @@ def main() -> None:
         recipe,
         arguments.output,
         evaluate=lambda objective: validate(objective, validation),
-        processor=LampProcessor.from_pretrained(arguments.lamp),  # ours was told to truncate
+        processor=LampProcessor.from_pretrained(arguments.lamp),  # the one above was set to truncate
     )
 
 

@@ -1,4 +1,4 @@
-r"""Stage 3: the text-to-motion generator.
+r"""Stage 3: train the text-to-motion generator.
 
     python -m training.train_text_to_motion --recipe training/recipes/small/text_to_motion.yaml --data mocap.parquet \
         --tokenizer runs/tokenizer/model --lamp runs/lamp/model --output runs/text_to_motion
@@ -20,16 +20,16 @@ from lamp_hf.models.processing_lamp import LampProcessor
 from lamp_hf.models.scheduling_masked_motion import MaskedMotionScheduler
 
 from .augmentation.paraphrase import load_paraphraser
-from .data import Clips, normalised, shortened, tokenise
-from .loop import parse_arguments, train
+from .data import Clips, batched, by_length, draw, normalised, shortened, tokenise
+from .loop import Objective, parse_arguments, to_device, train
 from .text_encoder import load_text_encoder
 
 
 class CodeSource:
     """A clip's codes, masked at random, and the condition of one of its captions.
 
-    The conditions of all captions, and of each in other words if there is a paraphraser, are computed once, since LaMP
-    is frozen; with a text projection that is trained, the captions' tokens take their place.
+    LaMP is frozen, so the conditions of all captions, and of a paraphrase of each if there is a paraphraser, are
+    computed once. Where a new text projection is trained, batches hold the captions' tokens instead.
     """
 
     def __init__(
@@ -39,9 +39,7 @@ class CodeSource:
         motions = normalised(clips, processor.feature_extractor)
         self.codes = tokenise(motions, model.vqvae, data["max_frames"])
         self.scheduler = MaskedMotionScheduler(mask_token_id=model.transformer.mask_token_id)
-        texts = sorted({caption for captions in clips.captions for caption in captions})
-        index = {text: i for i, text in enumerate(texts)}
-        self.captions = [[index[caption] for caption in captions] for captions in clips.captions]
+        texts, self.captions = clips.indexed_captions()
         if paraphrase:
             rng = np.random.default_rng(0)
             self.captions = [rows + [row + len(texts) for row in rows] for rows in self.captions]
@@ -55,8 +53,8 @@ class CodeSource:
         self.weights[[not codes for codes in self.codes]] = 0
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
-        codes = self.codes[index][rng.integers(len(self.codes[index]))]
-        caption = self.captions[index][rng.integers(len(self.captions[index]))]
+        codes = draw(self.codes[index], rng)
+        caption = draw(self.captions[index], rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         corrupted, labels = self.scheduler.add_noise(codes[:, 0], generator)
         drop = rng.random() < self.model.config.condition_dropout
@@ -85,23 +83,21 @@ class CodeSource:
 
 @torch.no_grad()
 def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> torch.Tensor:
-    """Conditions of texts, `(len(texts), num_prefix, lamp_hidden_size)`, in half precision."""
+    """Return the conditions of texts, `(len(texts), num_prefix, lamp_hidden_size)`, in half precision."""
     model.eval()
     texts = shortened(texts, processor.tokenizer)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together
+    order = by_length(texts)
     parts = []
-    for first in range(0, len(order), 128):
-        inputs = processor(text=[texts[i] for i in order[first : first + 128]]).to(model.device)
+    for rows in batched(order, 128):
+        inputs = processor(text=[texts[i] for i in rows]).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16):
             parts.append(model.encode_text(**inputs).half().cpu())
     conditions = torch.cat(parts)
     return conditions[torch.tensor(order).argsort()]
 
 
-class TextToMotionObjective(nn.Module):
-    def __init__(self, model: LampForTextToMotion):
-        super().__init__()
-        self.model = model
+class TextToMotionObjective(Objective):
+    """The model's sum of losses; logs those of tokens, length and, where there are any, residual codes."""
 
     def forward(self, **batch):
         output = self.model(**batch)
@@ -111,27 +107,31 @@ class TextToMotionObjective(nn.Module):
 
 @torch.no_grad()
 def validate(model: LampForTextToMotion, source: CodeSource) -> dict[str, float]:
-    """Mean losses over the split, five times with fixed masks."""
+    """Return the mean losses over five passes through the split, with the same masks at every call."""
     rng = np.random.default_rng(0)
     order = np.tile([i for i in np.argsort(source.lengths, kind="stable") if source.codes[i]], 5)
     losses = []
-    for first in range(0, len(order), 64):
-        batch = source.collate([source.item(i, rng) | {"drop": False} for i in order[first : first + 64]])
-        output = model(**{name: value.to(model.device) for name, value in batch.items()})
+    for rows in batched(order, 64):
+        batch = source.collate([source.item(i, rng) | {"drop": False} for i in rows])
+        output = model(**to_device(batch, model.device))
         losses.append([output.token_loss, output.length_loss, output.residual_loss or 0])
     tokens, length, residual = torch.tensor(losses).mean(0).tolist()
     return {"token_loss": tokens, "length_loss": length} | ({"residual_loss": residual} if residual else {})
 
 
 def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[LampForTextToMotion, LampProcessor]:
-    """The generator around a trained tokenizer and LaMP."""
+    """Build the generator around a trained tokenizer and a trained LaMP.
+
+    Raises:
+        ValueError: if the two normalise motions differently, or the recipe's `start` does not fit them.
+    """
     vqvae = MotionVQVAEModel.from_pretrained(tokenizer_folder)
     pretrained = LampModel.from_pretrained(lamp_folder)
     processor = LampProcessor.from_pretrained(lamp_folder)
-    read = MotionFeatureExtractor.from_pretrained(tokenizer_folder).to_dict()
+    expected = MotionFeatureExtractor.from_pretrained(tokenizer_folder).to_dict()
     for name in ("skeleton", "sampling_rate", "mean", "std"):
-        if read[name] != processor.feature_extractor.to_dict()[name]:
-            raise ValueError(f"{tokenizer_folder} and {lamp_folder} read motions of different {name}")
+        if expected[name] != processor.feature_extractor.to_dict()[name]:
+            raise ValueError(f"{tokenizer_folder} and {lamp_folder} expect motions of different {name}")
     torch.manual_seed(recipe["seed"])
     same = torch.equal(vqvae.encoder.conv_in.weight, pretrained.motion_encoder.conv_in.weight)
     config = LampTextToMotionConfig(
@@ -147,37 +147,40 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[Lamp
         bert, tokenizer, kept = load_text_encoder(
             recipe["plain_text_encoder"], None, [], processor.tokenizer.model_max_length
         )
-        words = {word: row for row, word in enumerate(kept_words(tokenizer)[: len(kept)])}  # without its [DEC]
+        words = {word: row for row, word in enumerate(kept_words(tokenizer)[: len(kept)])}  # without its own [DEC]
         order = [kept[words[word]] for word in kept_words(processor.tokenizer) if word in words]
         model.lamp.load_text_encoder(bert, order)
     return model, processor
 
 
 def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel, lamp: LampModel) -> None:
-    """The weights of the generator to go on from. It must make the codes that this tokenizer has, or had before it was
-    trained on, and with a reader read this LaMP."""
+    """Load the weights of the recipe's `start`, a generator to continue from.
+
+    Raises:
+        ValueError: if `start` generates the codes of another tokenizer, or its part reader belongs to another LaMP.
+    """
     start, has_reader = recipe["start"], model.part_reader is not None
     if has_reader and not start:
-        raise ValueError("a reader of parts comes with the generator to start from: see training/train_part_reader.py")
+        raise ValueError("a part reader comes with the generator in start: see training/train_part_reader.py")
     if has_reader and recipe["plain_text_encoder"]:
-        raise ValueError("the reader of parts in start reads LaMP: leave plain_text_encoder out")
+        raise ValueError("the part reader in start reads LaMP: set plain_text_encoder to null")
     if not start:
         return
     model.load_state_dict(LampForTextToMotion.from_pretrained(start).state_dict())
     if not same_codes(model.vqvae, vqvae):
-        raise ValueError(f"--tokenizer is neither the one whose codes {start} makes nor trained on from it")
+        raise ValueError(f"--tokenizer is neither the one whose codes {start} generates nor continued from it")
     if has_reader and not same_weights(model.lamp, lamp):
-        raise ValueError(f"--lamp is not the one that the reader of parts in {start} reads")
+        raise ValueError(f"--lamp is not the one that the part reader in {start} reads")
 
 
 def same_codes(one: MotionVQVAEModel, other: MotionVQVAEModel) -> bool:
-    """Whether most codes of the one are still nearest to those of the same index of the other."""
+    """Return True if most codes of one tokenizer are nearest to the code of the same index in the other."""
     nearest = one.quantizer.nearest(other.quantizer.codebook)
     return bool((nearest == torch.arange(len(nearest), device=nearest.device)).float().mean() > 0.5)
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    """Up to what half precision rounds off."""
+    """Return True if all weights are equal up to the rounding of half precision."""
     theirs = other.state_dict()
     return all(
         torch.allclose(tensor.float(), theirs[name].float(), rtol=0.01, atol=1e-3)
@@ -186,7 +189,7 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 
 def kept_words(tokenizer) -> list[str]:
-    """A tokenizer's entries in order."""
+    """Return the entries of a tokenizer's vocabulary in the order of their ids."""
     return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
 
 
@@ -194,7 +197,7 @@ def main() -> None:
     recipe, arguments = parse_arguments(__doc__, "tokenizer", "lamp")
     data = recipe["data"]
     model, processor = build(recipe, arguments.tokenizer, arguments.lamp)
-    model.to(this_process().device)  # where clips and captions are encoded too
+    model.to(this_process().device)  # clips and captions are encoded there too
     clips = Clips(arguments.data, "train", data)
     clips.compose(data["composed"], recipe["seed"], data["max_frames"])
     source = CodeSource(clips, model, processor, data, load_paraphraser(data))

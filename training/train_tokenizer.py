@@ -1,4 +1,4 @@
-r"""Stage 1: the motion tokenizer.
+r"""Stage 1: train the motion tokenizer.
 
 python -m training.train_tokenizer --recipe training/recipes/small/tokenizer.yaml --data mocap.parquet \
     --output runs/tokenizer
@@ -6,7 +6,6 @@ python -m training.train_tokenizer --recipe training/recipes/small/tokenizer.yam
 
 import numpy as np
 import torch
-from torch import nn
 
 from lamp_hf.models.configuration_motion_vqvae import MotionVQVAEConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
@@ -15,12 +14,12 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.motion_representation import features_to_joints
 from lamp_hf.models.skeleton import get_skeleton
 
-from .data import Clips, normalised, pad_motions
-from .loop import parse_arguments, train
+from .data import Clips, batched, normalised, pad_motions
+from .loop import Objective, parse_arguments, train
 
 
 class WindowSource:
-    """Random windows of clips; a clip shorter than the window comes whole, padded and masked."""
+    """Random windows of clips; a clip shorter than the window is taken whole, padded and masked."""
 
     def __init__(self, clips: Clips, extractor: MotionFeatureExtractor, data: dict):
         self.motions = normalised(clips, extractor)
@@ -34,25 +33,21 @@ class WindowSource:
         return {"motion": motion[start : start + self.window]}
 
     def collate(self, items: list[dict]) -> dict:
-        motion = torch.zeros(len(items), self.window, items[0]["motion"].shape[-1])
-        mask = torch.zeros(len(items), self.window, dtype=torch.bool)
-        for i, item in enumerate(items):
-            motion[i, : len(item["motion"])] = item["motion"]
-            mask[i, : len(item["motion"])] = True
+        motion, mask = pad_motions([item["motion"] for item in items], multiple=self.window)
         return {"motion_values": motion, "motion_attention_mask": mask}
 
 
-class TokenizerObjective(nn.Module):
+class TokenizerObjective(Objective):
     """The model's own loss (LaMP section 3) and, beyond the paper, six errors of the decoded body.
 
-    The features state a pose in several ways that need not agree; the geometric terms ask of the decoded joints what
-    people see: where joints are, how they move, bones that keep their length, feet that stay where they touch, hands
-    that wave as wide as they did. All are in metres but for raised hands: see `raised_hands`.
+    The features describe a pose in several ways that need not agree. The geometric terms compare what people see:
+    where the joints are and how they move, the lengths of bones, feet that stay where they touch the ground, hands
+    that wave as widely as they should. All are in metres, except for raised hands: see `raised_hands`.
     """
 
     def __init__(self, model: MotionVQVAEModel, extractor: MotionFeatureExtractor, weights: dict[str, float]):
-        super().__init__()
-        self.model, self.extractor, self.weights = model, extractor, weights
+        super().__init__(model)
+        self.extractor, self.weights = extractor, weights
         self.skeleton = get_skeleton(model.config.skeleton)
 
     def forward(self, motion_values: torch.Tensor, motion_attention_mask: torch.Tensor):
@@ -65,6 +60,7 @@ class TokenizerObjective(nn.Module):
         return loss, {name: value.detach() for name, value in (logs | terms).items()}
 
     def geometry(self, decoded: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the error terms of denormalised features `(B, T, feature_size)`, by the names of their weights."""
         metres = self.skeleton.metres
         contacts = truth[:, :-1, self.skeleton.slices["contacts"]]
         decoded = features_to_joints(decoded, self.skeleton) * metres
@@ -87,9 +83,10 @@ class TokenizerObjective(nn.Module):
         }
 
     def raised_hands(self, decoded: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Error of the movement of hands that are over their elbows, as a share of how fast they move in the clip.
+        """Return the error of the movement of hands above their elbows, relative to how fast they move in the clip.
 
-        A gentle wave costs so few millimetres that else no code is spent on it, and the hand stands still.
+        In millimetres a gentle wave is so small that without this term no code is spent on it, and the hand stands
+        still.
         """
         index = self.skeleton.joint_names.index
         shoulders, elbows, wrists = (
@@ -98,7 +95,7 @@ class TokenizerObjective(nn.Module):
         steps, true_steps = ((body[:, :, wrists] - body[:, :, shoulders]).diff(dim=1) for body in (decoded, truth))
         up = (truth[:, 1:, wrists, 1] > truth[:, 1:, elbows, 1]) & mask[..., None]
         speed = (true_steps.norm(dim=-1) * up).sum(1, keepdim=True) / up.sum(1, keepdim=True).clamp(min=1)
-        slowest = 0.005  # metres a frame; what moves less trembles
+        slowest = 0.005  # metres a frame; slower movement is trembling
         return masked_mean((steps - true_steps).norm(dim=-1) / (speed + slowest), up)
 
 
@@ -106,16 +103,18 @@ class TokenizerObjective(nn.Module):
 def reconstruction_errors(
     model: MotionVQVAEModel, extractor: MotionFeatureExtractor, motions: list[torch.Tensor]
 ) -> dict[str, float]:
-    """Mean error of root-relative joints in mm, as they are and with the facing aligned; share of first codes in use.
+    """Return the mean error of root-relative joints in mm, as they are and with the facing aligned, and codebook use.
 
     Args:
+        model ([`MotionVQVAEModel`]): the tokenizer.
+        extractor ([`MotionFeatureExtractor`]): its feature extractor.
         motions (`list[torch.FloatTensor]` of shape `(num_frames, feature_size)`): whole clips, normalised.
     """
     model.eval()
     skeleton = get_skeleton(model.config.skeleton)
     errors, local_errors, used = [], [], set()
-    for first in range(0, len(motions), 32):
-        values, mask = pad_motions(motions[first : first + 32], model.config.downsampling_factor)
+    for batch in batched(motions, 32):
+        values, mask = pad_motions(batch, model.config.downsampling_factor)
         codes, token_mask = model.encode(values.to(model.device), mask.to(model.device))
         decoded = extractor.denormalise(model.decode(codes, token_mask).float().cpu())
         truth = extractor.denormalise(values)
@@ -127,7 +126,7 @@ def reconstruction_errors(
         heights = [clip[..., None, skeleton.slices["root_height"]] for clip in (decoded, truth)]
         up = torch.tensor([0.0, 1.0, 0.0])
         relative = [position - height * up for position, height in zip(positions, heights)]
-        # The root itself has no error; it counts among the joints, as usual.
+        # As in the literature, the root counts among the joints though it has no error.
         local_errors.append((relative[0] - relative[1]).norm(dim=-1)[frames].sum(-1) / skeleton.num_joints)
         used |= set((codes if codes.ndim == 2 else codes[..., 0])[token_mask].tolist())
     scale = 1000 * skeleton.metres
@@ -142,7 +141,7 @@ def main() -> None:
     recipe, arguments = parse_arguments(__doc__)
     data = recipe["data"]
     clips = Clips(arguments.data, "train", data)
-    if recipe["start"]:  # whose networks know motions normalised in its way
+    if recipe["start"]:  # its weights expect motions normalised by its statistics
         extractor = MotionFeatureExtractor.from_pretrained(recipe["start"])
     else:
         extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])

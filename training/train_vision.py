@@ -1,11 +1,10 @@
-r"""LAVIMO's small vision encoder: where the joints of a body are in a picture of it.
+r"""Train LAVIMO's small vision encoder to locate the joints of a body in a picture of it.
 
     python -m training.train_vision --recipe training/recipes/small/vision.yaml --data mocap.parquet \
         --output runs/vision
 
-Pictures are rendered as they are needed, each of another body, camera, light and place. What the encoder has learned
-to look for is all that LAVIMO takes; the layer that names joints is left behind. Where CLIP's weights are at hand,
-this stage is not needed.
+Pictures are rendered as they are needed, each with a random body, camera, light and place. LAVIMO takes the encoder
+only; the layer that predicts joints is not saved. Where CLIP's weights are available, this stage is not needed.
 """
 
 import numpy as np
@@ -18,13 +17,13 @@ from lamp_hf.models.skeleton import get_skeleton
 from lamp_hf.motion.render import draw_frames, project_joints
 from lamp_hf.motion.view import random_view
 
-from .data import Clips
-from .loop import parse_arguments, train
+from .data import Clips, batched
+from .loop import Objective, parse_arguments, train
 from .video.rendered_videos import joints_in_metres
 
 
 class PictureSource:
-    """One picture of a clip, with where its joints are."""
+    """One picture of a clip, and the positions of the joints in it."""
 
     def __init__(self, clips: Clips, skeleton: str, image_size: int):
         self.skeleton, self.image_size = get_skeleton(skeleton), image_size
@@ -47,22 +46,22 @@ class PictureSource:
         }
 
 
-class PoseObjective(nn.Module):
-    """Joints from what the encoder makes of a picture, by one linear layer."""
+class PoseObjective(Objective):
+    """Error of joints that one linear layer predicts from the encoder's output."""
 
     def __init__(self, model: PreTrainedModel, num_joints: int):
-        super().__init__()
-        self.model, self.head = model, nn.Linear(model.config.hidden_sizes[-1], 3 * num_joints)
+        super().__init__(model)
+        self.head = nn.Linear(model.config.hidden_sizes[-1], 3 * num_joints)
 
-    def see(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """`(B, num_joints, 3)`."""
+    def predict(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return columns, rows and depths of the joints, `(B, num_joints, 3)`."""
         pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
         pooled = self.model(pixel_values=pixel_values).pooler_output.flatten(1)
         return self.head(pooled).float().unflatten(1, (-1, 3))
 
     def forward(self, pixel_values: torch.Tensor, joints: torch.Tensor):
-        # Ten times: joints are seldom further than a tenth of a picture from where they are thought to be.
-        loss = nn.functional.smooth_l1_loss(10 * self.see(pixel_values), 10 * joints)
+        # Errors are seldom larger than a tenth of a picture; the factor brings them to the scale of the loss.
+        loss = nn.functional.smooth_l1_loss(10 * self.predict(pixel_values), 10 * joints)
         return loss, {}
 
 
@@ -78,12 +77,12 @@ def main() -> None:
     pictures = [validation.item(i % len(validation.names), np.random.default_rng(i)) for i in range(512)]
 
     def validate(objective: PoseObjective) -> dict[str, float]:
-        """Mean distances: in the picture, as percent of the body's height there, and in depth, centimetres."""
+        """Return mean errors in the picture, as a percentage of the body's height, and in depth, in centimetres."""
         across, depth = [], []
-        for first in range(0, len(pictures), 64):
-            batch = validation.collate(pictures[first : first + 64])
+        for items in batched(pictures, 64):
+            batch = validation.collate(items)
             truth = batch["joints"]
-            error = objective.see(batch["pixel_values"].to(next(objective.parameters()).device)).cpu() - truth
+            error = objective.predict(batch["pixel_values"].to(next(objective.parameters()).device)).cpu() - truth
             height = (truth[..., 1].amax(1) - truth[..., 1].amin(1)).clamp(min=0.1)
             across.append(error[..., :2].norm(dim=-1).mean(1) / height)
             depth.append(error[..., 2].abs().mean(1))

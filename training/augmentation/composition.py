@@ -1,9 +1,9 @@
-"""New training clips from real ones: one body doing two things at once, or one after the other.
+"""Compose training clips from real ones: two actions of one body at the same time, or one after the other.
 
-In space as SINC (Athanasiou et al., 2023) does it: a raised arm of one clip on the body of another. In time as TEACH
-(2022) does: one clip after another, in place and facing, blended where poses are most alike. Blends are of positions;
-making features of them gives each bone its length again. Only what fits is composed, told by geometry alone: labels
-are not needed.
+In space, as in SINC (Athanasiou et al., 2023), the raised arm of one clip is put on the body of another. In time, as
+in TEACH (2022), one clip follows another, aligned in position and facing and blended where poses are most similar.
+Positions are blended; converting them to features restores the lengths of bones. Geometry alone decides which clips
+fit together; no labels are needed.
 """
 
 import re
@@ -22,19 +22,21 @@ _INDEX = {name: i for i, name in enumerate(HUMANML3D.joint_names)}
 _ARMS = {
     side: [_INDEX[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist")] for side in ("left", "right")
 }
-_CAPTIONS = 2  # of each composed clip
-_RAMP = 8  # frames in which an arm goes over from one clip to the other
-_SEAM = 24  # frames at an end that a seam is looked for in
-_FARTHEST = 0.16  # metres between joints of two poses, on average, that a seam bridges
+_CAPTIONS = 2  # for each composed clip
+_RAMP = 8  # frames in which one clip is blended into the other
+_SEAM = 24  # frames at each end that are searched for a seam
+_FARTHEST = 0.16  # largest mean distance in metres between the joints of two poses that are blended
 
 
 @dataclass
 class Composed:
-    """Args:
-    motion (`np.ndarray` of shape `(num_frames, 263)`): features.
-    captions (`list[str]`): what it shows.
-    kind (`str`): `IN_SPACE` or `IN_TIME`.
-    parts (`tuple[int, int]`): the clips that it was made from.
+    """A composed clip.
+
+    Args:
+        motion (`np.ndarray` of shape `(num_frames, 263)`): features.
+        captions (`list[str]`): captions of both actions.
+        kind (`str`): `IN_SPACE` or `IN_TIME`.
+        parts (`tuple[int, int]`): indices of the two real clips.
     """
 
     motion: np.ndarray
@@ -44,11 +46,13 @@ class Composed:
 
 
 class Composer:
-    """Args:
-    motions (`list[np.ndarray]`): features of real clips.
-    captions (`list[list[str]]`): of each; quantities are left out of composed ones, they would not hold.
-    weights (`np.ndarray`): how often a clip is taken.
-    max_frames (`int`): longest clip to make.
+    """Composes clips from pairs of real ones.
+
+    Args:
+        motions (`list[np.ndarray]` of shape `(num_frames, 263)`): features of real clips.
+        captions (`list[list[str]]`): captions of each clip; those with quantities, which would not hold, are left out.
+        weights (`np.ndarray` of shape `(num_clips,)`): how often each clip is drawn.
+        max_frames (`int`): length of the longest composed clip.
     """
 
     def __init__(self, motions: list[np.ndarray], captions: list[list[str]], weights: np.ndarray, max_frames: int):
@@ -64,7 +68,7 @@ class Composer:
         self.max_frames = max_frames
 
     def __call__(self, count: int, seed: int) -> Iterator[Composed]:
-        """`count` clips composed in space, then as many in time; the same for the same seed."""
+        """Yield `count` clips composed in space, then as many in time; the same for the same seed."""
         rng = np.random.default_rng(seed)
         for compose in (self.in_space, self.in_time):
             made, tries = 0, 0
@@ -76,7 +80,7 @@ class Composer:
                     yield clip
 
     def in_space(self, base: int, donor: int, rng: np.random.Generator) -> Composed | None:
-        """The donor's raised arms on the base's body; None where that does not fit."""
+        """Put the donor's raised arms on the base's body; None where they do not fit."""
         if not self.fits_in_space(base, donor):
             return None
         sides = raised(self.facts[donor])
@@ -93,7 +97,7 @@ class Composer:
         return Composed(joints_to_features(joints), captions, IN_SPACE, (base, donor))
 
     def in_time(self, first: int, second: int, rng: np.random.Generator) -> Composed | None:
-        """One clip after another; None where no seam is smooth enough or the sum is too long."""
+        """Join two clips one after the other; None where no seam is smooth enough."""
         before, after = (retime(self.joints[row], rng.uniform(0.85, 1.25)) for row in (first, second))
         share = (self.max_frames + 1) / (len(before) + len(after))
         if share < 1:
@@ -112,18 +116,18 @@ class Composer:
         return Composed(joints_to_features(joints), captions, IN_TIME, (first, second))
 
     def fits_in_space(self, base: int, donor: int) -> bool:
-        """Whether the donor stands and raises arms that the base lets hang."""
+        """Return True if the donor stands and raises arms that hang down in the base."""
         facts, sides = self.facts[donor], raised(self.facts[donor])
         stays = facts.stands and abs(facts.turn) < 45 and facts.bend < 25
         return stays and bool(sides) and not set(sides) & set(raised(self.facts[base]))
 
     def caption(self, row: int, rng: np.random.Generator) -> str:
-        """One of a clip's, in lower case and without quantities."""
+        """Draw one of a clip's captions, in lower case and without quantities."""
         return str(rng.choice(self.captions[row]))
 
 
 def shows(facts: Measurements, whole: Measurements, sides: list[str]) -> bool:
-    """Whether the hands of these sides do in a clip what they do in the one that they come from."""
+    """Return True if the hands of these sides still do in a clip what they do in the original."""
     return all(
         side in raised(facts) and getattr(facts, f"{side}_waves") >= 0.4 * getattr(whole, f"{side}_waves")
         for side in sides
@@ -131,7 +135,7 @@ def shows(facts: Measurements, whole: Measurements, sides: list[str]) -> bool:
 
 
 def still_shows(cut: Measurements, whole: Measurements) -> bool:
-    """Whether a clip that was cut still does what its caption says: a walk does, a bow without its end does not."""
+    """Return True if a shortened clip still shows its caption: a walk does, a bow without its end does not."""
     return (
         raised(cut) == raised(whole)
         and shows(cut, whole, raised(whole))
@@ -142,7 +146,7 @@ def still_shows(cut: Measurements, whole: Measurements) -> bool:
 
 
 def retime(joints: np.ndarray, speed: float) -> np.ndarray:
-    """`(num_frames, J, 3)` played `speed` times as fast."""
+    """Resample joints `(num_frames, J, 3)` to play `speed` times as fast."""
     times = np.arange(0, len(joints) - 1 + 1e-6, speed)
     below = np.minimum(times.astype(int), len(joints) - 2)
     share = (times - below)[:, None, None]
@@ -150,12 +154,13 @@ def retime(joints: np.ndarray, speed: float) -> np.ndarray:
 
 
 def graft(body: np.ndarray, arms: np.ndarray, sides: list[str], start: int) -> np.ndarray:
-    """`body` with the arms of another clip from frame `start` on, as they are held against its own trunk.
+    """Put the arms of one clip on the body of another from frame `start` on, in the same pose relative to the trunk.
 
     Args:
-        body, arms (`np.ndarray` of shape `(num_frames, 22, 3)`): joints on the reference skeleton; the longer is cut.
+        body, arms (`np.ndarray` of shape `(num_frames, 22, 3)`): joints on the reference skeleton; arms
+            beyond the end of the body are cut off.
         sides (`list[str]`): `"left"`, `"right"` or both.
-        start (`int`): frame of `body` where `arms` starts; its own arms go over to them and back within 8 frames.
+        start (`int`): frame of `body` where `arms` starts; its own arms are blended into them and back over 8 frames.
     """
     count = min(len(arms), len(body) - start)
     frames = slice(start, start + count)
@@ -175,10 +180,10 @@ def graft(body: np.ndarray, arms: np.ndarray, sides: list[str], start: int) -> n
 
 
 def seam(before: np.ndarray, after: np.ndarray) -> tuple[int, int, float]:
-    """Where two clips' features are most alike, late in one and early in the other.
+    """Find where two clips' features are most similar, late in one and early in the other.
 
     Returns:
-        The frame of each where a blend of 8 frames starts, and how far joints are apart there on average, in metres.
+        The frame of each where a blend of 8 frames starts, and the mean distance of their joints there, in metres.
     """
     late, early = min(_SEAM, len(before) // 4), min(_SEAM, len(after) // 4)
     ends, starts = before[-late - _RAMP : -_RAMP][:, None], after[:early][None]
@@ -187,15 +192,15 @@ def seam(before: np.ndarray, after: np.ndarray) -> tuple[int, int, float]:
         np.linalg.norm((ends - starts)[..., columns[name]].reshape(late, early, -1, 3), axis=-1).mean(-1)
         for name in ("positions", "velocities")
     )
-    cost = apart + _RAMP / 2 * drifting  # metres between joints half a blend later, if both went on as they do
+    cost = apart + _RAMP / 2 * drifting  # metres between joints half a blend later, at constant velocities
     end, start = np.unravel_index(int(cost.argmin()), cost.shape)
     return len(before) - late - _RAMP + int(end), int(start), float(apart[end, start])
 
 
 def follow(before: np.ndarray, after: np.ndarray, end: int, start: int) -> np.ndarray:
-    """Joints of two clips' features one after the other, blended from frame `end` of one and `start` of the other on.
+    """Join two clips' features, blended from frame `end` of one and `start` of the other on, and return joints.
 
-    Features hold the root's velocity and the body in its own facing, so that one clip goes on where the other ended.
+    Features hold the root's velocity and the body in its own facing, so one clip continues where the other ends.
     """
     ramp = _ease((np.arange(_RAMP) + 0.5) / _RAMP)[:, None]
     blend = (1 - ramp) * before[end : end + _RAMP] + ramp * after[start : start + _RAMP]
@@ -204,7 +209,7 @@ def follow(before: np.ndarray, after: np.ndarray, end: int, start: int) -> np.nd
 
 
 def _trunk(joints: np.ndarray) -> np.ndarray:
-    """Orientation of the chest, `(num_frames, 3, 3)`, columns left, up and forward."""
+    """Return the orientation of the chest, `(num_frames, 3, 3)`, with columns left, up and forward."""
     up = joints[:, _INDEX["neck"]] - joints[:, _INDEX["pelvis"]]
     left = joints[:, _INDEX["left_collar"]] - joints[:, _INDEX["right_collar"]]
     up /= np.linalg.norm(up, axis=-1, keepdims=True)
@@ -232,18 +237,18 @@ _HELD = re.compile(
 
 
 def plain(caption: str) -> str | None:
-    """The caption in lower case without its stop, None if it holds a quantity or no subject to take away."""
+    """Return a caption in lower case without full stop; None if it has a quantity or does not start with a subject."""
     caption = caption.lower().rstrip(". ")
     return None if _QUANTITY.search(caption) or not _SUBJECT.match(caption) else caption
 
 
 def predicate(caption: str) -> str:
-    """What is said of the subject: "walks slowly" of "a man walks slowly"."""
+    """Return the caption without its subject: "walks slowly" for "a man walks slowly"."""
     return _SUBJECT.match(caption).group(2)
 
 
 def gerund(phrase: str) -> str | None:
-    """ "walking slowly" of "walks slowly"; None where a second verb follows."""
+    """Return "walking slowly" for "walks slowly"; None where a second verb follows."""
     if re.search(r" and | then |,", phrase):
         return None
     verb, *rest = phrase.split()
@@ -261,14 +266,14 @@ def gerund(phrase: str) -> str | None:
 
 
 def say(kind: str, one: str, other: str, rng: np.random.Generator) -> str:
-    """A caption of a clip composed of two, by theirs; what is done at once is told in either order."""
+    """Combine two captions into one of the given kind; simultaneous actions are named in either order."""
     if kind == IN_TIME:
-        return in_turn(one, other, rng)
-    return at_once(one, other, rng) if rng.random() < 0.6 else at_once(other, one, rng)
+        return sequential_caption(one, other, rng)
+    return simultaneous_caption(*((one, other) if rng.random() < 0.6 else (other, one)), rng)
 
 
-def at_once(one: str, other: str, rng: np.random.Generator) -> str:
-    """A caption of two things that are done together."""
+def simultaneous_caption(one: str, other: str, rng: np.random.Generator) -> str:
+    """Return a caption of two actions at the same time."""
     what, doing, held = predicate(other), gerund(predicate(other)), held_up(predicate(other))
     sentences = [
         f"{one} and {what} at the same time",
@@ -290,8 +295,8 @@ def at_once(one: str, other: str, rng: np.random.Generator) -> str:
     return str(rng.choice(sentences))
 
 
-def in_turn(one: str, other: str, rng: np.random.Generator) -> str:
-    """A caption of two things that are done one after the other."""
+def sequential_caption(one: str, other: str, rng: np.random.Generator) -> str:
+    """Return a caption of two actions one after the other."""
     what, doing, before = predicate(other), gerund(predicate(other)), gerund(predicate(one))
     sentences = [
         f"{one}, then {what}",
@@ -310,14 +315,14 @@ def in_turn(one: str, other: str, rng: np.random.Generator) -> str:
 
 
 def pronoun(caption: str, rng: np.random.Generator) -> str:
-    """Of the caption's subject."""
+    """Return the pronoun of a caption's subject, drawn where it may be either."""
     subject = _SUBJECT.match(caption).group(1)
     female, male = (bool(re.search(rf"\b(?:{words})\b", subject)) for words in (_FEMALE, _MALE))
     return str(rng.choice(["he", "she"])) if female == male else "she" if female else "he"
 
 
 def held_up(phrase: str) -> str | None:
-    """ "the left arm raised" of "lifts the left arm"; None of a phrase that does not say which arms go up."""
+    """Return "the left arm raised" for "lifts the left arm"; None for a phrase that does not say which arms go up."""
     found = _HELD.match(phrase)
     if not found or not re.search(r"left|right|s$", found.group(1)):
         return None

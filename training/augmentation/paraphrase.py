@@ -1,4 +1,4 @@
-"""Captions in other words, so that a text encoder meets more words than a small data set has."""
+"""Paraphrased captions, so that a text encoder sees more words than a small data set has."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,11 @@ import yaml
 
 
 class Paraphraser:
-    """Replaces words and phrases of a caption by others of their meaning, each with a given probability.
+    """Replaces words and phrases of a caption by synonyms, each with a given probability.
 
     Args:
-        path (`Path`): YAML file, `{phrase: [other phrases]}`.
-        probability (`float`): of replacing a phrase, 0 to 1.
+        path (`Path`): YAML file that maps phrases to lists of synonyms.
+        probability (`float`): probability that a phrase is replaced.
     """
 
     def __init__(self, path: Path, probability: float):
@@ -21,7 +21,14 @@ class Paraphraser:
         longest_first = sorted(map(re.escape, self.synonyms), key=len, reverse=True)
         self._phrase = re.compile(r"\b(" + "|".join(longest_first) + r")\b", re.IGNORECASE)
 
+    @property
+    def substitutes(self) -> list[str]:
+        """All phrases that may stand in a paraphrase, repetitions included."""
+        return [text for texts in self.synonyms.values() for text in texts]
+
     def __call__(self, caption: str, rng: np.random.Generator) -> str:
+        """Return a paraphrase of the caption."""
+
         def replace(match: re.Match) -> str:
             if rng.random() >= self.probability:
                 return match.group()
@@ -31,7 +38,21 @@ class Paraphraser:
 
 
 def load_paraphraser(data: dict) -> Paraphraser | None:
-    """What a recipe's data section asks for: `synonyms`, a file beside the recipes, and `paraphrase_probability`."""
+    """Load the paraphraser of a recipe's section `data`, or return None if it names no `synonyms`.
+
+    `synonyms` is a file beside this module; `paraphrase_probability` is the probability for each phrase.
+    """
     if not data["synonyms"]:
         return None
     return Paraphraser(Path(__file__).with_name(data["synonyms"]), data["paraphrase_probability"])
+
+
+def wordings(
+    captions: list[list[str]], paraphrase: Paraphraser | None, count: int
+) -> list[list[tuple[str, list[str]]]]:
+    """Pair each caption with its wordings: the caption itself and `count` paraphrases, if there is a paraphraser."""
+    rng = np.random.default_rng(0)
+    return [
+        [(text, [text, *(paraphrase(text, rng) for _ in range(count if paraphrase else 0))]) for text in texts]
+        for texts in captions
+    ]

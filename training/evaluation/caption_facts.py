@@ -1,4 +1,4 @@
-"""What a caption states of a clip, and whether that is so: action, side, style, counts, distances, turns."""
+"""Statements of captions, compared to the clip: action, side, style, counts, distances and turns."""
 
 import re
 from collections import Counter, defaultdict
@@ -9,23 +9,23 @@ import numpy as np
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: i for i, word in enumerate(_WORDS)}
-# Of each fact: how it is said, what the data measured, by how much both may differ to be right.
+# For each fact: its pattern in captions, the column of its measurement, and the tolerance within which it is right.
 _FACTS = {
     "steps": (r"\b(\w+) steps\b", "measured_steps", 1),
     "waves": (r"\b(\w+) times\b", "measured_osc", 1),
     "metres": (r"\b(\w+) meters?\b", "measured_path", 1),
     "degrees": (r"\b(ninety) degree\b", "measured_turn", 30),
 }
-# Labels of two sources for one thing, which no caption tells apart.
+# Two sources of the data label the same action differently; no caption tells these apart.
 SAME_ACTIONS = {"walking": "walk", "running": "run"}
 
 
 class CaptionClassifier:
-    """Tells a label from a caption's words, those it has and those it lacks: naive Bayes over words and pairs.
+    """Classifies a caption by naive Bayes over the presence and absence of words and of pairs of words.
 
     Args:
-        captions (`list[str]`): to learn from.
-        labels (`list[str]`): one for each.
+        captions (`list[str]`): captions to learn from.
+        labels (`list[str]`): the label of each.
     """
 
     def __init__(self, captions: list[str], labels: list[str]):
@@ -33,45 +33,47 @@ class CaptionClassifier:
         row = {label: i for i, label in enumerate(self.labels)}
         seen: dict[tuple, np.ndarray] = defaultdict(lambda: np.zeros(len(self.labels)))
         for caption, label in zip(captions, labels):
-            for mark in _marks(caption):
-                seen[mark][row[label]] += 1
+            for phrase in _phrases(caption):
+                seen[phrase][row[label]] += 1
         totals = np.array([Counter(labels)[label] for label in self.labels])
-        share = {mark: np.clip(counts / totals, 1e-3, 1 - 1e-3) for mark, counts in seen.items()}
+        share = {phrase: np.clip(counts / totals, 1e-3, 1 - 1e-3) for phrase, counts in seen.items()}
         self.absent = np.log(totals) + sum(np.log(1 - values) for values in share.values())
-        self.evidence = {mark: np.log(values / (1 - values)) for mark, values in share.items()}
+        self.evidence = {phrase: np.log(values / (1 - values)) for phrase, values in share.items()}
 
     def __call__(self, caption: str) -> str:
-        marks = [self.evidence[mark] for mark in _marks(caption) if mark in self.evidence]
-        return self.labels[int((self.absent + np.sum(marks, 0)).argmax())]
+        evidence = [self.evidence[phrase] for phrase in _phrases(caption) if phrase in self.evidence]
+        return self.labels[int((self.absent + np.sum(evidence, 0)).argmax())]
 
 
-def told_styles(captions: list[str], training_captions: list[list[str]], training_styles: list[str]) -> list[str]:
-    """The style that a caption's words tell: the one that nearly all training captions with a word, or two, have.
+def stated_styles(captions: list[str], training_captions: list[list[str]], training_styles: list[str]) -> list[str]:
+    """Return the style that each caption states: the one of nearly all training captions that share a word with it.
 
-    Captions need not name the style; those that tell none are taken for the commonest.
+    Pairs of neighbouring words count too. A caption that states no style gets the most common one.
     """
     seen: dict[tuple, Counter] = defaultdict(Counter)
     for texts, style in zip(training_captions, training_styles):
         for text in texts:
-            for mark in _marks(text):
-                seen[mark][style] += 1
+            for phrase in _phrases(text):
+                seen[phrase][style] += 1
     commonest = Counter(training_styles).most_common(1)[0][0]
-    told = []
+    stated = []
     for caption in captions:
-        votes = [(*seen[mark].most_common(1)[0], seen[mark].total()) for mark in _marks(caption) if mark in seen]
+        votes = [
+            (*seen[phrase].most_common(1)[0], seen[phrase].total()) for phrase in _phrases(caption) if phrase in seen
+        ]
         sure = [(count, style) for style, count, total in votes if count >= max(5, 0.9 * total)]
-        told.append(max(sure)[1] if sure else commonest)
-    return told
+        stated.append(max(sure)[1] if sure else commonest)
+    return stated
 
 
-def _marks(caption: str) -> set[tuple[str, ...]]:
-    """Words of a caption, and pairs of neighbours."""
+def _phrases(caption: str) -> set[tuple[str, ...]]:
+    """Return the words of a caption and the pairs of neighbouring words."""
     words = re.findall(r"[a-z']+", caption.lower())
     return {(word,) for word in words} | set(pairwise(words))
 
 
 def stated_facts(caption: str) -> dict[str, float]:
-    """Numbers that a caption states, by the names of `_FACTS`."""
+    """Return the numbers that a caption states, by the names of `_FACTS`."""
     stated = {}
     for fact, (pattern, _, _) in _FACTS.items():
         if found := re.search(pattern, caption.lower()):
@@ -83,13 +85,14 @@ def stated_facts(caption: str) -> dict[str, float]:
 
 
 def fact_numbers(captions: list[str], measured: list[dict]) -> dict[str, dict[str, float | None]]:
-    """Of each kind of fact the percent of captions that state it, and of these the percent that are right (or None).
+    """Return for each kind of fact the percentage of captions that state it, and the percentage right among these.
 
-    `several` are captions with two facts or more, right when all are.
+    `several` counts captions with two facts or more, which are right if all their facts are. `right` is None where no
+    caption states the fact.
 
     Args:
-        captions (`list[str]`): of clips.
-        measured (`list[dict]`): their `measured_...` columns.
+        captions (`list[str]`): one caption a clip.
+        measured (`list[dict]`): the `measured_...` columns of the clips.
     """
     answers: dict[str, list[bool]] = {fact: [] for fact in (*_FACTS, "several")}
     for caption, row in zip(captions, measured):
@@ -98,7 +101,7 @@ def fact_numbers(captions: list[str], measured: list[dict]) -> dict[str, dict[st
         for fact, number in stated.items():
             _, column, tolerance = _FACTS[fact]
             true = abs(row[column])
-            true = min(true, 10) if number == 10 else true  # captions count no further
+            true = min(true, 10) if number == 10 else true  # captions count to ten
             right[fact] = bool(abs(number - true) <= tolerance)
             answers[fact].append(right[fact])
         if len(stated) > 1:
@@ -113,7 +116,7 @@ def fact_numbers(captions: list[str], measured: list[dict]) -> dict[str, dict[st
 
 
 def names_its_side(caption: str, action: str) -> bool | None:
-    """Whether a caption of a one-sided action names that side and not the other; None where it has no side."""
+    """Return True if a caption names the side of a one-sided action and not the other; None for other actions."""
     sides = [side for side in ("left", "right") if side in action.split("-")]
     if not sides:
         return None

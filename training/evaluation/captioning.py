@@ -1,31 +1,38 @@
-"""The captioner and LaMP-BertScore, measured on a split."""
+"""Captions of real clips: the usual text metrics, R-precision, and whether they are right about the motion."""
 
-import argparse
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 from transformers import pipeline
 
-import lamp_hf
 from lamp_hf.metrics.bertscore import BertScorer
 from lamp_hf.metrics.captions import CONVENTIONS, caption_metrics
 from lamp_hf.metrics.generation import matching_distance, r_precision
-from lamp_hf.metrics.geometry import WELL_COVERED
-from lamp_hf.metrics.motion_bertscore import derangement, lamp_bertscore
-from lamp_hf.models.skeleton import get_skeleton
 from lamp_hf.retrieval.embedder import Embedder
 
 from ..data import Clips, load_clips
 from ..train_evaluator import load_evaluator
-from .caption_facts import SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, told_styles
+from .action_checks import WELL_COVERED
+from .caption_facts import SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, stated_styles
+from .options import add_evaluator, add_lamp, add_seed
 
 
-def evaluate_captioning(arguments: argparse.Namespace) -> dict:
-    """The captioner's captions of a split, and beside them those of each clip's nearest neighbour in training.
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--num-beams", type=int)
+    parser.add_argument("--length-penalty", type=float)
+    add_evaluator(parser)
+    add_lamp(parser)
+    add_seed(parser)
 
-    What captions state is judged where the data has actions, styles and measurements: the parquet file.
+
+def evaluate(arguments: Namespace) -> dict:
+    """Judge the captioner's captions of a split and, for comparison, other captions of the same clips.
+
+    With `--evaluator` the captions of each clip's nearest neighbour in the training split are judged too, and with
+    several references a clip the first of them against the others. Statements about the motion are judged where the
+    data has actions, styles and measurements, which is in the parquet file.
     """
     clips, training = load_clips(arguments), load_clips(arguments, "train")
     judge = CaptionJudge(arguments, clips, training)
@@ -44,9 +51,15 @@ def evaluate_captioning(arguments: argparse.Namespace) -> dict:
 
 
 class CaptionJudge:
-    """All numbers of captions, one for each clip of a split."""
+    """Computes all numbers of a list of captions, one for each clip of a split.
 
-    def __init__(self, arguments: argparse.Namespace, clips: Clips, training: Clips):
+    Args:
+        arguments (`argparse.Namespace`): `data`, `split`, `lamp` and `seed`.
+        clips ([`Clips`]): the clips that the captions describe.
+        training ([`Clips`]): the training split, from whose captions the words of actions and styles are learned.
+    """
+
+    def __init__(self, arguments: Namespace, clips: Clips, training: Clips):
         self.clips, self.training = clips, training
         self.measured = None
         if arguments.data.suffix == ".parquet":
@@ -61,10 +74,11 @@ class CaptionJudge:
         self.order = np.random.default_rng(arguments.seed).permutation(len(clips))
 
     def __call__(self, captions: list[str], references: list[list[str]] | None = None) -> dict:
+        """Judge captions; `references` are those of the clips if not given."""
         references = references or self.clips.captions
         numbers = {convention: caption_metrics(captions, references, convention) for convention in CONVENTIONS}
         for convention, split in CONVENTIONS.items():
-            # An empty caption says nothing, and nobody reads more than forty words.
+            # An empty caption is judged as a full stop, a long one by its first forty words.
             words = [split(caption)[:40] or ["."] for caption in captions]
             texts = self.lamp.embed_texts([" ".join(sentence) for sentence in words])[self.order]
             precision = r_precision(texts, self.motions[self.order])
@@ -72,68 +86,28 @@ class CaptionJudge:
             numbers[convention]["mm_dist"] = matching_distance(texts, self.motions[self.order])
         scores = BertScorer()(captions, references)
         numbers |= {"bertscore": 100 * float(scores.f1.mean()), "bertscore_hashcode": scores.hashcode}
-        return numbers | (self._stated(captions) if self.measured else {})
+        return numbers | (self._statements(captions) if self.measured else {})
 
-    def _stated(self, captions: list[str]) -> dict:
-        """Percent of captions that are right about the clip."""
+    def _statements(self, captions: list[str]) -> dict:
+        """Return the percentage of captions that are right about the clip's action, side, style and numbers."""
         actions = [SAME_ACTIONS.get(action, action) for action in self.clips.actions]
         right = np.array([self.classifier(caption) == action for caption, action in zip(captions, actions)])
         covered = np.array([action in WELL_COVERED for action in self.clips.actions])
         sides = [names_its_side(caption, action) for caption, action in zip(captions, self.clips.actions)]
-        told = np.array(told_styles(captions, self.training.captions, self.training.styles))
-        naming = told != "normal"
+        styles = np.array(stated_styles(captions, self.training.captions, self.training.styles))
+        named = styles != "normal"
         return {
             "action": 100 * float(right[covered].mean()),
             "action_of_all": 100 * float(right.mean()),
             "side": 100 * float(np.mean([side for side in sides if side is not None])),
-            "style_named": 100 * float(naming.mean()),
-            "style": 100 * float((told == np.array(self.clips.styles))[naming].mean()) if naming.any() else None,
+            "style_named": 100 * float(named.mean()),
+            "style": 100 * float((styles == np.array(self.clips.styles))[named].mean()) if named.any() else None,
             "facts": fact_numbers(captions, self.measured),
         }
 
 
 def nearest_captions(evaluator: Path, clips: Clips, training: Clips) -> list[str]:
-    """The first caption of the training clip that the evaluator finds most similar."""
+    """Return the first caption of the training clip that the evaluator finds most similar to each clip."""
     model = load_evaluator(evaluator)
     similarity = model.embed_motions(clips.motions) @ model.embed_motions(training.motions).T
     return [training.captions[i][0] for i in similarity.argmax(1)]
-
-
-def evaluate_lamp_bertscore(arguments: argparse.Namespace) -> dict:
-    """LaMP-BertScore of real motion, generated for the caption, generated for another clip's, and noise.
-
-    One caption a clip, and the clip's length, as in the evaluation of text to motion.
-    """
-    clips = load_clips(arguments)
-    skeleton = get_skeleton(arguments.skeleton)
-    real = [lamp_hf.features_to_joints(motion, skeleton) * skeleton.metres for motion in clips.motions]
-    captions = [texts[i % len(texts)] for i, texts in enumerate(clips.captions)]
-    pipe = pipeline("text-to-motion", model=str(arguments.model))
-    longest = int(pipe.max_duration * pipe.fps)
-    durations = [min(len(joints), longest) / pipe.fps for joints in real]
-    made = [motion["joints"] for motion in pipe(captions, duration=durations, seed=arguments.seed, batch_size=32)]
-    rng = np.random.default_rng(arguments.seed)
-    other = derangement(len(clips), rng)
-    motions = {
-        "real": real,
-        "generated": made,
-        "generated_for_another_caption": [made[i] for i in other],
-        "real_of_another_caption": [real[i] for i in other],
-        "noise": [joints[:1] + rng.normal(0, 0.02, joints.shape).cumsum(0) for joints in real],
-    }
-    numbers: dict[str, dict] = {"one_reference": {}, "all_references": {}}
-    scorer = BertScorer()
-    for name, shown in motions.items():
-        scores = lamp_bertscore(shown, captions, captioner=str(arguments.captioner))
-        numbers["hashcode"] = scores["hashcode"]
-        numbers["one_reference"][name] = _with_interval(scores["f1"], rng)
-        numbers["all_references"][name] = _with_interval(scorer(scores["captions"], clips.captions).f1, rng)
-    return numbers
-
-
-def _with_interval(values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:
-    """Mean in percent, and its 95 % interval over clips, by 1,000 resamples."""
-    values = 100 * np.array(values)
-    means = values[rng.integers(len(values), size=(1000, len(values)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

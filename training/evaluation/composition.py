@@ -1,28 +1,36 @@
-"""Prompts of two things at once or one after the other, judged by geometry."""
+"""Prompts of two actions at the same time or one after the other, judged by geometry."""
 
-import argparse
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from lamp_hf.metrics.geometry import CHECKS, hand_up, measure, raised, smoothed
+from lamp_hf.metrics.geometry import hand_up, measure, raised, smoothed
 from lamp_hf.models.motion_representation import joints_to_features
 
 from ..augmentation.composition import IN_SPACE, IN_TIME, Composer, follow, graft, say, seam
 from ..data import load_clips
+from .action_checks import CHECKS
+from .options import add_decoding, add_seed
 from .text_to_motion import load_generator
 
 
 SECONDS = {"space": 5.0, "time": 8.0}
-PAIRS = 40  # of clips of each kind, to make prompts of and to try the judge on
-WALK_AND_RUN = {"walk", "run"}  # who runs travels like one who walks: told apart by speed
+PAIRS = 40  # of real clips of each kind, to make prompts from and to test the judge on
+WALK_AND_RUN = {"walk", "run"}  # both travel forward, so speed tells them apart
 
 
-def evaluate_composition(arguments: argparse.Namespace) -> dict:
-    """Percent of motions that show both: made as one, and in a row also by `mode="sequence"`; of real clips composed.
+def add_arguments(parser: ArgumentParser) -> None:
+    add_seed(parser)
+    add_decoding(parser)
 
-    The test's prompts are written by hand; those to choose on are made of the validation split's captions.
+
+def evaluate(arguments: Namespace) -> dict:
+    """Return the percentage of motions that show both actions, generated from one prompt and by `mode="sequence"`.
+
+    `real` is the same for real clips composed in the same ways. The prompts of the test split are written by hand;
+    those of the validation split are made from its captions.
     """
     clips = load_clips(arguments)
     composer = Composer(clips.motions, clips.captions, clips.rarity_weights(0.5), int(clips.lengths.max()))
@@ -31,7 +39,9 @@ def evaluate_composition(arguments: argparse.Namespace) -> dict:
         prompts = yaml.safe_load(Path(__file__).with_name("composed_prompts.yaml").read_text())
     else:
         if not all(pairs.values()):
-            raise ValueError("prompts are made of clips whose actions are known and go together: this split has none")
+            raise ValueError(
+                "this split has no pairs of clips whose actions are known and fit together, to make prompts from"
+            )
         prompts = prompts_of_captions(composer, clips.actions, pairs, arguments.seed)
     pipe = load_generator(arguments)
     numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": 10, "wrong": []}
@@ -39,13 +49,13 @@ def evaluate_composition(arguments: argparse.Namespace) -> dict:
         texts = [prompt["text"] for prompt in prompts[kind]]
         options = {"duration": SECONDS[kind], "seed": arguments.seed, "num_return_sequences": numbers["seeds"]}
         if name == "sequence":
-            made = [pipe(text, mode="sequence", **options) for text in texts]
+            outputs = [pipe(text, mode="sequence", **options) for text in texts]
         else:
-            made = pipe(texts, batch_size=32, **options)
+            outputs = pipe(texts, batch_size=32, **options)
         answers = np.array(
             [
                 [JUDGES[kind](motion["joints"], prompt["shows"]) for motion in motions]
-                for prompt, motions in zip(prompts[kind], made)
+                for prompt, motions in zip(prompts[kind], outputs)
             ]
         )
         numbers[name] = 100 * float(answers.mean())
@@ -60,9 +70,10 @@ def evaluate_composition(arguments: argparse.Namespace) -> dict:
 
 
 def draw_pairs(composer: Composer, actions: list[str], seed: int) -> dict[str, list[tuple[int, int]]]:
-    """Clips that do what they are labelled with and can be done at once (body, arms) or in a row, by geometry.
+    """Draw pairs of clips that show their labels and can be combined in space (body, arms) or in time, by geometry.
 
-    In a row neither does what the other does, for who waves a hand raises it too. None where clips have no labels.
+    In time, neither clip may show the other's action: a wave, for example, also raises the hand. Returns no pairs
+    where clips have no labels.
     """
     rng = np.random.default_rng(seed)
     facts = composer.facts
@@ -85,7 +96,7 @@ def draw_pairs(composer: Composer, actions: list[str], seed: int) -> dict[str, l
 
 
 def prompts_of_captions(composer: Composer, actions: list[str], pairs: dict, seed: int) -> dict[str, list[dict]]:
-    """Sentences of two clips' captions each."""
+    """Make prompts from the captions of two clips each."""
     rng = np.random.default_rng(seed)
     prompts: dict[str, list[dict]] = {"space": [], "time": []}
     for kind, composed in (("space", IN_SPACE), ("time", IN_TIME)):
@@ -96,7 +107,7 @@ def prompts_of_captions(composer: Composer, actions: list[str], pairs: dict, see
 
 
 def put_together(composer: Composer, kind: str, pair: tuple[int, int]) -> np.ndarray:
-    """Joints of two real clips, one's arms on the other's body or one after the other."""
+    """Combine two real clips: the arms of one on the body of the other, or one after the other. Returns joints."""
     first, second = (composer.joints[row] for row in pair)
     if kind == "space":
         return graft(first, second, raised(composer.facts[pair[1]]), 0)
@@ -105,8 +116,8 @@ def put_together(composer: Composer, kind: str, pair: tuple[int, int]) -> np.nda
     return follow(*features, end, start)
 
 
-def at_once(joints: np.ndarray, shows: list[str]) -> bool:
-    """Whether a motion does what the body and what the hands should, and goes on while the hands are up."""
+def shows_simultaneously(joints: np.ndarray, shows: list[str]) -> bool:
+    """Return True if a motion shows both actions and the body keeps moving while the hands are up."""
     facts = measure(joints)
     if not all(CHECKS[action](facts) for action in shows):
         return False
@@ -115,10 +126,10 @@ def at_once(joints: np.ndarray, shows: list[str]) -> bool:
     return bool(speeds[up[1:]].mean() >= speeds.mean() / 2)
 
 
-def in_turn(joints: np.ndarray, shows: list[str]) -> bool:
-    """Whether a moment of the middle half parts the motion into one that does the first and one that does the next.
+def shows_in_order(joints: np.ndarray, shows: list[str]) -> bool:
+    """Return True if a split within the middle half separates the first action from the second.
 
-    Neither part may do the other's action; of a walk and a run, the run must be half as fast again.
+    Neither part may show the other's action. Of a walk and a run, the run must be at least 1.5 times as fast.
     """
     first, second = shows
     count = len(joints)
@@ -135,4 +146,4 @@ def in_turn(joints: np.ndarray, shows: list[str]) -> bool:
     return False
 
 
-JUDGES = {"space": at_once, "time": in_turn}
+JUDGES = {"space": shows_simultaneously, "time": shows_in_order}

@@ -1,4 +1,4 @@
-r"""Draws what `evaluate sampling` and `ablations text-to-motion` measured.
+r"""Plot the numbers of `training.evaluate sampling` and `training.ablations text-to-motion`.
 
 python -m training.evaluation.plot_sampling --sampling sampling.json --ablations runs/ablations \
     --output docs/sampling.png
@@ -16,9 +16,11 @@ CURVES = {"captions": "captions right", "paraphrases": "paraphrases right", "act
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sampling", required=True, type=Path, help="JSON of `evaluate sampling`")
-    parser.add_argument("--ablations", required=True, type=Path, help="folder of `ablations text-to-motion`")
-    parser.add_argument("--output", required=True, type=Path, help="picture")
+    parser.add_argument("--sampling", required=True, type=Path, help="JSON that `training.evaluate sampling` wrote")
+    parser.add_argument(
+        "--ablations", required=True, type=Path, help="folder that `training.ablations text-to-motion` wrote"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="PNG file to write")
     arguments = parser.parse_args()
     numbers = json.loads(arguments.sampling.read_text())
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), constrained_layout=True)
@@ -29,6 +31,7 @@ def main() -> None:
 
 
 def plot_steps(quality, cost, rows: list[dict]) -> None:
+    """Plot quality, and ratios and time, against the number of steps."""
     steps = [row["num_inference_steps"] for row in rows]
     for name, label in CURVES.items():
         quality.plot(steps, [row[name] for row in rows], marker=".", label=label)
@@ -37,26 +40,28 @@ def plot_steps(quality, cost, rows: list[dict]) -> None:
     cost.plot(steps, [row["frechet_ratio"] for row in rows], marker=".", label="Fréchet ratio")
     cost.plot(steps, [row["skating_ratio"] for row in rows], marker=".", label="skating ratio")
     cost.plot(steps, [10 * row["seconds"] for row in rows], marker=".", label="tenths of a second for 6 s")
-    cost.set(xlabel="steps", title="Likeness to real clips, and time", ylim=(0, 4))
+    cost.set(xlabel="steps", title="Similarity to real clips, and time", ylim=(0, 4))
     cost.legend()
 
 
-def plot_guidance(quality, likeness, rows: list[dict]) -> None:
+def plot_guidance(quality, similarity, rows: list[dict]) -> None:
+    """Plot paraphrases and Fréchet ratio against the guidance scale, one curve an interval."""
     unguided = [row for row in rows if row["guidance_scale"] == 1]
     for interval in sorted({tuple(row["guidance_interval"]) for row in rows}):
         guided = [row for row in rows if tuple(row["guidance_interval"]) == interval and row["guidance_scale"] != 1]
         chosen, steps = unguided + guided, "steps {:.0%} to {:.0%}".format(*interval)
         scales = [row["guidance_scale"] for row in chosen]
         quality.plot(scales, [row["paraphrases"] for row in chosen], marker=".", label=f"{steps}, paraphrases")
-        likeness.plot(scales, [row["frechet_ratio"] for row in chosen], marker=".", label=steps)
+        similarity.plot(scales, [row["frechet_ratio"] for row in chosen], marker=".", label=steps)
     quality.set(xlabel="guidance", ylabel="%", title="Paraphrases right against guidance")
     quality.legend()
-    likeness.set(xlabel="guidance", title="Fréchet ratio against guidance")
-    likeness.legend()
+    similarity.set(xlabel="guidance", title="Fréchet ratio against guidance")
+    similarity.legend()
 
 
 def plot_attention(ranks, quality, folder: Path) -> None:
-    found = sorted(folder.glob("two_means__*/val.json"))  # alike but for the mode
+    """Plot effective rank by layer, and quality as bars, for each attention mode."""
+    found = sorted(folder.glob("two_means__*/val.json"))  # these differ in the attention mode only
     results = {path.parent.name.split("__")[1].rpartition("_")[0]: json.loads(path.read_text()) for path in found}
     for mode, numbers in results.items():
         values = numbers["attention_effective_rank"]

@@ -1,6 +1,6 @@
-"""Retrieval of a split's pairs under every protocol, by each way of scoring."""
+"""Retrieval between texts and motions under every protocol, by each way of scoring."""
 
-import argparse
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 import torch
@@ -13,15 +13,24 @@ from lamp_hf.models.processing_lamp import LampProcessor
 
 from ..data import Clips, load_clips
 from ..text_encoder import resolve_text_encoder
+from .options import add_seed, add_sentence_encoder
 
 
 RERANKED = "mean, re-ranked"
 
 
-def evaluate_retrieval(arguments: argparse.Namespace) -> dict:
-    """First captions and clips, all protocols of each scoring, by pair and by equal caption.
+def add_arguments(parser: ArgumentParser) -> None:
+    add_sentence_encoder(parser)
+    parser.add_argument("--rerank", type=int, help="candidates of each text and motion to score again by matching")
+    parser.add_argument("--plain-text", action="store_true", help="the model is the baseline without LaMP's queries")
+    add_seed(parser)
 
-    Where the data has actions and styles, also those that share both as right answers, and what the first hit has.
+
+def evaluate(arguments: Namespace) -> dict:
+    """Return the metrics of all protocols for each way of scoring first captions against clips.
+
+    Where the data has actions and styles, clips that share both count as right answers too, and the first hits are
+    compared by them.
     """
     clips = load_clips(arguments)
     captions = [texts[0] for texts in clips.captions]
@@ -42,14 +51,14 @@ def evaluate_retrieval(arguments: argparse.Namespace) -> dict:
             seed=arguments.seed,
             **labels,
         )
-        if name == RERANKED:  # the best of the whole gallery were looked at again, few of them in any part of it
+        if name == RERANKED:  # the best of the whole gallery were scored again; few of them are in any part of it
             metrics = {key: value for key, value in metrics.items() if not key.startswith(("small", "dissimilar"))}
         numbers["scorings"][name] = metrics | labelled(scores, clips, arguments.seed)
     return numbers
 
 
-def score(arguments: argparse.Namespace, clips: Clips, captions: list[str], sentences: torch.Tensor) -> dict:
-    """Similarities `(num_texts, num_motions)` by each way of scoring."""
+def score(arguments: Namespace, clips: Clips, captions: list[str], sentences: torch.Tensor) -> dict:
+    """Return similarities `(num_texts, num_motions)` by each way of scoring."""
     model = LampModel.from_pretrained(arguments.model).eval()
     processor = LampProcessor.from_pretrained(arguments.model)
     longest = model.config.num_query_tokens * model.config.motion_config.downsampling_factor
@@ -69,7 +78,7 @@ def score(arguments: argparse.Namespace, clips: Clips, captions: list[str], sent
 
 @torch.no_grad()
 def features(model: LampModel, processor: LampProcessor, captions: list[str], motions: list, normalize: bool):
-    """Vectors of texts `(N, P)` and of motions' queries `(N, Q, P)`."""
+    """Embed texts, `(N, P)`, and the queries of motions, `(N, Q, P)`."""
     text, motion = [], []
     for first in range(0, len(captions), 64):
         inputs = processor(text=captions[first : first + 64], motion=motions[first : first + 64])
@@ -80,7 +89,7 @@ def features(model: LampModel, processor: LampProcessor, captions: list[str], mo
 
 @torch.no_grad()
 def plain_motion_features(model: LampModel, processor: LampProcessor, motions: list[np.ndarray]) -> torch.Tensor:
-    """Of a model that `train_retrieval` trained without LaMP's queries: its motion summary."""
+    """Embed motions by the summary alone, for a model that `train_retrieval` trained without LaMP's queries."""
     vectors = []
     for first in range(0, len(motions), 64):
         latents, mask = model.encode_latents(**processor(motion=motions[first : first + 64]))
@@ -89,7 +98,11 @@ def plain_motion_features(model: LampModel, processor: LampProcessor, motions: l
 
 
 def labelled(scores: np.ndarray, clips: Clips, seed: int, **options) -> dict:
-    """Multi-positive metrics by action and style, and percent of queries whose first hit has the action, and both."""
+    """Return metrics with all clips of equal action and style as right answers, and percentages of right first hits.
+
+    `first_hit_action` is the percentage of queries whose first hit has the action, `first_hit_action_and_style` that
+    of queries whose first hit has both. Empty where the data has no labels.
+    """
     if not all(clips.actions):
         return {}
     kinds = list(zip(clips.actions, clips.styles))

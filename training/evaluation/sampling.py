@@ -1,11 +1,14 @@
-"""Quality and time against steps of decoding, and quality against guidance and codebooks."""
+"""Quality and time against decoding steps, and quality against guidance and codebooks."""
 
-import argparse
 import time
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 from transformers import pipeline
 
+from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
+
+from .options import add_evaluator, add_seed
 from .text_to_motion import TextToMotionTest
 
 
@@ -15,59 +18,83 @@ INTERVALS = ((0.0, 1.0), (0.2, 0.8))
 TEXT, SECONDS, REPEATS = "a person walks forward", 6.0, 5
 
 
-def evaluate_sampling(arguments: argparse.Namespace) -> dict:
-    """`steps` by the model's guidance; `guidance`, and `codebooks` without the last ones, by `--steps` or the model's.
+def add_arguments(parser: ArgumentParser) -> None:
+    add_evaluator(parser, required=True)
+    add_seed(parser)
+    parser.add_argument("--steps", type=int, help="steps in the sweeps of guidance and codebooks")
 
-    Choose on the validation split.
+
+def evaluate(arguments: Namespace) -> dict:
+    """Sweep the number of steps with the model's guidance, then guidance and codebooks with `--steps` steps.
+
+    Make choices on the validation split.
     """
-    if not arguments.evaluator:
-        raise ValueError("sampling is judged by --evaluator too")
     pipe = pipeline("text-to-motion", model=str(arguments.model))
     test = TextToMotionTest(arguments)
     config = pipe.model.config
     steps = arguments.steps or config.num_inference_steps
-    numbers = {"guidance_scale": config.guidance_scale, "guidance_interval": config.guidance_interval}
-    numbers["steps"] = [
-        {"num_inference_steps": count, "seconds": seconds(pipe, count)}
+    return {
+        "guidance_scale": config.guidance_scale,
+        "guidance_interval": config.guidance_interval,
+        "steps": sweep_steps(pipe, test),
+        "guidance_steps": steps,
+        "guidance": sweep_guidance(pipe, test, steps),
+        "codebooks": sweep_codebooks(pipe, test, steps),
+    }
+
+
+def sweep_steps(pipe: TextToMotionPipeline, test: TextToMotionTest) -> list[dict]:
+    """Return quality and seconds for each number of decoding steps."""
+    return [
+        {"num_inference_steps": count, "seconds": median_seconds(pipe, count)}
         | summary(test(pipe, num_inference_steps=count))
         for count in STEPS
     ]
-    numbers["guidance_steps"] = steps
-    numbers["guidance"] = []
-    for config.guidance_interval in INTERVALS:
+
+
+def sweep_guidance(pipe: TextToMotionPipeline, test: TextToMotionTest, steps: int) -> list[dict]:
+    """Return the quality of each scale within each interval of steps; scale 1 is the same within all of them."""
+    config, rows = pipe.model.config, []
+    configured = config.guidance_interval
+    for interval in INTERVALS:
+        config.guidance_interval = interval
         for scale in SCALES:
-            if scale == 1 and config.guidance_interval != INTERVALS[0]:
-                continue  # no guidance is no guidance
+            if scale == 1 and interval != INTERVALS[0]:
+                continue
             options = {"num_inference_steps": steps, "guidance_scale": scale}
-            row = options | {"guidance_interval": config.guidance_interval}
-            numbers["guidance"].append(row | summary(test(pipe, **options)))
-    config.guidance_interval = numbers["guidance_interval"]
-    numbers["codebooks"] = []
-    books = config.motion_config.num_quantizers
+            rows.append(options | {"guidance_interval": interval} | summary(test(pipe, **options)))
+    config.guidance_interval = configured
+    return rows
+
+
+def sweep_codebooks(pipe: TextToMotionPipeline, test: TextToMotionTest, steps: int) -> list[dict]:
+    """Return the quality with the first codebooks only; the codes of later ones are neither generated nor decoded."""
+    config, rows = pipe.model.config.motion_config, []
+    books = config.num_quantizers
     for count in range(1, books + 1):
-        config.motion_config.num_quantizers = count  # codes behind these are not made, and not decoded
-        numbers["codebooks"].append({"codebooks": count} | summary(test(pipe, num_inference_steps=steps)))
-    config.motion_config.num_quantizers = books
-    return numbers
+        config.num_quantizers = count
+        rows.append({"codebooks": count} | summary(test(pipe, num_inference_steps=steps)))
+    config.num_quantizers = books
+    return rows
 
 
-def seconds(pipe, steps: int) -> float:
-    """That a motion of six seconds takes, median."""
-    taken = []
+def median_seconds(pipe: TextToMotionPipeline, steps: int) -> float:
+    """Return the median time that a motion of six seconds takes."""
+    times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
         pipe(TEXT, duration=SECONDS, seed=0, num_inference_steps=steps)
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
 
 
 def summary(numbers: dict) -> dict:
-    """What a curve shows of an evaluation."""
-    judged = numbers["evaluator"]
+    """Pick the numbers of an evaluation that the curves show."""
+    physics, judged = numbers["physics"], numbers["evaluator"]
     return {
         "captions": numbers["captions"]["well_covered"],
         "paraphrases": numbers["paraphrases"]["all"],
-        "skating_ratio": numbers["physics"]["skating_ratio"],
-        "acceleration_ratio": numbers["physics"]["largest_acceleration_median"]
-        / numbers["physics"]["largest_acceleration_median_of_real"],
-    } | {name: judged[name] for name in ("action", "style", "frechet_ratio")}
+        "skating_ratio": physics["skating_ratio"],
+        "acceleration_ratio": physics["largest_acceleration_median"] / physics["largest_acceleration_median_of_real"],
+        **{name: judged[name] for name in ("action", "style", "frechet_ratio")},
+    }

@@ -1,56 +1,73 @@
-"""Finding the part of a long recording that a sentence describes."""
+"""Temporal localization: finding the part of a long recording that a sentence describes."""
 
-import argparse
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
 from lamp_hf.retrieval.embedder import Embedder
 from lamp_hf.retrieval.windows import windows_of
 
-from ..data import load_clips
+from ..data import Clips, load_clips
+from .options import add_seed
 
 
 CLIPS = 6  # in a recording
+CRITERIA = ("middle in the clip", "IoU of 0.3", "IoU of 0.5")
 
 
-def evaluate_moments(arguments: argparse.Namespace) -> dict:
-    """Recordings of six random clips one after another; each clip's first caption is searched for among the windows.
+def add_arguments(parser: ArgumentParser) -> None:
+    add_seed(parser)
 
-    Clips that share action and style with another of their recording are not asked for. Percent of captions whose best
-    window has its middle in the clip, and overlaps with it by so much of their union (IoU); and the same for a window
-    drawn at random.
+
+def evaluate(arguments: Namespace) -> dict:
+    """Join random clips to recordings of six, and search each clip's first caption among a recording's windows.
+
+    Captions of clips that share action and style with another clip of their recording are left out. Returns the
+    percentage of captions whose best window has its middle in the clip, or overlaps it by at least the given
+    intersection over union (IoU); `chance` is the same for a window drawn at random.
     """
     clips, embedder = load_clips(arguments), Embedder(arguments.model)
     order = np.random.default_rng(arguments.seed).permutation(len(clips))
     recordings = [order[first : first + CLIPS] for first in range(0, len(order) - CLIPS + 1, CLIPS)]
-    best, chance, lengths = [], [], []
+    best, chance = [], []
     for rows in recordings:
-        ends = np.cumsum([len(clips.motions[row]) for row in rows])
-        motion = np.concatenate([clips.motions[row] for row in rows])
-        lengths.append(len(motion) / embedder.fps)
-        windows = np.array(windows_of(len(motion), embedder.max_frames, embedder.fps))
-        vectors = embedder.embed_motions([motion[start:end] for start, end in windows])
-        kinds = [(clips.actions[row], clips.styles[row]) for row in rows]
-        asked = [i for i, kind in enumerate(kinds) if kinds.count(kind) == 1]
-        if not asked:
-            continue
-        scores = embedder.embed_texts([clips.captions[rows[i]][0] for i in asked]) @ vectors.T
-        for i, row in zip(asked, scores):
-            found = judge(windows, ends[i] - len(clips.motions[rows[i]]), ends[i])
-            best.append(found[row.argmax()])
-            chance.append(found.mean(0))
-    names = ("middle in the clip", "IoU of 0.3", "IoU of 0.5")
+        for hits, winner in search(clips, rows, embedder):
+            best.append(hits[winner])
+            chance.append(hits.mean(0))
+    seconds = [clips.lengths[rows].sum() / embedder.fps for rows in recordings]
     return {
         "recordings": len(recordings),
-        "mean_seconds": float(np.mean(lengths)),
+        "mean_seconds": float(np.mean(seconds)),
         "captions": len(best),
-        "found": dict(zip(names, (100 * np.mean(best, 0)).tolist())),
-        "chance": dict(zip(names, (100 * np.mean(chance, 0)).tolist())),
+        "found": dict(zip(CRITERIA, (100 * np.mean(best, 0)).tolist())),
+        "chance": dict(zip(CRITERIA, (100 * np.mean(chance, 0)).tolist())),
     }
 
 
-def judge(windows: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Of each window whether its middle lies in a span, and whether they overlap by 0.3 and by 0.5, `(windows, 3)`."""
+def search(clips: Clips, rows: np.ndarray, embedder: Embedder) -> list[tuple[np.ndarray, int]]:
+    """Search a recording for its captions.
+
+    Returns:
+        For each caption that describes one clip of the recording only, the criteria that each window meets, of shape
+        `(num_windows, 3)`, and the index of the best window.
+    """
+    kinds = [(clips.actions[row], clips.styles[row]) for row in rows]
+    unique = [i for i, kind in enumerate(kinds) if kinds.count(kind) == 1]
+    if not unique:
+        return []
+    motion = np.concatenate([clips.motions[row] for row in rows])
+    ends = np.cumsum(clips.lengths[rows])
+    windows = np.array(windows_of(len(motion), embedder.max_frames, embedder.fps))
+    vectors = embedder.embed_motions([motion[start:end] for start, end in windows])
+    scores = embedder.embed_texts([clips.captions[rows[i]][0] for i in unique]) @ vectors.T
+    return [
+        (criteria(windows, ends[i] - clips.lengths[rows[i]], ends[i]), int(row.argmax()))
+        for i, row in zip(unique, scores)
+    ]
+
+
+def criteria(windows: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Return for each window, in columns, whether it meets each of `CRITERIA` for a span of frames."""
     middle = windows.mean(1)
     common = np.minimum(windows[:, 1], end) - np.maximum(windows[:, 0], start)
     overlap = np.maximum(common, 0) / (np.maximum(windows[:, 1], end) - np.minimum(windows[:, 0], start))

@@ -1,6 +1,6 @@
 """Generated motion against captions and real clips: geometry, physics, a classifier of real motion, attention."""
 
-import argparse
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,34 +11,33 @@ from transformers import pipeline
 import lamp_hf
 from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorModel
 from lamp_hf.metrics.generation import halves_distance
-from lamp_hf.metrics.geometry import CHECKS, SIDES, WELL_COVERED, confuses_sides, measure
+from lamp_hf.metrics.geometry import measure
 from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest_acceleration
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 
 from ..data import Clips, load_clips, shortened
-from ..train_evaluator import accuracy, judge
+from ..train_evaluator import accuracy, classify
+from .action_checks import CHECKS, SIDES, WELL_COVERED, confuses_sides
 from .attention import effective_ranks
-from .caption_facts import told_styles
+from .caption_facts import stated_styles
+from .options import DECODING, add_decoding, add_evaluator, add_seed
 
 
-# Options of the command line, by the names that they have in a model's configuration.
-DECODING = {
-    "guidance_scale": "guidance_scale",
-    "guidance_interval": "guidance_interval",
-    "steps": "num_inference_steps",
-    "temperature": "temperature",
-    "choice_temperature": "choice_temperature",
-}
+def add_arguments(parser: ArgumentParser) -> None:
+    add_evaluator(parser)
+    add_seed(parser)
+    add_decoding(parser)
 
 
-def evaluate_text_to_motion(arguments: argparse.Namespace) -> dict:
+def evaluate(arguments: Namespace) -> dict:
+    """Return all numbers of [`TextToMotionTest`], and the effective rank of the generator's attention maps."""
     pipe = load_generator(arguments)
     return TextToMotionTest(arguments)(pipe) | {"attention_effective_rank": effective_ranks(pipe)}
 
 
-def load_generator(arguments: argparse.Namespace) -> TextToMotionPipeline:
-    """The pipeline, which decodes as `DECODING` on the command line says, else as its model is set to."""
+def load_generator(arguments: Namespace) -> TextToMotionPipeline:
+    """Load the pipeline, which decodes by the options given on the command line, otherwise as its model is set to."""
     pipe = pipeline("text-to-motion", model=str(arguments.model))
     for name, setting in DECODING.items():
         if getattr(arguments, name) is not None:
@@ -47,13 +46,13 @@ def load_generator(arguments: argparse.Namespace) -> TextToMotionPipeline:
 
 
 class TextToMotionTest:
-    """A split's first captions, each as long as the real clip; then the paraphrases, of predicted length.
+    """Generate a split's first captions, each as long as its real clip, and paraphrases of predicted length.
 
     Args:
-        arguments (`argparse.Namespace`): `data`, `split`, `skeleton`, `seed` and, if there is one, `evaluator`.
+        arguments (`argparse.Namespace`): `data`, `split`, `skeleton`, `seed` and, optionally, `evaluator`.
     """
 
-    def __init__(self, arguments: argparse.Namespace):
+    def __init__(self, arguments: Namespace):
         self.clips, self.seed, self.evaluator = load_clips(arguments), arguments.seed, arguments.evaluator
         self.captions = [captions[0] for captions in self.clips.captions]
         self.real = [lamp_hf.features_to_joints(motion) for motion in self.clips.motions]
@@ -61,35 +60,37 @@ class TextToMotionTest:
         self.paraphrases = [(action, text) for action, texts in paraphrases.items() for text in texts]
         if self.evaluator:
             training = load_clips(arguments, "train")
-            self.told = told_styles(self.captions, training.captions, training.styles)
+            self.stated_styles = stated_styles(self.captions, training.captions, training.styles)
 
-    def __call__(self, pipe, **options) -> dict:
-        """Numbers of a generator with options of decoding."""
+    def __call__(self, pipe: TextToMotionPipeline, **options) -> dict:
+        """Return the numbers of a generator, called with options of decoding."""
         durations = [min(len(clip) / pipe.fps, pipe.max_duration) for clip in self.real]
         captions = shortened(self.captions, pipe.processor.tokenizer)
-        made = pipe(captions, duration=durations, seed=self.seed, batch_size=32, **options)
-        made = [motion["joints"] for motion in made]
-        actions = [action for action, _ in self.paraphrases]
-        answers = pipe([text for _, text in self.paraphrases], seed=self.seed, batch_size=32, **options)
-        answers = [motion["joints"] for motion in answers]
+        outputs = pipe(captions, duration=durations, seed=self.seed, batch_size=32, **options)
+        generated = [output["joints"] for output in outputs]
+        actions, texts = zip(*self.paraphrases)
+        outputs = pipe(list(texts), seed=self.seed, batch_size=32, **options)
+        paraphrased = [output["joints"] for output in outputs]
         numbers = {
-            "captions": geometry_numbers(made, self.clips.actions),
+            "captions": geometry_numbers(generated, self.clips.actions),
             "real": geometry_numbers(self.real, self.clips.actions),
-            "paraphrases": geometry_numbers(answers, actions),
-            "physics": physics_numbers(made, self.real),
+            "paraphrases": geometry_numbers(paraphrased, actions),
+            "physics": physics_numbers(generated, self.real),
         }
         numbers["paraphrases"]["wrong"] = [
             f"{action}: {text}"
-            for (action, text), joints in zip(self.paraphrases, answers)
+            for action, text, joints in zip(actions, texts, paraphrased)
             if not CHECKS[action](measure(joints))
         ]
         if self.evaluator:
-            numbers["evaluator"] = evaluator_numbers(self.evaluator, made, self.real, self.clips, self.told)
+            numbers["evaluator"] = evaluator_numbers(
+                self.evaluator, generated, self.real, self.clips, self.stated_styles
+            )
         return numbers
 
 
 def geometry_numbers(joints: list[np.ndarray], actions: list[str]) -> dict:
-    """Percent of clips that do their action, over the well-covered actions and over all that can be checked."""
+    """Return the percentage of clips that do their action, over the well-covered and over all checked actions."""
     facts = [measure(clip) for clip in joints]
     right = {action: [] for action in CHECKS}
     for fact, action in zip(facts, actions):
@@ -111,15 +112,15 @@ def geometry_numbers(joints: list[np.ndarray], actions: list[str]) -> dict:
     }
 
 
-def physics_numbers(made: list[np.ndarray], real: list[np.ndarray]) -> dict:
-    """Made and real clips have the same captions, so the same actions."""
-    skating = [np.mean([foot_skating(clip) for clip in clips]) for clips in (made, real)]
-    jumps = [np.array([largest_acceleration(clip) for clip in clips if len(clip) > 2]) for clips in (made, real)]
+def physics_numbers(generated: list[np.ndarray], real: list[np.ndarray]) -> dict:
+    """Compare foot skating, bone lengths and accelerations of generated clips and real clips of the same captions."""
+    skating = [np.mean([foot_skating(clip) for clip in clips]) for clips in (generated, real)]
+    jumps = [np.array([largest_acceleration(clip) for clip in clips if len(clip) > 2]) for clips in (generated, real)]
     return {
         "skating_metres_per_second": float(skating[0]),
         "skating_of_real": float(skating[1]),
         "skating_ratio": float(skating[0] / skating[1]),
-        "bone_length_variation_percent": 100 * max(bone_length_variation(clip) for clip in made),
+        "bone_length_variation_percent": 100 * max(bone_length_variation(clip) for clip in generated),
         "largest_acceleration_99th": float(np.quantile(jumps[0], 0.99)),
         "largest_acceleration_99th_of_real": float(np.quantile(jumps[1], 0.99)),
         "largest_acceleration_median": float(np.median(jumps[0])),
@@ -127,27 +128,35 @@ def physics_numbers(made: list[np.ndarray], real: list[np.ndarray]) -> dict:
     }
 
 
-def evaluator_numbers(folder: Path, made: list[np.ndarray], real: list[np.ndarray], clips: Clips, told) -> dict:
+def evaluator_numbers(
+    folder: Path, generated: list[np.ndarray], real: list[np.ndarray], clips: Clips, styles: list[str]
+) -> dict:
+    """Return the accuracy of actions and styles and the Fréchet distance, by a classifier of real motion.
+
+    Args:
+        folder (`Path`): the trained evaluator.
+        generated, real (`list[np.ndarray]` of shape `(num_frames, 22, 3)`): joints, in metres.
+        clips ([`Clips`]): the real clips.
+        styles (`list[str]`): the style that each caption states.
+    """
     model = MotionEvaluatorModel.from_pretrained(folder)
     extractor = MotionFeatureExtractor.from_pretrained(folder)
     features = [
         [extractor.normalise(torch.from_numpy(lamp_hf.joints_to_features(clip))) for clip in motions]
-        for motions in (made, real)
+        for motions in (generated, real)
     ]
     (action, style, embedding), (real_action, real_style, real_embedding) = (
-        judge(model, motions) for motions in features
+        classify(model, motions) for motions in features
     )
-    telling = np.array([words == style for words, style in zip(told, clips.styles)])
+    stated = np.array([words == style for words, style in zip(styles, clips.styles)])
     distances = halves_distance(real_embedding, embedding), halves_distance(real_embedding, real_embedding)
     return {
         "action": accuracy(action, clips.actions),
         "action_of_real": accuracy(real_action, clips.actions),
         "style": accuracy(style, clips.styles),
         "style_of_real": accuracy(real_style, clips.styles),
-        "captions_that_tell_their_style": 100 * float(np.mean(telling)),
-        "style_where_told": accuracy(
-            np.array(style)[telling], [style for style, tells in zip(clips.styles, telling) if tells]
-        ),
+        "captions_that_tell_their_style": 100 * float(np.mean(stated)),
+        "style_where_told": accuracy(np.array(style)[stated], np.array(clips.styles)[stated]),
         "frechet_distance": distances[0],
         "frechet_distance_of_real_halves": distances[1],
         "frechet_ratio": distances[0] / distances[1],

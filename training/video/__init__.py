@@ -1,1 +1,1 @@
-"""Rendered videos of clips, for LAVIMO."""
+"""Videos rendered from clips, for LAVIMO."""

@@ -1,9 +1,9 @@
-r"""Writes a split as films, on all cores.
+r"""Render a split as video files, on all cores.
 
-    python -m training.video.render --data mocap.parquet --split test --seeds 0 1 --output films/
+    python -m training.video.render --data mocap.parquet --split test --seeds 0 1 --output videos/
 
-`films/seed-1/NAME.mp4` for each clip; the seed `fixed` is the view of `Motion.render`. Files that are there already
-are not written again.
+Writes `videos/seed-1/NAME.mp4` for each clip. The seed `fixed` is the view of `Motion.render`. Existing files are
+skipped.
 """
 
 import argparse
@@ -25,8 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="parquet file or folder in HumanML3D's layout")
     parser.add_argument("--split", default="train", choices=["train", "val", "test"])
-    parser.add_argument("--seeds", nargs="+", default=["fixed"], help="of views: numbers, or fixed")
-    parser.add_argument("--size", default=224, type=int, help="side of a picture, pixels")
+    parser.add_argument("--seeds", nargs="+", default=["fixed"], help="seeds of random views, or fixed")
+    parser.add_argument("--size", default=224, type=int, help="width and height, in pixels")
     parser.add_argument("--skeleton", default="humanml3d", choices=["humanml3d", "kit"])
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
@@ -46,11 +46,12 @@ def main() -> None:
             for motion, name in zip(clips.motions, clips.names)
         ]
     with all_cores() as pool:
-        written = sum(tqdm(pool.map(write_film, *zip(*jobs), chunksize=4), total=len(jobs), unit=" films"))
-    print(f"{arguments.output}: {written} films written, {len(jobs) - written} there before")
+        written = sum(tqdm(pool.map(render_file, *zip(*jobs), chunksize=4), total=len(jobs), unit=" videos"))
+    print(f"{arguments.output}: {written} videos written, {len(jobs) - written} skipped")
 
 
-def write_film(motion: np.ndarray, name: str, seed: int, arguments: argparse.Namespace, path: Path) -> bool:
+def render_file(motion: np.ndarray, name: str, seed: int, arguments: argparse.Namespace, path: Path) -> bool:
+    """Render one video; return False if the file exists."""
     if path.exists():
         return False
     skeleton = get_skeleton(arguments.skeleton)

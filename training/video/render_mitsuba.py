@@ -1,10 +1,10 @@
-r"""Films in another style, by another renderer, to see what a model trained on our own pictures makes of them.
+r"""Render clips with the path tracer Mitsuba, to test a model on another style than the one it was trained on.
 
     pip install mitsuba
     python -m training.video.render_mitsuba --data mocap.parquet --clips 64 --output runs/mitsuba
 
-Mitsuba traces light: soft shadows, a tiled floor and a patterned wall, a person of round limbs in clothes, from a
-hand-held height, in portrait. Each clip gives one file of 16 pictures, spread over its whole length.
+The videos show soft shadows, a tiled floor, patterned walls and a person with round limbs and clothes, in portrait,
+from the height of a hand-held camera. Each clip gives one file of 16 frames, spread over its whole length.
 """
 
 import argparse
@@ -36,23 +36,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--split", default="test", choices=["val", "test"])
-    parser.add_argument("--clips", default=64, type=int, help="so many, spread over the split")
+    parser.add_argument("--clips", default=64, type=int, help="number of clips, spread over the split")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
     mi.set_variant("scalar_rgb")
     mi.set_log_level(mi.LogLevel.Error)
     arguments.output.mkdir(parents=True, exist_ok=True)
     clips = Clips(arguments.data, arguments.split, {"skeleton": "humanml3d", "mirrored": False})
-    for row in tqdm(np.linspace(0, len(clips) - 1, arguments.clips).round().astype(int), unit=" films"):
+    for row in tqdm(np.linspace(0, len(clips) - 1, arguments.clips).round().astype(int), unit=" videos"):
         path = arguments.output / f"{clips.names[row].replace('/', '_')}.mp4"
         if not path.exists():
             joints = joints_in_metres(clips.motions[row], HUMANML3D)
-            film = partial(write_video, frames=pictures(joints, np.random.default_rng(row)), crf=12)
-            write_atomically(path, partial(film, fps=PICTURES * HUMANML3D.fps / len(joints)))
+            write = partial(write_video, frames=pictures(joints, np.random.default_rng(row)), crf=12)
+            write_atomically(path, partial(write, fps=PICTURES * HUMANML3D.fps / len(joints)))
 
 
 def pictures(joints: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """A clip as somebody would film it who stands a few metres away and turns after the person."""
+    """Render a clip as filmed by somebody who stands a few metres away and turns to follow the person."""
     room, clothes, yaw = surroundings(rng), outfit(rng), rng.uniform(-np.pi, np.pi)
     middle = joints[:, 0].mean(0) * [1, 0, 1]
     reach = np.linalg.norm((joints[:, 0] - middle)[:, [0, 2]], axis=-1).max()
@@ -81,7 +81,7 @@ def pictures(joints: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def surroundings(rng: np.random.Generator) -> dict:
-    """A tiled floor, four patterned walls, a lamp above and daylight from everywhere."""
+    """Return the scene: a tiled floor, four patterned walls, a lamp above and daylight from all sides."""
 
     def tiles(scale: float) -> dict:
         colours = rng.uniform(0.1, 0.8, (2, 3))
@@ -117,6 +117,8 @@ def surroundings(rng: np.random.Generator) -> dict:
 
 
 def outfit(rng: np.random.Generator) -> dict[str, dict]:
+    """Return random materials of skin, clothes and hair."""
+
     def cloth(colour) -> dict:
         return {"type": "diffuse", "reflectance": {"type": "rgb", "value": np.clip(colour, 0.02, 0.9).tolist()}}
 
@@ -126,7 +128,7 @@ def outfit(rng: np.random.Generator) -> dict[str, dict]:
 
 
 def person(joints: np.ndarray, clothes: dict[str, dict]) -> dict:
-    """Round limbs, a head with hair and a nose, hands."""
+    """Return the shapes of a body: round limbs, hands, and a head with hair and a nose."""
     names = HUMANML3D.joint_names
     parts = {}
     for joint, parent in enumerate(HUMANML3D.parents):
@@ -149,7 +151,7 @@ def person(joints: np.ndarray, clothes: dict[str, dict]) -> dict:
 
 
 def limb(name: str, start: np.ndarray, end: np.ndarray, radius: float, cloth: dict) -> dict:
-    """A cylinder with round ends."""
+    """Return a cylinder with round ends."""
     ball = {"type": "sphere", "radius": radius, "bsdf": cloth}
     return {
         name: {"type": "cylinder", "p0": start.tolist(), "p1": (end + 1e-4).tolist(), "radius": radius, "bsdf": cloth},
