@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from . import metrics
+from . import _aliases, metrics
 from .hub import registration as _registration
 
 
@@ -69,5 +69,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+_aliases.install()
 _registration.register()
 metrics.register()

@@ -41,7 +41,7 @@ class Prompt:
 
 @dataclass
 class BatchReport:
-    """What this process did.
+    """Result of [`generate_files`] in one process.
 
     Args:
         made (`int`): motions generated in this run.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up
-    {"models"},
+    {"models", "_aliases"},
     {"motion", "distributed", "fingerprint"},
     {"data", "evaluators"},
     {"retrieval"},

@@ -20,7 +20,7 @@ BATCH_SIZE = 256  # files that are embedded together
 
 @dataclass
 class IndexReport:
-    """What [`index_folder`] did.
+    """Result of [`index_folder`].
 
     Args:
         motions (`int`): in the gallery now.
