@@ -8,7 +8,7 @@ import torch
 from conftest import CAPTIONS, make_motion, tiny_lamp_config
 
 import lamp_hf
-from lamp_hf.models.modeling_lamp import similarity
+from lamp_hf.models.contrastive import similarity
 from lamp_hf.models.modeling_lamp_pretraining import draw_negatives
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from lamp_hf.data.captions import load_captions
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lamp import LampConfig
+from lamp_hf.models.contrastive import similarity
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
-from lamp_hf.models.modeling_lamp import similarity
 from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor

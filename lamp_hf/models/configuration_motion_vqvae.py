@@ -11,22 +11,22 @@ class MotionVQVAEConfig(PreTrainedConfig):
     """Configuration of [`MotionVQVAEModel`]; the defaults are the paper's sizes (LaMP section 3, T2M-GPT's network).
 
     Args:
-        skeleton (`str`): `"humanml3d"` or `"kit"`; says which columns of the features are which.
-        feature_size (`int`): numbers a frame, 263 or 251.
-        width (`int`): channels of the convolutions.
-        num_downsamplings (`int`): halvings of time. The released scripts force 6; the paper, and everything that
-            expects 49 tokens for 196 frames, needs 2.
-        num_residual_blocks (`int`): residual blocks at each resolution.
-        dilation_growth (`int`): the blocks' dilations are its powers, largest first.
-        dropout (`float`): inside residual blocks. The released code uses 0.2 without a word in the paper.
-        codebook_size, codebook_dim (`int`): number and length of the codes.
-        num_quantizers (`int`): codebooks; each after the first refines what those before it leave. The paper has one.
-        quantizer_dropout (`float`): share of training batches that stop after a random number of codebooks.
-        ema_decay (`float`): decay of the codes' moving averages.
-        reset_threshold (`float`): a code used less than this many times a batch, on average, is drawn anew.
-        position_loss_weight (`float`): extra weight of the local joint positions (the released code calls it
-        velocity).
-        commitment_loss_weight (`float`): pull of the latents towards their codes.
+        skeleton (`str`): `"humanml3d"` or `"kit"`; determines the layout of the features.
+        feature_size (`int`): Features per frame, 263 or 251.
+        width (`int`): Channels of the convolutions.
+        num_downsamplings (`int`): Halvings of the time resolution. The released scripts force 6; the paper, and
+            everything that expects 49 tokens for 196 frames, needs 2.
+        num_residual_blocks (`int`): Residual blocks at each resolution.
+        dilation_growth (`int`): Base whose powers are the dilations of the blocks, largest first.
+        dropout (`float`): Dropout in residual blocks. The released code uses 0.2, which the paper does not mention.
+        codebook_size, codebook_dim (`int`): Number and size of the codes.
+        num_quantizers (`int`): Codebooks, each after the first for the residual of those before it; 1 in the paper.
+        quantizer_dropout (`float`): Share of training batches that use only a random number of the codebooks.
+        ema_decay (`float`): Decay of the codes' moving averages.
+        reset_threshold (`float`): Codes used less often than this per batch, on average, are replaced.
+        position_loss_weight (`float`): Additional weight of the local joint positions in the reconstruction loss (the
+            released code calls it velocity).
+        commitment_loss_weight (`float`): Weight of the distance between latents and their codes.
     """
 
     model_type = "motion_vqvae"
@@ -49,12 +49,12 @@ class MotionVQVAEConfig(PreTrainedConfig):
 
     @property
     def downsampling_factor(self) -> int:
-        """Frames in a token."""
+        """Frames per token."""
         return 2**self.num_downsamplings
 
     @property
     def decoder_reach(self) -> int:
-        """Tokens before and after a frame's own that its decoding depends on."""
+        """Number of tokens, on each side of a frame's own, that the decoded frame depends on."""
         blocks = sum(self.dilation_growth**i for i in range(self.num_residual_blocks))
         reach = 1 + sum((blocks + 0.5) / 2**level for level in range(self.num_downsamplings))
         return math.ceil(reach + 2 / self.downsampling_factor)

@@ -1,4 +1,4 @@
-"""Contrastive alignment of pairs over the batches of all training processes, with false negatives taken care of."""
+"""Similarities of embeddings, and their contrastive loss over the batches of all training processes."""
 
 import torch
 from torch import nn
@@ -27,6 +27,32 @@ def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """
     with torch.autocast(left.device.type, enabled=False):
         return left.float() @ right.float().T
+
+
+def similarity(text: torch.Tensor, motion: torch.Tensor, scoring: str = "max") -> torch.Tensor:
+    """Score texts against motions; higher is more similar.
+
+    Args:
+        text (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Text embeddings.
+        motion (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, projection_dim)`): Query embeddings.
+        scoring (`str`): `"max"`, the cosine of the best query (LaMP section 3); `"mean"`, the cosine of the mean over
+            queries; `"euclidean"`, as released, the negative distance to the mean over queries without unit norm.
+
+    Returns:
+        `torch.FloatTensor` of shape `(num_texts, num_motions)`.
+
+    Raises:
+        ValueError: If the scoring is unknown.
+    """
+    text, motion = text.float(), motion.float()
+    with torch.autocast(text.device.type, enabled=False):
+        if scoring == "max":
+            return torch.einsum("np,mqp->nmq", text, motion).amax(-1)
+        if scoring == "mean":
+            return text @ nn.functional.normalize(motion.mean(1), dim=-1).T
+        if scoring == "euclidean":
+            return -torch.cdist(text, motion.mean(1))
+    raise ValueError(f"unknown scoring {scoring!r}; known: max, mean, euclidean")
 
 
 def contrastive_targets(
@@ -110,4 +136,4 @@ def contrastive_loss(
     return losses.mean() if present is None else masked_mean(losses, present)
 
 
-__all__ = ["contrastive_loss", "contrastive_targets", "cosines", "equal_pairs", "global_row_indices"]
+__all__ = ["contrastive_loss", "contrastive_targets", "cosines", "equal_pairs", "global_row_indices", "similarity"]

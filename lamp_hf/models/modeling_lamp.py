@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
+from .contrastive import similarity
 from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask
 from .modeling_lamp_qformer import KeyValues, LampQFormer
 from .modeling_motion_vqvae import MotionEncoder
@@ -16,11 +17,13 @@ from .modeling_motion_vqvae import MotionEncoder
 
 @dataclass
 class LampOutput(ModelOutput):
-    """
+    """Embeddings and similarities of [`LampModel`].
+
     Args:
-        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): cosine, the best over the queries.
-        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): unit length.
-        motion_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, projection_dim)`): unit length.
+        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Scores, see [`similarity`].
+        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm text embeddings.
+        motion_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, projection_dim)`): Unit-norm query
+            embeddings of each motion.
     """
 
     logits_per_text: torch.FloatTensor | None = None
@@ -32,6 +35,8 @@ _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "
 
 
 class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+    """Base class of LaMP's models, which refuses weight files that do not fit."""
+
     config: LampConfig
     base_model_prefix = "lamp"
     main_input_name = "motion_values"
@@ -39,12 +44,16 @@ class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class LampMotionModel(LampPreTrainedModel):
-    """The motion side of LaMP: the frozen motion encoder and the queries that attend to it, which a captioner reads.
+    """Motion side of LaMP: the frozen motion encoder and the queries that attend to it, which a captioner reads.
 
-    It loads from the folder of any model that has LaMP in it.
+    Loads from the folder of any model that contains LaMP.
+
+    Args:
+        config ([`LampConfig`]): Configuration of the model.
+        with_text (`bool`): Also create the text side of the Q-Former, as [`LampModel`] does.
     """
 
-    # The text side and heads, when they are in the folder.
+    # The text side, the heads and the generator, where the folder has them.
     _keys_to_ignore_on_load_unexpected = [
         r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"motion_summary",
         r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"^residual_transformer",
@@ -64,21 +73,27 @@ class LampMotionModel(LampPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        # A generator's folder holds the motion encoder once, as part of its tokenizer, if that is LaMP's.
+        """Load from the folder or Hub id of LaMP, a generator or a captioner.
+
+        Raises:
+            ValueError: If a weight is missing or of another shape, or if a file is damaged.
+        """
+        # A generator that shares LaMP's tokenizer stores the motion encoder only once, as part of the tokenizer.
         options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
         saved, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **options)
         mapping = {} if saved.get("tokenizer_config") else {r"^vqvae\.encoder\.": "motion_encoder."}
         return super().from_pretrained(pretrained_model_name_or_path, *args, key_mapping=mapping, **kwargs)
 
     def train(self, mode: bool = True):
+        """Set training mode; the frozen motion encoder stays in evaluation mode (the released code does not)."""
         super().train(mode)
-        self.motion_encoder.eval()  # frozen: the released code leaves its dropout on
+        self.motion_encoder.eval()
         return self
 
     def encode_motion(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
+        """Return the projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
         latents, mask = self.encode_latents(motion_values, motion_attention_mask)
         return self.project_latents(latents), mask
 
@@ -86,31 +101,37 @@ class LampMotionModel(LampPreTrainedModel):
     def encode_latents(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the frozen motion encoder makes of a motion, `(batch_size, num_tokens, codebook_dim)`, and its mask."""
+        """Return the frozen encoder's motion latents `(batch_size, num_tokens, codebook_dim)` and their mask."""
         return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
 
     def project_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Project motion latents to the width of cross-attention and add their positions.
+
+        Raises:
+            ValueError: If there are more latents than the model has positions.
+        """
         projected = self.motion_projection(latents)
         if self.motion_positions is not None:
             if projected.shape[1] > len(self.motion_positions.weight):
-                raise ValueError(f"{projected.shape[1]} motion tokens; LaMP reads {len(self.motion_positions.weight)}")
+                longest = len(self.motion_positions.weight)
+                raise ValueError(f"the motion has {projected.shape[1]} tokens, the model reads at most {longest}")
             projected = projected + self.motion_positions.weight[: projected.shape[1]]
         return projected
 
     def attend(self, context: torch.Tensor, context_mask: torch.Tensor) -> tuple[torch.Tensor, KeyValues]:
-        """Queries after they attended to `context`, `(batch_size, num_query_tokens, hidden_size)`, and their keys."""
+        """Let the queries attend to `context`: `(batch_size, num_query_tokens, hidden_size)`, and keys and values."""
         queries = self.qformer.embed_queries(len(context))
         return self.qformer(queries, context=context, context_mask=context_mask)
 
     def get_motion_queries(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> torch.FloatTensor:
-        """Queries that attended to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
+        """Return the queries after attending to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
         return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
 
 
 def new_summary(config: LampConfig) -> MotionSummary | None:
-    """Of the motion latents, when the configuration asks for one."""
+    """Create the summary of motion latents, or None if the configuration has no `summary_size`."""
     if not config.summary_size:
         return None
     latents = config.motion_config.codebook_dim
@@ -120,11 +141,14 @@ def new_summary(config: LampConfig) -> MotionSummary | None:
 class LampModel(LampMotionModel):
     """Text and motion encoders of LaMP.
 
-    `get_text_features` and `get_motion_features` give vectors of one space, `get_text_condition` the queries that a
-    generator is conditioned on, `get_motion_queries` those that a captioner reads.
+    `get_text_features` and `get_motion_features` return embeddings in one space, `get_text_condition` the queries that
+    condition a generator, and `get_motion_queries` the queries that a captioner reads.
+
+    Args:
+        config ([`LampConfig`]): Configuration of the model.
     """
 
-    # The heads of pretraining, or a generator, when the encoders are loaded from their folder.
+    # The heads of pretraining, or a generator, where the folder has them.
     _keys_to_ignore_on_load_unexpected = [
         r"motion_token_head", r"word_transform", r"word_head",
         r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor", r"^part_reader",
@@ -138,26 +162,28 @@ class LampModel(LampMotionModel):
         self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
         self.motion_summary = new_summary(config)
         self.matching_head = nn.Linear(config.hidden_size, 2)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # see `temperature`
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # logarithm of `temperature`
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
+        """Return the word embeddings."""
         return self.qformer.word_embeddings
 
     def set_input_embeddings(self, value: nn.Embedding):
+        """Replace the word embeddings."""
         self.qformer.word_embeddings = value
 
     @torch.no_grad()
     def load_text_encoder(self, bert: PreTrainedModel, kept_ids: list[int]) -> None:
-        """Takes over a pretrained BERT: all its layers for text and self-attention, its feed-forward for queries too.
+        """Copy the weights of a pretrained BERT into the text side, and its feed-forward layers also for the queries.
 
         Args:
-            bert (`BertModel`): of this model's sizes.
-            kept_ids (`list[int]`): rows of its vocabulary, in the order of this model's; ours may have more behind.
+            bert (`BertModel`): Model of the same sizes.
+            kept_ids (`list[int]`): Rows of its vocabulary that become the first rows of this model's, in this order.
         """
         words, positions = self.qformer.word_embeddings.weight, self.qformer.position_embeddings.weight
         words[: len(kept_ids)] = bert.embeddings.word_embeddings.weight[kept_ids]
-        # A single sentence has segment 0 throughout, so its embedding is a constant and joins the positions'.
+        # A single sentence is all segment 0, whose embedding is a constant that is added to the positions.
         segment = bert.embeddings.token_type_embeddings.weight[0]
         positions.copy_(bert.embeddings.position_embeddings.weight[: len(positions)] + segment)
         self.qformer.norm.load_state_dict(bert.embeddings.LayerNorm.state_dict())
@@ -174,7 +200,7 @@ class LampModel(LampMotionModel):
                 feed_forward.norm.load_state_dict(theirs.output.LayerNorm.state_dict())
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Hidden states of the text transformer, `(batch_size, text_length, hidden_size)`; no query takes part."""
+        """Return the hidden states of the text without queries, `(batch_size, text_length, hidden_size)`."""
         mask = full_mask(input_ids, attention_mask)
         hidden, _ = self.qformer(text=self.qformer.embed_text(input_ids), mask=mask[:, None, None])
         return hidden
@@ -185,11 +211,23 @@ class LampModel(LampMotionModel):
         attention_mask: torch.Tensor | None = None,
         hidden: torch.FloatTensor | None = None,
     ) -> torch.FloatTensor:
-        """Queries that attended to the text, `(batch_size, num_query_tokens, hidden_size)` (LaMP section 4).
+        """Return the queries after attending to the text, which condition a generator (LaMP section 4).
 
-        `hidden`, what `encode_text` gave, spares another pass of the text transformer.
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Tokens.
+            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
+            hidden (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`, *optional*): Result of
+                `encode_text`, to save another pass of the text transformer.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`.
         """
-        return self._attend_to_text(input_ids, full_mask(input_ids, attention_mask), hidden)
+        mask = full_mask(input_ids, attention_mask)
+        if self.config.released_quirks.grounding_text == "embeddings":
+            hidden = self.qformer.embed_text(input_ids)
+        elif hidden is None:
+            hidden = self.encode_text(input_ids, mask)
+        return self.attend(self.text_projection(hidden), mask)[0]
 
     def get_text_features(
         self,
@@ -198,11 +236,12 @@ class LampModel(LampMotionModel):
         normalize: bool = True,
         **kwargs,
     ) -> torch.FloatTensor:
-        """
+        """Embed texts.
+
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): tokens.
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Tokens.
             attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
-            normalize (`bool`): to unit length; the released code's retrieval does not.
+            normalize (`bool`): Scale to unit norm; the released code's retrieval does not.
 
         Returns:
             `torch.FloatTensor` of shape `(batch_size, projection_dim)`.
@@ -218,15 +257,17 @@ class LampModel(LampMotionModel):
         normalize: bool = True,
         **kwargs,
     ) -> torch.FloatTensor:
-        """
+        """Embed motions.
+
         Args:
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
-            pool (`bool`): the mean over queries; else all of them, `(batch_size, num_query_tokens, projection_dim)`.
-            normalize (`bool`): to unit length, before the mean and after; the released code's retrieval does not.
+            pool (`bool`): Return the mean over queries; otherwise every query.
+            normalize (`bool`): Scale to unit norm, before the mean and after; the released code's retrieval does not.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, projection_dim)`.
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, or, with `pool=False`,
+            `(batch_size, num_query_tokens, projection_dim)`.
         """
         latents, mask = self.encode_latents(motion_values, motion_attention_mask)
         queries, _ = self.attend(self.project_latents(latents), mask)
@@ -242,7 +283,7 @@ class LampModel(LampMotionModel):
         attention_mask: torch.Tensor | None = None,
         motion_attention_mask: torch.Tensor | None = None,
     ) -> torch.FloatTensor:
-        """Log-odds that text i and motion i belong together, `(batch_size,)`, by queries that see both."""
+        """Return the log-odds `(batch_size,)` that text i and motion i belong together, by queries that read both."""
         motion, motion_mask = self.encode_motion(motion_values, motion_attention_mask)
         logits = self.match(input_ids, full_mask(input_ids, attention_mask), motion, motion_mask)
         return logits[:, 1] - logits[:, 0]
@@ -251,18 +292,18 @@ class LampModel(LampMotionModel):
     def rerank(
         self, scores: torch.Tensor, text: dict, motion: dict, k: int = 16, batch_size: int = 64
     ) -> torch.FloatTensor:
-        """Looks again at the best `k` motions of each text, and the best `k` texts of each motion (as BLIP).
+        """Rerank the best `k` motions of each text, and the best `k` texts of each motion, by matching (as BLIP).
 
         Args:
-            scores (`torch.FloatTensor` of shape `(num_texts, num_motions)`): cosines.
+            scores (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Cosines.
             text (`dict`): `input_ids` and `attention_mask` of all texts.
             motion (`dict`): `motion_values` and `motion_attention_mask` of all motions.
-            k (`int`): how many to look at again.
-            batch_size (`int`): pairs at once.
+            k (`int`): Number of candidates to rerank.
+            batch_size (`int`): Pairs per batch.
 
         Returns:
-            `torch.FloatTensor` of shape `(num_texts, num_motions)`: contrastive logit and matching log-odds together
-            where looked at again; below all of these, in their order, where not.
+            `torch.FloatTensor` of shape `(num_texts, num_motions)`: for reranked pairs the sum of the contrastive
+            logit and the matching log-odds; for all others, in their order, values below these.
         """
         again = torch.zeros_like(scores, dtype=torch.bool)
         again.scatter_(1, scores.topk(min(k, scores.shape[1]), 1).indices, True)
@@ -290,7 +331,11 @@ class LampModel(LampMotionModel):
         scoring: str = "max",
         **kwargs,
     ) -> LampOutput:
-        """Embeds texts and motions, of any numbers, and scores each text against each motion, see [`similarity`]."""
+        """Embed texts and motions and score every text against every motion, see [`similarity`].
+
+        The numbers of texts and motions may differ. `scoring` is that of [`similarity`]; for the other arguments see
+        `get_text_features` and `get_motion_features`.
+        """
         normalize = scoring != "euclidean"
         text = self.get_text_features(input_ids, attention_mask, normalize)
         motion = self.get_motion_features(motion_values, motion_attention_mask, pool=False, normalize=normalize)
@@ -298,66 +343,37 @@ class LampModel(LampMotionModel):
 
     @property
     def temperature(self) -> torch.Tensor:
-        """What cosines are multiplied by to be logits, at most 100; the released code takes no exponential."""
+        """Factor from cosines to logits, at most 100; without exponential and bound in the released code."""
         exponentiate = self.config.released_quirks.exponentiate_temperature
         return self.logit_scale.exp().clamp(max=100) if exponentiate else self.logit_scale
 
     def pool_text(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(batch_size, hidden_size)` of a text's hidden states."""
+        """Pool the hidden states of texts to `(batch_size, hidden_size)`."""
         if self.config.text_pooling == "cls":
             return hidden[:, 0]
         weights = mask[..., None].to(hidden.dtype)
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
     def embed_pooled_text(self, pooled: torch.Tensor, normalize: bool = True) -> torch.Tensor:
-        """`(batch_size, projection_dim)` of pooled hidden states."""
+        """Project pooled hidden states to `(batch_size, projection_dim)`."""
         features = self.text_head(pooled).float()
         return nn.functional.normalize(features, dim=-1) if normalize else features
 
     def embed_queries(
         self, queries: torch.Tensor, latents: torch.Tensor, mask: torch.Tensor, normalize: bool = True
     ) -> torch.Tensor:
-        """`(batch_size, num_query_tokens, projection_dim)` of queries that attended to a motion of these latents."""
+        """Project the queries of a motion to `(batch_size, num_query_tokens, projection_dim)`; add its summary."""
         features = self.motion_head(queries)
         if self.motion_summary is not None:
             features = features + self.motion_summary(latents, mask)[:, None]
         return nn.functional.normalize(features.float(), dim=-1) if normalize else features.float()
 
     def match(self, input_ids, text_mask, motion, motion_mask) -> torch.Tensor:
-        """Logits `(batch_size, 2)` of text i and motion i: no pair, a pair; `motion` as `encode_motion` gives it."""
+        """Return logits `(batch_size, 2)` of text i and motion i, from `encode_motion`, being no pair or a pair."""
         queries, text = self.qformer.embed_queries(len(motion)), self.qformer.embed_text(input_ids)
         mask = nn.functional.pad(text_mask, (queries.shape[1], 0), value=True)[:, None, None]
         hidden, _ = self.qformer(queries, text, mask, context=motion, context_mask=motion_mask)
         return self.matching_head(hidden[:, : queries.shape[1]]).mean(1).float()
 
-    def _attend_to_text(self, input_ids: torch.Tensor, mask: torch.Tensor, hidden=None) -> torch.Tensor:
-        """Queries that attended to a text; `hidden` spares another pass of the text transformer."""
-        if self.config.released_quirks.grounding_text == "embeddings":
-            hidden = self.qformer.embed_text(input_ids)
-        elif hidden is None:
-            hidden = self.encode_text(input_ids, mask)
-        return self.attend(self.text_projection(hidden), mask)[0]
 
-
-def similarity(text: torch.Tensor, motion: torch.Tensor, scoring: str = "max") -> torch.Tensor:
-    """Scores texts `(N, P)` against motions `(M, Q, P)`, `(N, M)`; the higher the better.
-
-    Args:
-        scoring (`str`): `"max"`, the cosine of the best query (LaMP section 3); `"mean"`, that of the mean of queries;
-            `"euclidean"`, the negative distance to the mean of queries that have no unit length: the released code's.
-
-    Raises:
-        ValueError: on another scoring.
-    """
-    text, motion = text.float(), motion.float()
-    with torch.autocast(text.device.type, enabled=False):  # see `cosines`
-        if scoring == "max":
-            return torch.einsum("np,mqp->nmq", text, motion).amax(-1)
-        if scoring == "mean":
-            return text @ nn.functional.normalize(motion.mean(1), dim=-1).T
-        if scoring == "euclidean":
-            return -torch.cdist(text, motion.mean(1))
-    raise ValueError(f"unknown scoring {scoring!r}; known: max, mean, euclidean")
-
-
-__all__ = ["LampModel", "LampMotionModel", "LampOutput", "LampPreTrainedModel", "new_summary", "similarity"]
+__all__ = ["LampModel", "LampMotionModel", "LampOutput", "LampPreTrainedModel", "new_summary"]

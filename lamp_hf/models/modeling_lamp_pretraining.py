@@ -1,4 +1,4 @@
-"""LaMP's pretraining: a contrastive, a matching and two generation objectives (Li et al., ICLR 2025, section 3)."""
+"""Pretraining of LaMP by a contrastive, a matching and two generation objectives (Li et al., ICLR 2025, section 3)."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,22 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
-from .contrastive import contrastive_loss, contrastive_targets, cosines, equal_pairs
+from .contrastive import contrastive_loss, contrastive_targets, cosines, equal_pairs, similarity
 from .modeling_common import gather_with_gradient, masked_mean
-from .modeling_lamp import LampModel, LampPreTrainedModel, similarity
+from .modeling_lamp import LampModel, LampPreTrainedModel
 
 
 @dataclass
 class LampForPreTrainingOutput(ModelOutput):
-    """
+    """Losses and embeddings of [`LampForPreTraining`].
+
     Args:
-        loss (`torch.FloatTensor` of shape `()`): weighted sum of the four.
-        contrastive_loss, matching_loss, text_generation_loss, motion_generation_loss (`torch.FloatTensor`): the four.
-        text_embeds (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): unit length.
-        motion_embeds (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): unit length.
+        loss (`torch.FloatTensor` of shape `()`): Weighted sum of the four losses.
+        contrastive_loss, matching_loss, text_generation_loss, motion_generation_loss (`torch.FloatTensor` of shape
+            `()`): The four losses; 0 for those of weight 0.
+        text_embeds (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): Unit-norm text embeddings.
+        motion_embeds (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): Unit-norm query
+            embeddings of each motion.
     """
 
     loss: torch.FloatTensor | None = None
@@ -32,7 +35,11 @@ class LampForPreTrainingOutput(ModelOutput):
 
 
 class LampForPreTraining(LampPreTrainedModel):
-    """LaMP and its four objectives: contrastive, matching, motion-grounded text, text-grounded motion generation."""
+    """LaMP with its objectives: contrastive, matching, motion-grounded text and text-grounded motion generation.
+
+    Args:
+        config ([`LampConfig`]): Configuration of the model.
+    """
 
     _tied_weights_keys = {"word_head.weight": "lamp.qformer.word_embeddings.weight"}
 
@@ -49,6 +56,7 @@ class LampForPreTraining(LampPreTrainedModel):
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Linear:
+        """Return the head that predicts words."""
         return self.word_head
 
     def forward(
@@ -62,17 +70,18 @@ class LampForPreTraining(LampPreTrainedModel):
         caption_ids: torch.LongTensor,
         sentence_embeds: torch.FloatTensor | None = None,
     ) -> LampForPreTrainingOutput:
-        """
+        """Compute the losses of a batch of captioned motions.
+
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): one caption of each clip.
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): One caption of each clip.
             attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): 0 at padding.
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 at padding.
-            motion_codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): the tokenizer's indices.
-            clip_ids, caption_ids (`torch.LongTensor` of shape `(batch_size,)`): equal numbers for the same clip and
+            motion_codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): Codes by the motion tokenizer.
+            clip_ids, caption_ids (`torch.LongTensor` of shape `(batch_size,)`): Equal numbers for the same clip and
                 for the same caption; such pairs are no negatives.
-            sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): unit vectors of the
-                captions by a frozen sentence encoder; unless `false_negatives` is `"none"`.
+            sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): Unit vectors of the
+                captions by a frozen sentence encoder. Required unless `false_negatives` is `"none"`.
         """
         config, lamp = self.config, self.lamp
         text_mask = attention_mask.bool()
@@ -104,7 +113,7 @@ class LampForPreTraining(LampPreTrainedModel):
         )
 
     def _text_generation_loss(self, input_ids, text_mask, query_keys) -> torch.Tensor:
-        """Next-word prediction; text sees the motion through the keys and values of the queries alone."""
+        """Compute next-word prediction, where text sees the motion only through the queries' keys and values."""
         decoder_ids = input_ids.clone()
         decoder_ids[:, 0] = self.config.decoder_start_token_id
         length, num_queries = input_ids.shape[1], query_keys[0][0].shape[2]
@@ -116,8 +125,8 @@ class LampForPreTraining(LampPreTrainedModel):
         return self._generation_loss(logits, input_ids[:, 1:], text_mask[:, 1:])
 
     def _motion_generation_loss(self, input_ids, text_mask, text, motion_codes, motion_mask) -> torch.Tensor:
-        """Query i, having read the text, predicts motion token i; all at once."""
-        hidden = self.lamp._attend_to_text(input_ids, text_mask, text)[:, : motion_codes.shape[1]]
+        """Compute the prediction of motion token i by query i after it read the text, for all i in parallel."""
+        hidden = self.lamp.get_text_condition(input_ids, text_mask, text)[:, : motion_codes.shape[1]]
         return self._generation_loss(self.motion_token_head(hidden).float(), motion_codes, motion_mask)
 
     def _generation_loss(self, logits, labels, mask) -> torch.Tensor:
@@ -127,17 +136,18 @@ class LampForPreTraining(LampPreTrainedModel):
 
 
 def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -> torch.Tensor:
-    """Symmetric cross-entropy over the rows of all processes; a pair's similarity is that of its best query.
+    """Compute the symmetric cross-entropy over the rows of all processes.
 
     Args:
-        lamp ([`LampModel`]): whose temperature and configuration count.
-        text (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): unit vectors.
-        motion (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): unit vectors.
-        ids (`list[torch.LongTensor]`): of clips and captions, see [`contrastive_targets`].
-        sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): of the captions.
+        lamp ([`LampModel`]): Model that gives the temperature and the configuration.
+        text (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): Unit-norm text embeddings.
+        motion (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): Unit-norm query
+            embeddings.
+        ids (`list[torch.LongTensor]`): Ids of clips and captions, see [`contrastive_targets`].
+        sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): Unit vectors of the captions.
     """
     config, scale = lamp.config, lamp.temperature
-    targets, left_out = contrastive_targets(
+    targets, excluded = contrastive_targets(
         text,
         ids if config.released_quirks.mask_negatives else None,
         sentence_embeds,
@@ -148,7 +158,7 @@ def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -
     text_to_motion = contrastive_scores(text, gather_with_gradient(motion), config.contrastive_scoring)
     motion_to_text = contrastive_scores(gather_with_gradient(text), motion, config.contrastive_scoring).T
     losses = [
-        contrastive_loss(scale * scores, targets, left_out, config.label_smoothing)
+        contrastive_loss(scale * scores, targets, excluded, config.label_smoothing)
         for scores in (text_to_motion, motion_to_text)
     ]
     return sum(losses) / 2
@@ -157,17 +167,23 @@ def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -
 def lamp_matching_loss(
     lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids, sentence_embeds=None
 ):
-    """Tells true pairs from pairs of a text with a similar motion, and of a motion with a similar text.
+    """Compute the loss of telling true pairs from a text with a similar motion and a motion with a similar text.
 
-    `motion` is as `encode_motion` gives it; `matching_fraction` of the rows take part, with negatives from all of this
-    process.
+    A share `matching_fraction` of the rows takes part, with negatives from the whole batch of this process.
+
+    Args:
+        lamp ([`LampModel`]): Model that matches.
+        input_ids, text_mask (`torch.Tensor` of shape `(batch_size, text_length)`): Tokens and their mask.
+        motion, motion_mask (`torch.Tensor`): From [`LampModel.encode_motion`].
+        text_embeds, motion_embeds (`torch.FloatTensor`): Embeddings that similar pairs are drawn by.
+        ids, sentence_embeds: See [`lamp_contrastive_loss`].
     """
     config = lamp.config
     with torch.no_grad():
         excluded = torch.eye(len(text_embeds), dtype=torch.bool, device=motion.device)
         for values in ids if config.released_quirks.mask_negatives else []:
             excluded = excluded | equal_pairs(values, values)
-        if config.false_negatives != "none":  # a caption that is alike is no wrong one
+        if config.false_negatives != "none":  # a similar caption is not wrong
             excluded = excluded | (cosines(sentence_embeds, sentence_embeds) > config.false_negative_threshold)
         scores = lamp.temperature * similarity(text_embeds, motion_embeds)
         rows = torch.randperm(len(input_ids), device=motion.device)
@@ -184,17 +200,17 @@ def lamp_matching_loss(
 
 
 def contrastive_scores(text: torch.Tensor, motion: torch.Tensor, scoring: str) -> torch.Tensor:
-    """`(N, M)`: [`similarity`], or for `"both"` the mean of two of its scorings."""
+    """Score texts against motions by [`similarity`], or for `"both"` by the mean of its `"max"` and `"mean"`."""
     if scoring == "both":
         return (similarity(text, motion, "max") + similarity(text, motion, "mean")) / 2
     return similarity(text, motion, scoring)
 
 
 def draw_negatives(similarity: torch.Tensor, excluded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each row draws a column with probability softmax(similarity), never an excluded one.
+    """Draw a column for each row with probability softmax(similarity), never an excluded one.
 
     Returns:
-        Columns, and 1 where the row had any column to draw from, else 0; both of shape `(rows,)`.
+        Columns, and 1 for rows that had a column to draw from, 0 for others; both of shape `(rows,)`.
     """
     usable = ~excluded.all(1)
     weights = similarity.masked_fill(excluded, -torch.inf).softmax(1)

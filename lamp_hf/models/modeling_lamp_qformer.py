@@ -1,7 +1,7 @@
 """LaMP's Q-Former: one transformer for queries and for text, with shared self-attention (LaMP section 3, BLIP-2).
 
-Queries and text have their own feed-forward layers; only queries attend to what is given from outside, motion latents
-or text states, in every second layer.
+Queries and text have feed-forward layers of their own. In every second layer the queries, and only they, also attend
+to a context: motion latents or text states.
 """
 
 import torch
@@ -11,11 +11,11 @@ from .configuration_lamp import LampConfig
 from .onednn_layers import Linear
 
 
-KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # of each layer, [B, heads, length, head size]
+KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer, [B, heads, length, head_size]
 
 
 class LampAttention(nn.Module):
-    """Multi-head attention with BERT's residual and layer norm behind it."""
+    """Multi-head attention, followed by residual connection and layer norm as in BERT."""
 
     def __init__(self, config: LampConfig, key_value_size: int):
         super().__init__()
@@ -28,6 +28,7 @@ class LampAttention(nn.Module):
         self.dropout = config.dropout
 
     def keys_and_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Project `(B, length, width)` states to keys and values `(B, heads, length, head_size)`."""
         return self._split(self.key(states)), self._split(self.value(states))
 
     def forward(
@@ -36,7 +37,7 @@ class LampAttention(nn.Module):
         keys_and_values: tuple[torch.Tensor, torch.Tensor],
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """`hidden` [B, L, H] attends where the boolean `mask`, broadcastable to [B, heads, L, keys], is true."""
+        """Let `hidden` `(B, L, H)` attend where `mask`, broadcastable to `(B, heads, L, keys)`, is true."""
         key, value = keys_and_values
         dropout = self.dropout if self.training else 0.0
         attended = nn.functional.scaled_dot_product_attention(
@@ -50,7 +51,7 @@ class LampAttention(nn.Module):
 
 
 class LampFeedForward(nn.Module):
-    """BERT's feed-forward layer with its residual and layer norm."""
+    """Feed-forward layer, followed by residual connection and layer norm as in BERT."""
 
     def __init__(self, config: LampConfig, intermediate_size: int):
         super().__init__()
@@ -60,6 +61,7 @@ class LampFeedForward(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Transform `(B, L, H)` hidden states."""
         return self.norm(hidden + self.dropout(self.output(nn.functional.gelu(self.intermediate(hidden)))))
 
 
@@ -77,6 +79,7 @@ class LampLayer(nn.Module):
         self.query_feed_forward = LampFeedForward(config, config.query_intermediate_size)
 
     def forward(self, hidden, num_queries, mask, past, context, context_mask):
+        """Transform the hidden states of `num_queries` queries and the text behind them, see [`LampQFormer`]."""
         key, value = self.attention.keys_and_values(hidden)
         if past is None:
             past = key, value
@@ -94,7 +97,12 @@ class LampLayer(nn.Module):
 
 
 class LampQFormer(nn.Module):
-    """Embeddings, queries and layers; without text it takes queries alone."""
+    """Transformer of queries and text.
+
+    Args:
+        config ([`LampConfig`]): Configuration of LaMP.
+        with_text (`bool`): Create the text side; otherwise the model takes queries only.
+    """
 
     def __init__(self, config: LampConfig, with_text: bool = True):
         super().__init__()
@@ -107,10 +115,12 @@ class LampQFormer(nn.Module):
         self.layers = nn.ModuleList(LampLayer(config, i, with_text) for i in range(config.num_hidden_layers))
 
     def embed_text(self, input_ids: torch.LongTensor) -> torch.Tensor:
+        """Embed tokens `(batch_size, text_length)` with their positions, `(batch_size, text_length, hidden_size)`."""
         positions = self.position_embeddings.weight[: input_ids.shape[1]]
         return self.dropout(self.norm(self.word_embeddings(input_ids) + positions))
 
     def embed_queries(self, batch_size: int) -> torch.Tensor:
+        """Return the learned queries for a batch, `(batch_size, num_query_tokens, hidden_size)`."""
         return self.dropout(self.norm(self.query_tokens.weight)).expand(batch_size, -1, -1)
 
     def forward(
@@ -122,19 +132,22 @@ class LampQFormer(nn.Module):
         context: torch.Tensor | None = None,
         context_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, KeyValues]:
-        """
+        """Run the layers on queries, text or both.
+
         Args:
-            queries (`torch.FloatTensor` of shape `(batch_size, num_queries, hidden_size)`, *optional*): embedded.
-            text (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`, *optional*): embedded.
+            queries (`torch.FloatTensor` of shape `(batch_size, num_queries, hidden_size)`, *optional*): Embedded
+                queries.
+            text (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`, *optional*): Embedded text.
             mask (`torch.BoolTensor` broadcastable to `(batch_size, 1, length, past_length + length)`, *optional*):
-                where self-attention may look; everywhere if not given.
-            past (`KeyValues`, *optional*): keys and values of an earlier pass, to which all positions may attend.
+                True where self-attention may look; everywhere by default.
+            past (`KeyValues`, *optional*): Keys and values of an earlier pass, which all positions may attend to.
             context (`torch.FloatTensor` of shape `(batch_size, context_length, cross_attention_width)`, *optional*):
-                what the queries cross-attend to.
-            context_mask (`torch.BoolTensor` of shape `(batch_size, context_length)`, *optional*): false at padding.
+                States that the queries cross-attend to.
+            context_mask (`torch.BoolTensor` of shape `(batch_size, context_length)`, *optional*): False at padding.
 
         Returns:
-            Hidden states of queries, then text, and the keys and values of this pass.
+            Hidden states `(batch_size, num_queries + text_length, hidden_size)`, queries first, and the keys and
+            values of this pass.
         """
         num_queries = 0 if queries is None else queries.shape[1]
         hidden = torch.cat([part for part in (queries, text) if part is not None], 1)

@@ -1,6 +1,6 @@
-"""Motion tokenizer: a convolutional VQ-VAE whose codes are kept by moving averages (LaMP section 3, T2M-GPT).
+"""Motion tokenizer: a convolutional VQ-VAE whose codes are moving averages (LaMP section 3, T2M-GPT).
 
-The paper has one codebook; further ones, as options, refine what the first leaves (residual quantisation, MoMask).
+The paper has one codebook. Optional further codebooks quantise what the first leaves (residual quantisation, MoMask).
 """
 
 import re
@@ -27,15 +27,16 @@ register_checkpoint_conversion_mapping(  # renames on loading and on saving, als
 
 @dataclass
 class MotionVQVAEOutput(ModelOutput):
-    """
+    """Reconstruction, codes and losses of [`MotionVQVAEModel`].
+
     Args:
-        loss (`torch.FloatTensor` of shape `()`): reconstruction + positions + commitment.
-        reconstruction (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
-        codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices; those of padding mean nothing. With
-            several codebooks `(batch_size, num_tokens, num_quantizers)`.
-        token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-        reconstruction_loss, commitment_loss (`torch.FloatTensor` of shape `()`): parts of the loss.
-        perplexity (`torch.FloatTensor` of shape `()`): exponential of the entropy of the batch's first codes.
+        loss (`torch.FloatTensor` of shape `()`): Weighted sum of reconstruction, position and commitment loss.
+        reconstruction (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
+        codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): Code indices, arbitrary at padding. With
+            several codebooks the shape is `(batch_size, num_tokens, num_quantizers)`.
+        token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): False at padding.
+        reconstruction_loss, commitment_loss (`torch.FloatTensor` of shape `()`): Parts of the loss.
+        perplexity (`torch.FloatTensor` of shape `()`): Exponential of the entropy of the batch's first codes.
     """
 
     loss: torch.FloatTensor | None = None
@@ -48,7 +49,7 @@ class MotionVQVAEOutput(ModelOutput):
 
 
 class MotionResidualBlocks(nn.Module):
-    """Pre-activation residual convolutions; widest dilation first."""
+    """Pre-activation residual convolutions, widest dilation first."""
 
     def __init__(self, config: MotionVQVAEConfig):
         super().__init__()
@@ -66,16 +67,17 @@ class MotionResidualBlocks(nn.Module):
         )
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Transform `(B, C, L)` values; `mask` `(B, 1, L)` keeps padding at zero."""
         for block in self.blocks:
             hidden = (hidden + block(hidden)) * mask
         return hidden
 
 
 class MotionEncoder(nn.Module):
-    """Features to latents, one for every `downsampling_factor` frames.
+    """Encoder of features to latents, one per `downsampling_factor` frames.
 
-    Everything past a clip's end is set to zero before every convolution, just as a convolution pads its input. A clip
-    therefore has the same latents alone and padded in a batch.
+    Padding is set to zero before every convolution, as a convolution pads its input. A clip therefore has the same
+    latents alone and padded in a batch.
     """
 
     def __init__(self, config: MotionVQVAEConfig):
@@ -90,9 +92,9 @@ class MotionEncoder(nn.Module):
         self.conv_out = nn.Conv1d(width, config.codebook_dim, 3, padding=1)
 
     def forward(self, motion: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(B, T, D)` features and their `(B, T)` mask to `(B, T // factor, C)` latents and their mask.
+        """Encode `(B, T, D)` features with a `(B, T)` mask to `(B, T // factor, C)` latents and their mask.
 
-        Frames that do not fill a token are left out.
+        Last frames that do not fill a token are dropped.
         """
         motion, num_tokens = motion.to(self.conv_in.weight.dtype), motion.shape[1] // self.factor
         token_mask = mask.sum(1, keepdim=True) // self.factor > torch.arange(num_tokens, device=motion.device)
@@ -106,7 +108,7 @@ class MotionEncoder(nn.Module):
 
 
 class MotionDecoder(nn.Module):
-    """Quantised latents back to features; the mirror image of [`MotionEncoder`], masked in the same way."""
+    """Decoder of quantised latents to features: the mirror image of [`MotionEncoder`], masked in the same way."""
 
     def __init__(self, config: MotionVQVAEConfig):
         super().__init__()
@@ -118,7 +120,7 @@ class MotionDecoder(nn.Module):
         self.conv_out = nn.Conv1d(width, config.feature_size, 3, padding=1)
 
     def forward(self, latents: torch.Tensor, token_mask: torch.Tensor) -> torch.Tensor:
-        """`(B, L, C)` latents and their `(B, L)` mask to `(B, L * factor, D)` features, zero at padding."""
+        """Decode `(B, L, C)` latents with a `(B, L)` mask to `(B, L * factor, D)` features, zero at padding."""
         mask = token_mask[:, None].to(latents.dtype)
         hidden = torch.relu(self.conv_in(latents.transpose(1, 2) * mask)) * mask
         for residual, upsample in zip(self.residual, self.upsample):
@@ -130,9 +132,9 @@ class MotionDecoder(nn.Module):
 
 
 class MotionQuantizer(nn.Module):
-    """Nearest code by squared distance; codes follow exponential moving averages, unused ones are drawn anew.
+    """Quantiser to the nearest code; codes are exponential moving averages, and unused ones are replaced.
 
-    All its state is in buffers, so it is saved, and training goes on where it stopped.
+    All state is in buffers, so that it is saved with the weights and training resumes where it stopped.
     """
 
     def __init__(self, config: MotionVQVAEConfig):
@@ -145,13 +147,15 @@ class MotionQuantizer(nn.Module):
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
 
     def nearest(self, latents: torch.Tensor) -> torch.LongTensor:
-        """`(..., C)` latents to `(...)` indices."""
+        """Return the indices `(...)` of the codes nearest to `(..., C)` latents."""
         codebook = self.codebook.float()
         latents = latents.float()
         return (codebook.square().sum(-1) - 2 * latents @ codebook.T).argmin(-1)
 
-    def forward(self, latents: torch.Tensor, mask: torch.Tensor):
-        """`(B, L, C)` latents and `(B, L)` mask to quantised latents (constants), indices, commitment loss."""
+    def forward(
+        self, latents: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.LongTensor, torch.Tensor]:
+        """Quantise `(B, L, C)` latents with a `(B, L)` mask: constant vectors, indices and the commitment loss."""
         latents = latents.float()
         if self.training:
             self._update(gather_processes(latents.detach()), gather_processes(mask.byte()).bool())
@@ -162,9 +166,9 @@ class MotionQuantizer(nn.Module):
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
     def _update(self, latents: torch.Tensor, mask: torch.Tensor) -> None:
-        """One step of the moving averages, the same in every process."""
+        """Take one step of the moving averages, the same in every process."""
         latents = latents[mask]  # [N, C]
-        # Seeded by the step: every process draws the same vectors, and so does a resumed run.
+        # Seeded by the step, so that every process and a resumed run draw the same vectors.
         generator = torch.Generator().manual_seed(int(self.num_updates))
         draw = torch.randint(len(latents), (len(self.codebook),), generator=generator).to(latents.device)
         candidates = latents[draw]
@@ -178,13 +182,15 @@ class MotionQuantizer(nn.Module):
         self.num_updates += 1
 
     def _replace(self, which: torch.Tensor, candidates: torch.Tensor) -> None:
-        """Restarts codes at given vectors, with the count of a code that is just in use."""
+        """Restart the codes in `which` at candidate vectors, with the lowest count of a code in use."""
         self.code_count.masked_fill_(which, max(self.reset_threshold, 1.0))
         self.code_sum.copy_(torch.where(which[:, None], candidates * self.code_count[:, None], self.code_sum))
         self.codebook.copy_(self.code_sum / self.code_count[:, None])
 
 
 class MotionVQVAEPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+    """Base class: initialises weights and refuses files that do not fit."""
+
     config: MotionVQVAEConfig
     base_model_prefix = "motion_vqvae"
     main_input_name = "motion_values"
@@ -200,7 +206,11 @@ class MotionVQVAEPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
-    """Motion tokenizer: `encode` turns normalised features into code indices, `decode` turns them back."""
+    """Motion tokenizer: `encode` turns normalised features into code indices, `decode` turns them back.
+
+    Args:
+        config ([`MotionVQVAEConfig`]): Configuration of the tokenizer.
+    """
 
     def __init__(self, config: MotionVQVAEConfig):
         super().__init__(config)
@@ -214,14 +224,15 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
     def encode(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.LongTensor, torch.BoolTensor]:
-        """
+        """Turn motions into codes.
+
         Args:
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
 
         Returns:
-            Indices `(batch_size, num_frames // downsampling_factor)`, with a last dimension of `num_quantizers` where
-            that is more than one, and their mask.
+            Code indices of shape `(batch_size, num_frames // downsampling_factor)`, with a last dimension
+            `num_quantizers` if there are several codebooks, and their boolean mask.
         """
         latents, token_mask = self.encoder(motion_values, full_mask(motion_values, motion_attention_mask))
         residual, codes = latents.float(), []
@@ -231,10 +242,11 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         return torch.stack(codes, -1) if self.residual_quantizers else codes[0], token_mask
 
     def decode(self, codes: torch.LongTensor, token_mask: torch.Tensor | None = None) -> torch.FloatTensor:
-        """
+        """Turn codes into motions.
+
         Args:
-            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)` or `(batch_size, num_tokens, n)`): indices
-                of the first book, or of the first n; any value at padding.
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)` or `(batch_size, num_tokens, n)`): Indices
+                into the first codebook, or the first n; any value at padding.
             token_mask (`torch.Tensor` of shape `(batch_size, num_tokens)`, *optional*): 0 at padding.
 
         Returns:
@@ -250,9 +262,10 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         return self.decoder(latents.to(self.dtype), token_mask)
 
     def quantise(self, latents: torch.Tensor, token_mask: torch.Tensor):
-        """`(B, L, C)` latents to quantised ones (straight through), indices and commitment loss.
+        """Quantise `(B, L, C)` latents: vectors with straight-through gradients, indices and commitment loss.
 
-        In training a share of the batches stops after a random number of books, so that the first ones tell most.
+        In training a share of the batches uses only a random number of codebooks, so that the first ones carry most
+        of the motion.
         """
         quantizers = [self.quantizer, *self.residual_quantizers]
         used = len(quantizers)
@@ -262,9 +275,9 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
                 used = int(torch.randint(1, used + 1, (), generator=generator))
         residual, quantised, codes, commitments = latents.float(), 0, [], []
         for quantizer in quantizers[:used]:
-            refinement, indices, commitment = quantizer(residual, token_mask)
-            residual = residual - refinement
-            quantised = quantised + refinement
+            vectors, indices, commitment = quantizer(residual, token_mask)
+            residual = residual - vectors
+            quantised = quantised + vectors
             codes.append(indices)
             commitments.append(commitment)
         codes = torch.stack(codes, -1) if self.residual_quantizers else codes[0]
@@ -273,9 +286,10 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
     def forward(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None, **kwargs
     ) -> MotionVQVAEOutput:
-        """
+        """Reconstruct motions and compute the training losses.
+
         Args:
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
         """
         mask = full_mask(motion_values, motion_attention_mask)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from .modeling_lamp import similarity
+from .contrastive import similarity
 from .pipeline_motion import MotionPipeline
 
 

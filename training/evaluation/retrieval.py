@@ -8,7 +8,8 @@ import torch
 from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
 from lamp_hf.fingerprint import fingerprint
 from lamp_hf.metrics.retrieval import ranks, retrieval_metrics
-from lamp_hf.models.modeling_lamp import LampModel, similarity
+from lamp_hf.models.contrastive import similarity
+from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from ..data import Clips, load_clips
