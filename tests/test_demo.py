@@ -1,4 +1,4 @@
-"""The demo: what its buttons do, with good and bad input, for many visitors at once, and in a browser."""
+"""The demo: its actions with good and bad input, for many visitors at the same time, and in a browser."""
 
 import subprocess
 import sys
@@ -20,25 +20,26 @@ from lamp_hf.motion.video import write_video
 gr = pytest.importorskip("gradio", minversion="6")
 from gradio_client import Client, handle_file  # noqa: E402
 
-from lamp_hf.serve import demo  # noqa: E402
+from lamp_hf.serve import demo, uploads  # noqa: E402
+from lamp_hf.serve.demo_actions import DemoActions, viewer  # noqa: E402
 
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def studio():
-    return demo.Studio(lamp_hf.bundled())
+def actions():
+    return DemoActions(lamp_hf.bundled())
 
 
 @pytest.fixture(scope="module")
-def wave(studio):
-    return studio.generate("a person waves with the left hand", 4.0, 0)[2]
+def wave(actions):
+    return actions.generate("a person waves with the left hand", 4.0, 0)[2]
 
 
 @pytest.fixture
 def serve():
-    """Starts the demo, as often as it is called; returns its address."""
+    """A function that starts a demo and returns its address."""
     running = []
 
     def start() -> str:
@@ -59,33 +60,33 @@ def refusal(handler, *inputs) -> str:
     return message
 
 
-class TestMaking:
-    def test_a_sentence_becomes_a_motion_with_its_seed_told(self, studio, wave):
-        page, note, motion = studio.generate("a person waves with the left hand", 4.0, 0)
+class TestGenerating:
+    def test_a_sentence_becomes_a_motion_and_the_note_names_its_seed(self, actions, wave):
+        page, note, motion = actions.generate("a person waves with the left hand", 4.0, 0)
         assert page.startswith("<iframe") and note == "4.0 s, 80 frames, seed 0: a person waves with the left hand"
         assert np.array_equal(motion.joints, wave.joints)
 
-    def test_lines_are_done_in_a_row_and_share_the_duration(self, studio):
-        motion = studio.generate("a person walks forward\n\n a person bows ", 6.0, 0)[2]
+    def test_lines_follow_one_another_and_share_the_duration(self, actions):
+        motion = actions.generate("a person walks forward\n\n a person bows ", 6.0, 0)[2]
         assert motion.duration == 6.0 and motion.text == "a person walks forward, then a person bows"
 
-    def test_without_a_seed_it_is_another_each_time_and_told(self, studio):
-        notes = {studio.generate("a person walks forward", 1.0, None)[1] for _ in range(2)}
+    def test_without_a_seed_each_motion_has_another(self, actions):
+        notes = {actions.generate("a person walks forward", 1.0, None)[1] for _ in range(2)}
         assert len(notes) == 2
 
     @pytest.mark.parametrize("suffix", demo.DOWNLOADS)
-    def test_a_download_is_named_after_the_text(self, studio, wave, suffix):
-        path = studio.save(wave, suffix)
+    def test_a_download_is_named_after_the_text(self, actions, wave, suffix):
+        path = actions.save(wave, suffix)
         assert path.endswith(f"a-person-waves-with-the-left-hand{suffix}")
         if suffix == ".bvh":
             assert lamp_hf.Motion.load(path).num_frames == wave.num_frames
 
     @pytest.mark.parametrize(
-        "text, duration, seed, said",
+        "text, duration, seed, message",
         [
-            ("", 0, 0, "write what"),
-            (" \n ", 0, 0, "write what"),
-            (None, 0, 0, "write what"),
+            ("", 0, 0, "describe what"),
+            (" \n ", 0, 0, "describe what"),
+            (None, 0, 0, "describe what"),
             ("walk " * 101, 0, 0, "at most 500"),
             ("walk\n" * 7, 0, 0, "at most 6"),
             ("walk", 60.5, 0, "60 seconds"),
@@ -96,71 +97,73 @@ class TestMaking:
             ("walk", 0, 2**31, "seed"),
         ],
     )
-    def test_what_cannot_be_made_is_said(self, studio, text, duration, seed, said):
-        assert said in refusal(studio.generate, text, duration, seed)
+    def test_bad_requests_are_refused(self, actions, text, duration, seed, message):
+        assert message in refusal(actions.generate, text, duration, seed)
 
-    def test_there_is_no_download_before_a_motion(self, studio):
-        assert "first" in refusal(studio.save, None, ".bvh")
+    def test_there_is_no_download_before_a_motion(self, actions):
+        assert "first" in refusal(actions.save, None, ".bvh")
 
     def test_a_text_stays_text_in_the_viewer(self):
-        page = demo.viewer([lamp_hf.Motion(make_motion(), text='"><script>alert(1)</script>')])
+        page = viewer([lamp_hf.Motion(make_motion(), text='"><script>alert(1)</script>')])
         assert page.count("<") == 2 and 'sandbox="allow-scripts"' in page
 
 
-class TestFinding:
-    def test_words_an_example_and_a_film_find_the_like(self, studio, wave, tmp_path):
-        example, film = (str(wave.save(tmp_path / f"wave{suffix}")) for suffix in (".npz", ".mp4"))
-        for query in (("someone runs", None, None), ("", example, None), ("", None, film)):
-            hits = studio.search(*query)[1].splitlines()
+class TestSearchCaptionCompare:
+    def test_a_text_an_example_and_a_video_find_similar_motions(self, actions, wave, tmp_path):
+        example, video = (str(wave.save(tmp_path / f"wave{suffix}")) for suffix in (".npz", ".mp4"))
+        for query in (("someone runs", None, None), ("", example, None), ("", None, video)):
+            hits = actions.search(*query)[1].splitlines()
             assert len(hits) == 4 and ("runs" in hits[0] if query[0] else "waves" in " ".join(hits[:2]))
 
-    def test_nothing_to_search_for_is_said(self, studio):
-        assert "nothing to search for" in refusal(studio.search, " ", None, None)
+    def test_an_empty_search_is_refused(self, actions):
+        assert "nothing to search for" in refusal(actions.search, " ", None, None)
 
-    def test_a_file_is_captioned(self, studio, wave, tmp_path):
-        assert "wav" in studio.caption(str(wave.save(tmp_path / "clip.bvh")))[1]
+    def test_a_file_is_captioned(self, actions, wave, tmp_path):
+        assert "wav" in actions.caption(str(wave.save(tmp_path / "clip.bvh")))[1]
 
-    def test_sentences_and_files_are_compared(self, studio, wave, tmp_path):
+    def test_sentences_and_files_are_compared(self, actions, wave, tmp_path):
         path = str(wave.save(tmp_path / "wave.npz"))
-        table = studio.compare("a person waves with the left hand", None, "", path, 0)[1].splitlines()
+        table = actions.compare("a person waves with the left hand", None, "", path, 0)[1].splitlines()
         cells = [line.strip("|").split("|") for line in table[2:]]
         values = {row[0].strip(): (float(row[1]), float(row[2])) for row in cells}
         assert set(values) == {"motion A", "motion B", "sentence A"}
         assert values["motion A"][0] == 1.0 and values["motion A"][1] == values["motion B"][0] > 0.6
-        assert "one of them" in refusal(studio.compare, "walk", path, "", path, 0)
-        assert "one of them" in refusal(studio.compare, "walk", None, "", None, 0)
+        assert "either" in refusal(actions.compare, "walk", path, "", path, 0)
+        assert "either" in refusal(actions.compare, "walk", None, "", None, 0)
 
 
 class TestUploads:
     @pytest.mark.parametrize("name", ["clip.fbx", "clip", "clip.npz", "clip.npy", "clip.bvh", "clip.zip.npz"])
-    def test_what_is_no_motion_is_refused_by_its_name(self, studio, tmp_path, name):
+    def test_other_files_are_refused_by_name(self, actions, tmp_path, name):
         content = b"PK\x05\x06" + bytes(18) if name == "clip.zip.npz" else b"no motion"
         (tmp_path / name).write_bytes(content)
-        assert name in refusal(studio.caption, str(tmp_path / name))
-        assert name in refusal(studio.search, "", str(tmp_path / name), None)
+        assert name in refusal(actions.caption, str(tmp_path / name))
+        assert name in refusal(actions.search, "", str(tmp_path / name), None)
 
-    def test_what_is_too_long_or_too_short_or_another_skeleton_is_refused(self, studio, tmp_path):
+    def test_motions_too_long_too_short_or_of_another_skeleton_are_refused(self, actions, tmp_path):
         long, short = (lamp_hf.Motion(make_motion(frames)).save(tmp_path / f"{frames}.npy") for frames in (1240, 2))
-        assert "1240.npy lasts 62.0 seconds" in refusal(studio.caption, str(long))
-        assert "2.npy is too short" in refusal(studio.caption, str(short))
+        assert "1240.npy lasts 62.0 seconds" in refusal(actions.caption, str(long))
+        assert "2.npy is too short" in refusal(actions.caption, str(short))
         kit = lamp_hf.Motion(make_motion(skeleton="kit") / 1000, 12.5, "kit").save(tmp_path / "kit.npy")
-        assert "'kit'" in refusal(studio.caption, str(kit))
+        assert "'kit'" in refusal(actions.caption, str(kit))
 
-    def test_an_archive_that_unpacks_to_much_is_not_unpacked(self, studio, tmp_path, monkeypatch):
-        monkeypatch.setattr(demo, "UNPACKED", 1e4)
+    def test_a_huge_archive_is_not_unpacked(self, actions, tmp_path, monkeypatch):
+        monkeypatch.setattr(uploads, "MAX_UNPACKED", 1e4)
         path = lamp_hf.Motion(make_motion()).save(tmp_path / "clip.npz")
-        assert "clip.npz unpacks to" in refusal(studio.caption, str(path))
+        assert "clip.npz unpacks to" in refusal(actions.caption, str(path))
 
-    def test_films_are_checked_too(self, studio, tmp_path):
+    def test_videos_are_checked_too(self, actions, tmp_path):
         write_video(tmp_path / "long.mp4", iter(np.zeros((62, 32, 32, 3), np.uint8)), 1)
-        (tmp_path / "broken.mp4").write_bytes(b"no film")
-        for name, said in (("long.mp4", "lasts 62.0 seconds"), ("broken.mp4", "not a video"), ("film.txt", "ends in")):
-            assert f"{name}" in (message := refusal(studio.search, "", None, str(tmp_path / name))) and said in message
+        (tmp_path / "broken.mp4").write_bytes(b"no video")
+        problems = {"long.mp4": "lasts 62.0 seconds", "broken.mp4": "not a video", "video.txt": "ends in"}
+        for name, problem in problems.items():
+            message = refusal(actions.search, "", None, str(tmp_path / name))
+            assert name in message and problem in message
 
-    def test_no_folder_of_the_server_is_told(self):
+    def test_errors_name_no_folder_of_the_server(self):
         error = OSError(2, "No such file or directory", "/data/uploads/1f/walk.bvh")
-        assert demo.one_line(error) == "[Errno 2] No such file or directory: 'walk.bvh'"
-        assert demo.one_line(ValueError("/a/b/<b>.npy:\n left/right")) == "&lt;b&gt;.npy: left/right"
+        assert uploads.error_line(error) == "[Errno 2] No such file or directory: 'walk.bvh'"
+        assert uploads.error_line(ValueError("/a/b/<b>.npy:\n left/right")) == "&lt;b&gt;.npy: left/right"
 
 
 def ask(address: str, *inputs, endpoint: str = "/generate"):
@@ -171,7 +174,7 @@ def test_visitors_have_motions_of_their_own(serve, tmp_path):
     address = serve()
     one, other = (Client(address, verbose=False) for _ in range(2))
     assert "seed 5" in one.predict("a person bows", 2.0, 5, api_name="/generate")[1]
-    with pytest.raises(Exception, match="make a motion first"):
+    with pytest.raises(Exception, match="generate a motion first"):
         other.predict(api_name="/save_bvh")
     assert lamp_hf.Motion.load(one.predict(api_name="/save_bvh")).duration == 2.0
     (tmp_path / "large.npy").write_bytes(bytes(21_000_000))
@@ -179,7 +182,7 @@ def test_visitors_have_motions_of_their_own(serve, tmp_path):
         other.predict(handle_file(tmp_path / "large.npy"), api_name="/caption")
 
 
-def test_twenty_visitors_at_once_are_all_served_and_memory_stays(serve):
+def test_twenty_visitors_at_the_same_time_are_all_served_in_constant_memory(serve):
     address = serve()
     ask(address, "a person walks forward", 2.0, 0)  # loads the models
     before = psutil.Process().memory_info().rss
@@ -198,8 +201,8 @@ def test_twenty_visitors_at_once_are_all_served_and_memory_stays(serve):
     assert grown < 200
 
 
-def test_more_than_the_queue_holds_are_told_so(serve, monkeypatch):
-    monkeypatch.setattr(demo, "WAITING", 1)
+def test_visitors_beyond_the_queue_are_refused(serve, monkeypatch):
+    monkeypatch.setattr(demo, "MAX_WAITING", 1)
     address = serve()
     ask(address, "a person walks forward", 2.0, 0)
     clients = [Client(address, verbose=False) for _ in range(6)]
@@ -223,7 +226,7 @@ def test_a_visitor_in_a_browser(serve, tmp_path):
     assert seen["errors"] == [] and seen["elsewhere"] == []
     assert seen["title"] == text and seen["moved"] > 500 and seen["note"].endswith(f"seed 0: {text}")
     assert f"{lamp_hf.Motion.load(seen['file']).duration:.1f} s" == seen["note"].split(",")[0]
-    assert "write what the person does" in seen["refusal"]
+    assert "describe what the person does" in seen["refusal"]
     assert "system-ui" in seen["fonts"]
 
 

@@ -1,16 +1,16 @@
 import gradio as gr
 
 from lamp_hf.metrics.motion_bertscore import lamp_bertscore
-from lamp_hf.serve.demo import one_line, read_upload
+from lamp_hf.serve.uploads import error_line, read_motion
 
 
 def score(path: str, caption: str) -> dict:
     try:
         if not path or not (caption or "").strip():
             raise ValueError("give a motion file and the sentence that it should show")
-        result = lamp_bertscore([read_upload(path).joints], [caption])
+        result = lamp_bertscore([read_motion(path).joints], [caption])
     except ValueError as error:
-        raise gr.Error(one_line(error), print_exception=False) from None
+        raise gr.Error(error_line(error), print_exception=False) from None
     return {"the motion shows": result["captions"][0], "F1": result["f1"][0], "hashcode": result["hashcode"]}
 
 

@@ -1,0 +1,221 @@
+"""Actions of the demo page: what its buttons do.
+
+Visitors share the models and the gallery, which never change; everything else belongs to a visitor's session.
+"""
+
+import functools
+import html
+import logging
+import re
+import secrets
+import tempfile
+import textwrap
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+from transformers import pipeline
+
+from .. import bundled
+from ..motion.clip import Motion
+from ..motion.html import player_page
+from ..retrieval.index import MotionIndex
+from .uploads import MAX_SECONDS, error_line, read_motion, read_sentences, read_video
+
+
+GALLERY = (
+    "a person walks forward",
+    "a person walks backward",
+    "a person walks forward and turns left",
+    "a person walks forward and turns right",
+    "a person walks to the left",
+    "a person runs forward",
+    "an old person walks slowly forward",
+    "a person waves with the left hand",
+    "a person waves with the right hand",
+    "a person waves with both hands",
+    "a person raises the left hand",
+    "a person raises the right hand",
+    "a person raises both hands",
+    "a person bows",
+)
+HITS = 4  # that a search shows
+
+logger = logging.getLogger(__name__)
+
+
+def one_at_a_time(action: Callable) -> Callable:
+    """Decorate an action so that it waits for others to end, and reports errors in one line."""
+
+    @functools.wraps(action)
+    def run(self, *inputs):
+        try:
+            with self.lock:
+                return action(self, *inputs)
+        except (ValueError, OSError, zipfile.BadZipFile) as error:
+            raise gr.Error(error_line(error), print_exception=False) from None
+        except Exception:
+            logger.exception("the demo failed")
+            message = "something went wrong on the server; please try something else"
+            raise gr.Error(message, print_exception=False) from None
+
+    return run
+
+
+class DemoActions:
+    """Generates, finds, captions and compares motions; models are loaded when they are first needed.
+
+    Args:
+        model (`str`): folder or Hub id of a text-to-motion model.
+    """
+
+    def __init__(self, model: str):
+        self._model = model
+        self.lock = threading.Lock()  # tokenizers are not thread-safe
+
+    @one_at_a_time
+    def generate(self, text: str, duration: float | None, seed: int | None) -> tuple[str, str, Motion]:
+        """Generate a motion from a sentence, or from several lines that follow one another.
+
+        Args:
+            text (`str`): the lines.
+            duration (`float`): seconds of the whole motion; 0 or None lets the model choose.
+            seed (`int`): None draws one.
+
+        Returns:
+            `tuple[str, str, Motion]`: HTML of the viewer, a note, and the motion.
+        """
+        motion, seed = self._generate(text, duration, seed)
+        note = f"{motion.duration:.1f} s, {motion.num_frames} frames, seed {seed}: {motion.text}"
+        return viewer([motion]), note, motion
+
+    @one_at_a_time
+    def save(self, motion: Motion | None, suffix: str) -> str:
+        """Write the session's motion into the folder that gradio serves and clears, and return the file's path."""
+        if motion is None:
+            raise ValueError("generate a motion first")
+        title = textwrap.shorten((motion.text or "").lower(), 60, placeholder="")
+        name = re.sub(r"\W+", "-", title).strip("-") or "motion"
+        with tempfile.TemporaryDirectory() as folder:
+            return save_file_to_cache(motion.save(Path(folder) / f"{name}{suffix}"), get_upload_folder())
+
+    @one_at_a_time
+    def search(self, text: str, example: str | None, video: str | None) -> tuple[str, str]:
+        """Find motions of the gallery that are similar to a text, a motion file, a video, or several of these.
+
+        Returns:
+            `tuple[str, str]`: HTML of the viewer, and a line for each motion found.
+        """
+        query: dict = {}
+        if text and text.strip():
+            query["text"] = " ".join(read_sentences(text))
+        if example:
+            query["motion"] = read_motion(example)
+        if video:
+            query["video"] = read_video(video)
+        index = self._lavimo_index if video else self._lamp_index
+        found = [
+            _titled(self._gallery[hit.id], f"{rank}. {hit.id} ({hit.score:.2f})")
+            for rank, hit in enumerate(index.search(**query, k=HITS), 1)
+        ]
+        return viewer(found), "\n".join(motion.text or "" for motion in found)
+
+    @one_at_a_time
+    def caption(self, path: str | None) -> tuple[str, str]:
+        """Describe a motion file in words.
+
+        Returns:
+            `tuple[str, str]`: HTML of the viewer, and the caption; for a long motion, a line for each part.
+        """
+        if not path:
+            raise ValueError("choose a motion file")
+        motion = read_motion(path)
+        features = self._captioner.read(motion, motion.text)
+        chunks = self._captioner(features, return_timestamps=True)[0]["chunks"]
+        lines = ["{:.1f}-{:.1f} s: {}".format(*chunk["timestamp"], chunk["text"]) for chunk in chunks]
+        return viewer([motion]), "\n".join(lines if len(lines) > 1 else [chunks[0]["text"]])
+
+    @one_at_a_time
+    def compare(
+        self, text_a: str, path_a: str | None, text_b: str, path_b: str | None, seed: int | None
+    ) -> tuple[str, str]:
+        """Compare two motions, each given as a file or generated from a sentence, and the sentences.
+
+        Returns:
+            `tuple[str, str]`: HTML of the viewer, and a Markdown table of cosine similarities.
+        """
+        motions, texts = [], {}
+        for side, text, path in (("A", text_a, path_a), ("B", text_b, path_b)):
+            if bool(text and text.strip()) == bool(path):
+                raise ValueError(f"give either a sentence or a file for {side}")
+            if path:
+                motions.append(read_motion(path))
+            else:
+                motions.append(self._generate(text, None, seed)[0])
+                texts[f"sentence {side}"] = " ".join(read_sentences(text))
+        return viewer(motions), self._similarity_table(motions, texts)
+
+    def _generate(self, text: str, duration: float | None, seed: int | None) -> tuple[Motion, int]:
+        """Generate one motion, whose sentences share the duration equally, and return it with its seed."""
+        sentences = read_sentences(text)
+        if not 0 <= (duration or 0) <= MAX_SECONDS:
+            raise ValueError(f"the duration must be between 0 (the model chooses) and {MAX_SECONDS:g} seconds")
+        if seed is not None and not 0 <= seed < 2**31:
+            raise ValueError(f"the seed must be a whole number from 0 to {2**31 - 1}")
+        seed = secrets.randbelow(2**31) if seed is None else int(seed)
+        seconds = duration / len(sentences) if duration else None
+        return self._to_motion(self._generator(sentences, duration=seconds, seed=seed, mode="sequence")), seed
+
+    def _similarity_table(self, motions: list[Motion], texts: dict[str, str]) -> str:
+        embedder = self._lamp_index.embedder
+        columns = embedder.embed_motions([embedder.read(motion, motion.text) for motion in motions])
+        rows = dict(zip(("motion A", "motion B"), columns))
+        if texts:
+            rows |= zip(texts, embedder.embed_texts(list(texts.values())))
+        lines = ["| LaMP similarity | motion A | motion B |", "|---|---|---|"]
+        lines += [f"| {name} | {row @ columns[0]:.2f} | {row @ columns[1]:.2f} |" for name, row in rows.items()]
+        return "\n".join(lines)
+
+    @functools.cached_property
+    def _generator(self):
+        return pipeline("text-to-motion", model=self._model)
+
+    @functools.cached_property
+    def _captioner(self):
+        return pipeline("motion-to-text", model=bundled("captioning"))
+
+    @functools.cached_property
+    def _gallery(self) -> dict[str, Motion]:
+        results = self._generator(list(GALLERY), duration=4.0, seed=list(range(len(GALLERY))))
+        return {text: self._to_motion(result) for text, result in zip(GALLERY, results)}
+
+    @functools.cached_property
+    def _lamp_index(self) -> MotionIndex:
+        return self._index_gallery(self._model)
+
+    @functools.cached_property
+    def _lavimo_index(self) -> MotionIndex:
+        return self._index_gallery("bundled:video")
+
+    def _index_gallery(self, model: str) -> MotionIndex:
+        index = MotionIndex(model)
+        index.add(list(self._gallery.values()), ids=list(self._gallery))
+        return index
+
+    def _to_motion(self, result: dict) -> Motion:
+        return Motion(result["joints"], result["fps"], self._generator.skeleton.name, result["text"])
+
+
+def viewer(motions: list[Motion]) -> str:
+    """Return an HTML frame with the motion player, which runs its script but cannot touch the page around it."""
+    titled = [_titled(motion, textwrap.shorten(motion.text or "", 90)) for motion in motions]
+    content = html.escape(player_page(titled))
+    return f'<iframe class="viewer" title="Motion" sandbox="allow-scripts" srcdoc="{content}"></iframe>'
+
+
+def _titled(motion: Motion, title: str) -> Motion:
+    return Motion(motion.joints, motion.fps, motion.skeleton, title)

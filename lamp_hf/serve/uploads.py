@@ -1,0 +1,91 @@
+"""Input of visitors of a web page: checked here, whatever the page checks, since other clients send requests too."""
+
+import html
+import re
+import textwrap
+import zipfile
+from pathlib import Path
+
+import av
+
+from ..models.video_frames import Video
+from ..motion.clip import READABLE, Motion
+
+
+MAX_SECONDS = 60.0  # of a motion or a video
+MAX_CHARACTERS, MAX_SENTENCES = 500, 6  # six sentences of 9.8 seconds stay below a minute
+MAX_VIDEO_SIDE, MAX_VIDEO_RATE = 4096, 120  # pixels, and frames a second: all of them are decoded
+MAX_UNPACKED = 200e6  # bytes of an npz
+VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
+
+
+def read_sentences(text: str | None) -> list[str]:
+    """Split a text into its lines, without empty ones.
+
+    Raises:
+        ValueError: when there is none, or there are too many lines or characters.
+    """
+    text = text or ""
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"the text has {len(text)} characters; at most {MAX_CHARACTERS} are read")
+    sentences = [line.strip() for line in text.splitlines() if line.strip()]
+    if not sentences:
+        raise ValueError("describe what the person does, in a sentence")
+    if len(sentences) > MAX_SENTENCES:
+        raise ValueError(f"the text has {len(sentences)} lines; at most {MAX_SENTENCES} can follow one another")
+    return sentences
+
+
+def read_motion(path: str | Path) -> Motion:
+    """Read an uploaded motion file at 20 frames per second, with the file's name as its text.
+
+    Raises:
+        ValueError: when it is of another kind, damaged, or too long.
+    """
+    path = Path(path)
+    _check_suffix(path, READABLE)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_UNPACKED:
+            raise ValueError(f"{path.name} unpacks to {size / 1e6:.0f} MB; at most {MAX_UNPACKED / 1e6:.0f} are read")
+    motion = Motion.load(path)
+    _check_duration(path, motion.duration)
+    motion = motion.resample(20.0)
+    motion.text = path.name
+    return motion
+
+
+def read_video(path: str | Path) -> Video:
+    """Open an uploaded video.
+
+    Raises:
+        ValueError: when it is of another kind, damaged, too long, or too large.
+    """
+    path = Path(path)
+    _check_suffix(path, VIDEOS)
+    video = Video(path)
+    _check_duration(path, video.duration)
+    with av.open(str(path)) as container:
+        for stream in container.streams.video:
+            if max(stream.width, stream.height) > MAX_VIDEO_SIDE or (stream.average_rate or 0) > MAX_VIDEO_RATE:
+                raise ValueError(
+                    f"{path.name} has over {MAX_VIDEO_SIDE} pixels a side or {MAX_VIDEO_RATE} frames a second"
+                )
+    return video
+
+
+def error_line(error: Exception) -> str:
+    """Format an error as one line of HTML text, without the server's folders."""
+    message = re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+)*[/\\](?=[^\s/\\])", "", str(error))
+    return html.escape(textwrap.shorten(message, 300, placeholder=" ..."), quote=False)
+
+
+def _check_suffix(path: Path, known: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in known:
+        raise ValueError(f"cannot read {path.name}: give a file that ends in {', '.join(known)}")
+
+
+def _check_duration(path: Path, seconds: float) -> None:
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"{path.name} lasts {seconds:.1f} seconds; at most {MAX_SECONDS:g} are read")
