@@ -5,8 +5,7 @@ import pytest
 from conftest import make_motion
 
 import lamp_hf
-from lamp_hf.data.captions import mirror_caption
-from lamp_hf.data.dataset import parse_captions
+from lamp_hf.data.captions import mirror_caption, parse_captions
 
 
 def test_folder_in_humanml3d_layout_names_broken_clips_and_cuts_parts(humanml3d_folder, caplog):

@@ -1,12 +1,12 @@
-"""Motion-text data sets in one shape: `datasets.Dataset` rows with features and captions.
+"""Motion-text data sets in one form: `datasets.Dataset` rows with features and captions.
 
 | column     | type                      | content                                                             |
 |------------|---------------------------|---------------------------------------------------------------------|
-| `name`     | string                    | the clip's id; "M" in front marks a mirrored clip                   |
+| `name`     | string                    | the clip's name; a leading "M" marks a mirror image                 |
 | `motion`   | float32 [num_frames, D]   | features, not normalised (`lamp_hf.joints_to_features`)             |
 | `captions` | list of strings           | at least one sentence                                               |
 | `action`   | string                    | action label where the source has one, else empty                   |
-| `style`    | string                    | style label likewise                                                |
+| `style`    | string                    | style label where the source has one, else empty                    |
 """
 
 import logging
@@ -18,7 +18,7 @@ from datasets import Array2D, Dataset, Features, List, Value
 
 from ..models.motion_representation import check_motion, joints_to_features, mirror
 from ..models.skeleton import HUMANML3D, get_skeleton
-from .captions import clean_caption, mirror_caption
+from .captions import clean_caption, mirror_caption, parse_captions
 
 
 logger = logging.getLogger(__name__)
@@ -29,21 +29,21 @@ SPLITS = ("train", "val", "test")
 def load_motion_dataset(
     source: str | Path, split: str, skeleton: str = "humanml3d", mirrored: bool = False
 ) -> Dataset:
-    """Reads a split of a motion-text data set.
+    """Read a split of a motion-text data set.
 
     Args:
         source (`str` or `Path`): a `.parquet` file of joints and captions, or a folder in HumanML3D's layout
             (`new_joint_vecs/`, `texts/`, `train.txt`, ...), which KIT-ML shares.
         split (`str`): `"train"`, `"val"` or `"test"`.
         skeleton (`str`): `"humanml3d"` or `"kit"`.
-        mirrored (`bool`): add each clip's mirror image. Folders hold theirs already, listed in the splits.
+        mirrored (`bool`): add each clip's mirror image; ignored for folders, whose splits list their own.
 
     Returns:
-        `datasets.Dataset`; its columns are described above. Broken clips are left out, each named in a warning.
+        `datasets.Dataset`: its columns are described above. Broken clips are left out, each with a warning.
 
     Raises:
         FileNotFoundError: when the source, or a file that it must have, is missing.
-        ValueError: on an unknown split, or when no clip is left.
+        ValueError: on an unknown split, or when no usable clip remains.
     """
     source = Path(source)
     if split not in SPLITS:
@@ -51,11 +51,11 @@ def load_motion_dataset(
     if source.suffix == ".parquet":
         if not source.is_file():
             raise FileNotFoundError(f"no such file: {source}")
-        changed, rows = source.stat().st_mtime_ns, _parquet_rows
+        modified, rows = source.stat().st_mtime_ns, _parquet_rows
     else:
         if not (source / f"{split}.txt").is_file():
             raise FileNotFoundError(f"{source} is not in HumanML3D's layout: it has no {split}.txt")
-        changed, rows = (source / f"{split}.txt").stat().st_mtime_ns, _folder_rows
+        modified, rows = (source / f"{split}.txt").stat().st_mtime_ns, _folder_rows
         mirrored = False
     tree = get_skeleton(skeleton)
     columns = Features(
@@ -72,7 +72,7 @@ def load_motion_dataset(
         "split": split,
         "skeleton": tree.name,
         "mirrored": mirrored,
-        "changed": changed,
+        "changed": modified,  # a changed source gets another cache
     }
     dataset = Dataset.from_generator(rows, features=columns, gen_kwargs=arguments)
     if len(dataset) == 0:
@@ -81,7 +81,7 @@ def load_motion_dataset(
 
 
 def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, changed: int) -> Iterator[dict]:
-    """Rows of a parquet file with `joints_mm` (int16, millimetres), `captions`, `name`, `split`, `action`, `style`."""
+    """Yield the rows of a parquet file with `joints_mm` (int, millimetres), `captions`, `name`, `action`, `style`."""
     for row in Dataset.from_parquet(source, filters=[("split", "==", split)]).with_format("numpy"):
         joints = np.asarray(row["joints_mm"], np.float32).reshape(-1, HUMANML3D.num_joints, 3) / 1000
         captions = [clean_caption(caption) for caption in row["captions"]]
@@ -97,6 +97,7 @@ def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, change
 
 
 def _row(name: str, joints: np.ndarray, captions: list[str], action: str, style: str) -> Iterator[dict]:
+    """Yield one row, or none and a warning if the joints are broken."""
     try:
         motion = joints_to_features(joints)
     except ValueError as error:
@@ -106,7 +107,7 @@ def _row(name: str, joints: np.ndarray, captions: list[str], action: str, style:
 
 
 def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, changed: int) -> Iterator[dict]:
-    """Rows of a folder in HumanML3D's layout; a caption of a part of a clip makes a row of its own."""
+    """Yield the rows of a folder in HumanML3D's layout; a caption of a part of a clip gets a row of its own."""
     folder, tree = Path(source), get_skeleton(skeleton)
     for name in (folder / f"{split}.txt").read_text(encoding="utf-8").split():
         try:
@@ -116,31 +117,17 @@ def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, changed
         except (OSError, ValueError) as error:
             logger.warning("%s left out: %s", name, error)
             continue
-        whole = [caption for caption, start, end in captions if end <= start]
+        whole = [caption.text for caption in captions if caption.is_whole]
         if whole:
             yield {"name": name, "motion": motion, "captions": whole, "action": "", "style": ""}
-        for caption, start, end in captions:
-            if end <= start:
+        for caption in captions:
+            if caption.is_whole:
                 continue
-            # The published loaders count 20 frames a second for KIT-ML too, which has 12.5; we count its own.
+            text, start, end = caption
+            # The published loaders assume 20 frames per second for KIT-ML too, which has 12.5; we use its own rate.
             part = motion[int(start * tree.fps) : int(end * tree.fps)]
             if len(part) == 0:
                 logger.warning("%s: the caption of %.1f-%.1f s left out: the clip ends before", name, start, end)
                 continue
-            name_of_part = f"{name}@{start:g}-{end:g}"
-            yield {"name": name_of_part, "motion": part, "captions": [caption], "action": "", "style": ""}
-
-
-def parse_captions(text: str) -> list[tuple[str, float, float]]:
-    """Captions with start and end in seconds from a HumanML3D text file; 0 and 0 mean the whole clip.
-
-    A line holds `caption#word/POS word/POS ...#start#end`.
-    """
-    captions = []
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        fields = line.strip().split("#")
-        start, end = (np.nan_to_num(float(field)) for field in fields[-2:])
-        captions.append((clean_caption(fields[0]), float(start), float(end)))
-    return captions
+            part_name = f"{name}@{start:g}-{end:g}"
+            yield {"name": part_name, "motion": part, "captions": [text], "action": "", "style": ""}

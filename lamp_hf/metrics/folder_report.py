@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.preparation import find_captions, safe_name
+from ..data.captions import clip_name, read_caption_table
 from ..motion.clip import Motion, read_folder
 from ..retrieval.embedder import Embedder
 from .generation import diversity, frechet_distance, matching_distance, r_precision
@@ -49,7 +49,7 @@ def evaluate_folder(
     result["physics"] = _physics([motion for motion, _ in motions.values()])
     features = [values for _, values in motions.values()]
     embedded = judge.embed_motions(features)
-    told = find_captions(folder, captions)
+    told = read_caption_table(folder, captions)
     texts = [_caption(name, motion, told) for name, (motion, _) in motions.items()]
     captioned = [row for row, text in enumerate(texts) if text]
     if captioned:
@@ -68,7 +68,7 @@ def evaluate_folder(
 
 
 def _caption(name: str, motion: Motion, told: dict) -> str | None:
-    rows = told.get(safe_name(str(Path(name).with_suffix(""))))
+    rows = told.get(clip_name(str(Path(name).with_suffix(""))))
     return rows[0][0] if rows else motion.text
 
 

@@ -1,0 +1,155 @@
+"""Writing a data set in HumanML3D's layout: clips, captions, splits, statistics, and optionally one parquet file."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..models.feature_extraction_motion import MotionFeatureExtractor
+from ..models.motion_representation import canonicalise, joints_to_features
+from ..models.skeleton import SKELETONS, get_skeleton
+from ..motion.files import write_atomically
+from .captions import TimedCaption, format_captions, parse_captions
+from .dataset import SPLITS
+
+
+FOLDERS = ("new_joints", "new_joint_vecs", "texts")
+
+_CARD = """---
+tags: [motion, text-to-motion]
+---
+# Motions with captions
+
+Made by `lamp-hf prepare`, in HumanML3D's layout: skeleton `{skeleton}`, {fps:g} frames per second, joints on the
+reference body, which stands on the floor and faces Z+ in the first frame.
+
+* `new_joints`: float32 [frames, joints, 3].
+* `new_joint_vecs`: float32 [frames - 1, features], not normalised.
+* `texts`: lines of `caption##start#end`, in seconds; 0 and 0 for the whole clip.
+* `Mean.npy`, `Std.npy`: statistics of the training clips.
+* `broken.csv`: the files that were left out, and why.
+
+Please add where the motions come from and their licence.
+"""
+
+
+def write_clip(output: Path, name: str, joints: np.ndarray, skeleton_name: str, captions: list[TimedCaption]) -> None:
+    """Write the joints, features and captions of one clip.
+
+    Args:
+        output (`Path`): the data set's folder, with [`FOLDERS`] in it.
+        name (`str`): the clip's name.
+        joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, at the skeleton's frame rate.
+        skeleton_name (`str`): `"humanml3d"` or `"kit"`.
+        captions (`list[TimedCaption]`): the captions.
+    """
+    skeleton = get_skeleton(skeleton_name)
+    joints = joints / skeleton.metres
+    features = joints_to_features(joints, skeleton)
+    _write_text(output / "texts" / f"{name}.txt", format_captions(captions))
+    _save(output / "new_joints" / f"{name}.npy", canonicalise(torch.from_numpy(joints), skeleton).numpy())
+    _save(output / "new_joint_vecs" / f"{name}.npy", features)  # last: a clip with this file is complete
+
+
+def is_written(output: Path, name: str, captions: list[TimedCaption], source: Path) -> bool:
+    """Tell if a clip is complete, has these captions, and is not older than its source file."""
+    features, text = output / "new_joint_vecs" / f"{name}.npy", output / "texts" / f"{name}.txt"
+    return (
+        features.is_file()
+        and features.stat().st_mtime >= source.stat().st_mtime
+        and text.is_file()
+        and text.read_text(encoding="utf-8") == format_captions(captions)
+    )
+
+
+def write_summary(source: Path, output: Path, clips: list[str], broken: dict[str, str], parquet: bool) -> None:
+    """Write splits, statistics, the list of broken files, a card, and `motions.parquet` if `parquet` is set.
+
+    Args:
+        source (`Path`): the folder that was prepared; its own splits are kept.
+        output (`Path`): the data set's folder.
+        clips (`list[str]`): names of the clips in it.
+        broken (`dict[str, str]`): files that were left out, and why.
+        parquet (`bool`): write a parquet file as well.
+
+    Raises:
+        ValueError: when there is no clip, when the clips have several skeletons, or when a parquet file is asked for
+            and the skeleton is not HumanML3D's.
+    """
+    if not clips:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(broken.items())[:3])
+        raise ValueError(f"{source}: not one usable clip; {reasons}")
+    splits = _split(source, clips)
+    for split, names in splits.items():
+        _write_text(output / f"{split}.txt", "".join(f"{name}\n" for name in names))
+    skeleton = _write_statistics(source, output, splits["train"] or clips)
+    if parquet and skeleton != "humanml3d":
+        raise ValueError("a parquet file holds HumanML3D's skeleton only; the folder is complete without it")
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([("file", "reason"), *broken.items()])
+    _write_text(output / "broken.csv", table.getvalue())
+    if not (output / "README.md").exists():  # its owner may have extended it
+        _write_text(output / "README.md", _CARD.format(skeleton=skeleton, fps=get_skeleton(skeleton).fps))
+    (output / "motions.parquet").unlink(missing_ok=True)  # an older one would contradict the folder
+    if parquet:
+        write_atomically(output / "motions.parquet", lambda path: _write_parquet(path, output, splits))
+
+
+def _split(source: Path, clips: list[str]) -> dict[str, list[str]]:
+    """Assign clips to splits: the source's own, or by their names; a mirror image goes where its original is."""
+    lists = {split: source / f"{split}.txt" for split in SPLITS}
+    own = {}
+    if all(path.is_file() for path in lists.values()):
+        own = {name: split for split, path in lists.items() for name in path.read_text(encoding="utf-8").split()}
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name in clips:
+        original = name[1:] if name.startswith("M") and name[1:] in clips else name
+        share = int.from_bytes(hashlib.sha256(original.encode()).digest()[:4]) / 2**32
+        by_name = "train" if share < 0.8 else "val" if share < 0.85 else "test"
+        splits[own.get(name, own.get(original, by_name))].append(name)
+    return splits
+
+
+def _write_statistics(source: Path, output: Path, names: list[str]) -> str:
+    """Write mean and standard deviation of the features; return the name of the skeleton."""
+    motions = [np.load(output / "new_joint_vecs" / f"{name}.npy", mmap_mode="r") for name in names]
+    if len({motion.shape[1] for motion in motions}) > 1:
+        raise ValueError(f"{source}: clips of several skeletons; prepare the clips of each skeleton separately")
+    skeleton = next(name for name in SKELETONS if get_skeleton(name).num_features == motions[0].shape[1])
+    extractor = MotionFeatureExtractor.from_statistics(motions, skeleton)
+    _save(output / "Mean.npy", np.array(extractor.mean, np.float32))
+    _save(output / "Std.npy", np.array(extractor.std, np.float32))
+    return skeleton
+
+
+def _write_parquet(path: Path, output: Path, splits: dict[str, list[str]]) -> None:
+    from datasets import Dataset
+
+    def rows() -> Iterator[dict]:
+        for split, names in splits.items():
+            for name in names:
+                joints = np.load(output / "new_joints" / f"{name}.npy")
+                captions = parse_captions((output / "texts" / f"{name}.txt").read_text(encoding="utf-8"))
+                whole = [caption.text for caption in captions if caption.is_whole]
+                if whole:  # a parquet row has no place for captions of parts
+                    millimetres = np.round(1000 * joints).astype(np.int32).reshape(-1)
+                    yield {"name": name, "split": split, "joints_mm": millimetres, "captions": whole,
+                           "action": "", "style": ""}  # fmt: skip
+
+    Dataset.from_list(list(rows())).to_parquet(str(path))
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.save(file, values)
+
+    write_atomically(path, write)
