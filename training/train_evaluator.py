@@ -14,8 +14,8 @@ from lamp_hf.evaluators.motion_evaluator import (
     MotionEvaluatorConfig,
     MotionEvaluatorModel,
     MotionTextEvaluator,
-    sentence_embeddings,
 )
+from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.metrics.generation import r_precision
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 import lamp_hf
-from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
+from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.models.modeling_lamp import LampModel, new_summary
 from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss, lamp_matching_loss
 from lamp_hf.models.processing_lamp import LampProcessor

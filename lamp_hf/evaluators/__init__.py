@@ -1,1 +1,1 @@
-"""Networks that judge motions and texts."""
+"""Networks that judge: they embed motions and texts, to compare generated motions with real ones."""

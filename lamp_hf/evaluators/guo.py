@@ -1,7 +1,7 @@
-"""The evaluator of the literature: Guo et al., CVPR 2022, for those who own its weights.
+"""The evaluator of the literature (Guo et al., CVPR 2022), for users who have its weights.
 
-Movements of four frames by convolutions, bidirectional GRUs over them and over word vectors with their parts of
-speech. It was trained to bring captions and motions of HumanML3D, or KIT-ML, together, by their Euclidean distance.
+Convolutions turn four frames into a movement; bidirectional GRUs read movements, and word vectors with their parts of
+speech. Training brings captions and motions of HumanML3D, or KIT-ML, close in Euclidean distance.
 """
 
 import json
@@ -18,7 +18,7 @@ from ..models.modeling_common import StrictLoadingMixin
 
 
 _MAX_WORDS, _MAX_FRAMES = 20, 196
-# Parts of speech in the order of their inputs, and words that are a part of their own.
+# Parts of speech in the order of the input, and the words that form classes of their own.
 _PARTS = (
     "VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV",
     "Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER",
@@ -39,8 +39,8 @@ class GuoEvaluatorConfig(PreTrainedConfig):
     """Configuration of [`GuoEvaluatorModel`].
 
     Args:
-        feature_size (`int`): numbers a frame, 263 or 251; the four contacts are left out.
-        num_words (`int`): word vectors.
+        feature_size (`int`): features per frame, 263 or 251; the four contacts are left out.
+        num_words (`int`): number of word vectors.
     """
 
     model_type = "guo_evaluator"
@@ -50,7 +50,7 @@ class GuoEvaluatorConfig(PreTrainedConfig):
 
 
 class _RecurrentEncoder(nn.Module):
-    """A bidirectional GRU from a learned state; the last states of both ways, projected."""
+    """A bidirectional GRU with a learned initial state; returns the projected last states of both directions."""
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int):
         super().__init__()
@@ -71,15 +71,16 @@ class _RecurrentEncoder(nn.Module):
 
 
 class _TextEncoder(_RecurrentEncoder):
+    """The recurrent encoder of words `(batch_size, num_words, 300)`, each the sum of its vector and part of speech."""
+
     def __init__(self):
         super().__init__(300, 512, 512)
         self.pos_emb = nn.Linear(len(_PARTS), 300)
 
-    def forward(self, words: torch.Tensor, parts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return super().forward(words + self.pos_emb(parts), lengths)
-
 
 class _MovementEncoder(nn.Module):
+    """Convolutions from frames `(batch_size, num_frames, size)` to movements `(batch_size, num_frames / 4, 512)`."""
+
     def __init__(self, input_size: int):
         super().__init__()
         self.main = nn.Sequential(
@@ -97,7 +98,7 @@ class _MovementEncoder(nn.Module):
 
 
 class GuoEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
-    """The three networks under their published names, with statistics and word vectors."""
+    """The three networks under their published names, with the statistics of features and the word vectors."""
 
     config: GuoEvaluatorConfig
     base_model_prefix = "guo_evaluator"
@@ -115,10 +116,10 @@ class GuoEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class GuoEvaluator:
-    """An [`Evaluator`] of a converted folder.
+    """Guo et al.'s networks as an [`Evaluator`].
 
     Args:
-        folder (`str` or `Path`): what `lamp_hf.import_checkpoint.guo` wrote.
+        folder (`str` or `Path`): the imported checkpoint, as `lamp_hf.import_checkpoint.guo` writes it.
         texts (`str` or `Path`): HumanML3D's or KIT-ML's `texts/`, which hold the tagged words of each caption.
     """
 
@@ -131,33 +132,44 @@ class GuoEvaluator:
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> np.ndarray:
-        """Raises a `ValueError` for a caption that the data set does not have: its words have no tags."""
+        """Embed captions of the data set, `(num_texts, 512)`.
+
+        Raises:
+            ValueError: for a caption that the data set does not have, because its words are not tagged.
+        """
         for text in texts:
             if " ".join(text.split()) not in self.tagged:
-                raise ValueError(f"no tagged words for the caption {text!r}: this evaluator reads the data set's own")
+                raise ValueError(
+                    f"no tagged words for the caption {text!r}: only the data set's own captions have them"
+                )
         rows = [self._inputs(self.tagged[" ".join(text.split())]) for text in texts]
         words, parts = (pad_sequence(list(column), batch_first=True) for column in zip(*rows))
         lengths = torch.tensor([len(row[0]) for row in rows])
-        return self.model.text_encoder(words, parts, lengths).numpy()
+        encoder = self.model.text_encoder
+        return encoder(words + encoder.pos_emb(parts), lengths).numpy()
 
     @torch.no_grad()
     def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
-        """Raises a `ValueError` for a motion of less than four frames."""
+        """Embed features `(num_frames, num_features)` each, `(num_motions, 512)`.
+
+        Raises:
+            ValueError: for a motion of fewer than four frames.
+        """
         result = []
         for i, motion in enumerate(motions):
             length = min(len(motion), _MAX_FRAMES) // 4
             if not length:
-                raise ValueError(f"motion {i} has {len(motion)} frames; this evaluator needs four")
+                raise ValueError(f"motion {i} has {len(motion)} frames; this evaluator needs at least four")
             values = torch.from_numpy(np.asarray(motion[: 4 * length], np.float32))
             values = ((values - self.model.mean) / self.model.std)[:, :-4]
-            # Padded as in the literature: the last movement sees what the convolution makes of zeros behind it.
+            # Padded as in the literature: the convolution lets the last movement see the zeros behind it.
             values = nn.functional.pad(values, (0, 0, 0, _MAX_FRAMES - len(values)))
             movements = self.model.movement_encoder(values[None])
             result.append(self.model.motion_encoder(movements, torch.tensor([length]))[0].numpy())
         return np.stack(result)
 
     def _inputs(self, tagged: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Word vectors `(num_words, 300)` and parts of speech `(num_words, 15)`, start and end around them."""
+        """Return word vectors `(num_words, 300)` and one-hot parts of speech `(num_words, 15)`, with start and end."""
         words = [("sos", "OTHER"), *tagged[:_MAX_WORDS], ("eos", "OTHER")]
         rows, parts = [], []
         for word, part in words:
@@ -169,14 +181,14 @@ class GuoEvaluator:
 
 
 def _read_tagged(folder: Path) -> dict[str, list[tuple[str, str]]]:
-    """Words and parts of speech of each caption in a folder of text files."""
+    """Read the words and parts of speech of each caption in a folder of text files."""
     tagged = {}
     for path in sorted(folder.glob("*.txt")):
         for line in path.read_text(encoding="utf-8").splitlines():
             fields = line.split("#")
             if len(fields) == 4:
-                words = [tuple(token.rsplit("/", 1)) for token in fields[1].split() if "/" in token]
-                tagged[" ".join(fields[0].split())] = words
+                tokens = [token.rpartition("/") for token in fields[1].split() if "/" in token]
+                tagged[" ".join(fields[0].split())] = [(word, part) for word, _, part in tokens]
     if not tagged:
         raise FileNotFoundError(f"{folder}: no text file with captions and tagged words")
     return tagged

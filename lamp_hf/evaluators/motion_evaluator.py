@@ -1,12 +1,7 @@
-"""Evaluators: models that embed motions, and texts beside them, to compare what a generator made with what is real.
-
-[`MotionEvaluatorModel`] is trained by the project on real motion only (`training/train_evaluator.py`); Guo et al.'s
-networks, the literature's, are in `guo.py`; LaMP itself is the paper's own evaluator.
-"""
+"""The project's own evaluator, trained on real motion alone (`training/train_evaluator.py`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,16 +13,7 @@ from transformers.utils import ModelOutput
 from ..models.feature_extraction_motion import MotionFeatureExtractor
 from ..models.modeling_common import StrictLoadingMixin
 from ..models.skeleton import get_skeleton
-
-
-class Evaluator(Protocol):
-    """What the protocol of text-to-motion evaluation asks of an evaluator."""
-
-    name: str
-
-    def embed_texts(self, texts: list[str]) -> np.ndarray: ...  # [N, size]
-
-    def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray: ...  # features [T, D] each -> [N, size]
+from .sentence_embeddings import sentence_embeddings
 
 
 @strict
@@ -36,10 +22,11 @@ class MotionEvaluatorConfig(PreTrainedConfig):
 
     Args:
         actions, styles (`list[str]`): labels, in the order of the logits.
+        skeleton (`str`): `"humanml3d"` or `"kit"`.
         width (`int`): channels of the convolutions.
-        embedding_size (`int`): of a motion's embedding.
+        embedding_size (`int`): size of an embedding.
         text_encoder (`str`): Hub id of the frozen sentence encoder whose mean hidden states are compared with motions.
-        text_size (`int`): of its hidden states.
+        text_size (`int`): size of its hidden states.
     """
 
     model_type = "motion_evaluator"
@@ -55,11 +42,12 @@ class MotionEvaluatorConfig(PreTrainedConfig):
 
 @dataclass
 class MotionEvaluatorOutput(ModelOutput):
-    """
+    """Output of [`MotionEvaluatorModel`].
+
     Args:
-        embedding (`torch.FloatTensor` of shape `(batch_size, embedding_size)`).
-        action_logits (`torch.FloatTensor` of shape `(batch_size, num_actions)`).
-        style_logits (`torch.FloatTensor` of shape `(batch_size, num_styles)`).
+        embedding (`torch.FloatTensor` of shape `(batch_size, embedding_size)`): embeddings, not normalised.
+        action_logits (`torch.FloatTensor` of shape `(batch_size, num_actions)`): scores of the actions.
+        style_logits (`torch.FloatTensor` of shape `(batch_size, num_styles)`): scores of the styles.
     """
 
     embedding: torch.FloatTensor | None = None
@@ -70,9 +58,9 @@ class MotionEvaluatorOutput(ModelOutput):
 class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
     """Temporal convolutions over joint positions in the body's frame and the root's velocities.
 
-    It reads normalised features, but only columns that say where joints are: those for rotations and contacts, which a
-    generator can get right or wrong without anyone seeing it, are left out. Features are made after retargeting, so
-    body proportions do not matter.
+    It reads normalised features, but only the columns that determine joint positions: rotations and contacts, which a
+    generator can get right or wrong without a visible difference, are left out. Features are computed after
+    retargeting, so body proportions do not matter.
     """
 
     config: MotionEvaluatorConfig
@@ -97,7 +85,8 @@ class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
         self.post_init()
 
     def forward(self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor) -> MotionEvaluatorOutput:
-        """
+        """Embed motions and classify their actions and styles.
+
         Args:
             motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 at padding.
@@ -117,11 +106,11 @@ class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class MotionTextEvaluator:
-    """An [`Evaluator`] of a folder that `training/train_evaluator.py` wrote; embeddings have unit length.
+    """[`MotionEvaluatorModel`] as an [`Evaluator`]; embeddings are unit-norm.
 
     Args:
-        folder (`str` or `Path`): of the model and its feature extractor.
-        text_encoder (`str`, *optional*): where the sentence encoder lies, if not where its id says.
+        folder (`str` or `Path`): the model and its feature extractor, as `training/train_evaluator.py` writes them.
+        text_encoder (`str`, *optional*): folder of the sentence encoder; that of the model's config by default.
     """
 
     def __init__(self, folder: str | Path, text_encoder: str | None = None):
@@ -132,39 +121,18 @@ class MotionTextEvaluator:
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> np.ndarray:
+        """Embed texts, `(num_texts, embedding_size)`."""
         states = self.model.text_head(sentence_embeddings(texts, self.text_encoder))
         return nn.functional.normalize(states, dim=-1).numpy()
 
     @torch.no_grad()
     def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
-        def embed(motion_values, motion_attention_mask):
-            return self.model(motion_values, motion_attention_mask).embedding
-
-        return _in_batches(embed, self.extractor, motions)
-
-
-def _in_batches(embed, extractor: MotionFeatureExtractor, motions: list[np.ndarray]) -> np.ndarray:
-    """Unit embeddings; motions of like length go together."""
-    order = sorted(range(len(motions)), key=lambda i: len(motions[i]))
-    result: dict[int, np.ndarray] = {}
-    for first in range(0, len(order), 64):
-        rows = order[first : first + 64]
-        batch = extractor([motions[i] for i in rows], return_tensors="pt")
-        result |= dict(zip(rows, nn.functional.normalize(embed(**batch), dim=-1).numpy()))
-    return np.stack([result[i] for i in range(len(motions))])
-
-
-@torch.no_grad()
-def sentence_embeddings(texts: list[str], encoder: str) -> torch.Tensor:
-    """Mean hidden states `(num_texts, size)` of a frozen sentence encoder, of unit length."""
-    from transformers import AutoModel, AutoTokenizer
-
-    model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
-    states = torch.zeros(len(texts), model.config.hidden_size)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    for first in range(0, len(order), 128):
-        rows = order[first : first + 128]
-        batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt")
-        hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None]
-        states[rows] = (hidden * mask).sum(1) / mask.sum(1)
-    return nn.functional.normalize(states, dim=-1)
+        """Embed features `(num_frames, num_features)` each, `(num_motions, embedding_size)`."""
+        order = sorted(range(len(motions)), key=lambda i: len(motions[i]))  # a batch has motions of similar lengths
+        result: dict[int, np.ndarray] = {}
+        for first in range(0, len(order), 64):
+            rows = order[first : first + 64]
+            batch = self.extractor([motions[i] for i in rows], return_tensors="pt")
+            embedding = self.model(batch["motion_values"], batch["motion_attention_mask"]).embedding
+            result |= dict(zip(rows, nn.functional.normalize(embedding, dim=-1).numpy()))
+        return np.stack([result[i] for i in range(len(motions))])

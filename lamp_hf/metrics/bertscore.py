@@ -1,4 +1,4 @@
-"""BERTScore (Zhang et al., ICLR 2020) with any text encoder, and the encoder that comes with the package."""
+"""BERTScore (Zhang et al., ICLR 2020) with any text encoder; by default, the one that comes with the package."""
 
 import functools
 import math
@@ -13,18 +13,19 @@ from ..fingerprint import fingerprint, identify
 from .captions import check_references
 
 
-# Best layer (by correlation with people's judgement) and mean precision, recall and F1 of unrelated English sentences
-# in it, both as published with bert-score 0.3.13.
+# The layer that correlates best with human judgement, and the mean precision, recall and F1 of unrelated English
+# sentences in it, both as published with bert-score 0.3.13.
 _LAYERS = {"roberta-large": 17, "bert-base-uncased": 9, "roberta-base": 10, "distilbert-base-uncased": 5}
 _BASELINES = {("roberta-large", 17): (0.83150584, 0.8314941, 0.83122575)}
 
 
 @dataclass
 class BertScores:
-    """
+    """Scores of [`BertScorer`].
+
     Args:
-        precision, recall, f1 (`np.ndarray` of shape `(num_predictions,)`): of the best reference, each by itself.
-        hashcode (`str`): names all that the numbers depend on.
+        precision, recall, f1 (`np.ndarray` of shape `(num_predictions,)`): each the maximum over the references.
+        hashcode (`str`): names everything that the scores depend on.
     """
 
     precision: np.ndarray
@@ -34,17 +35,17 @@ class BertScores:
 
 
 class BertScorer:
-    """Compares sentences by the hidden states of a text encoder.
+    """Compare sentences by the hidden states of a text encoder.
 
     Args:
-        encoder (`str`, *optional*): Hub id or folder of any text encoder; the bundled LaMP's text transformer if not
-            given, which is offline and the same everywhere.
-        layer (`int`, *optional*): hidden states to compare, 0 for the embeddings; what the literature uses for a known
-            encoder, the last one of another.
-        idf (`bool`): weigh word pieces by how rare they are in the references.
+        encoder (`str`, *optional*): Hub id or folder of any text encoder; by default the bundled LaMP's text
+            transformer, which works offline and is the same everywhere.
+        layer (`int`, *optional*): hidden states to compare, 0 for the embeddings; by default the literature's choice
+            for a known encoder, the last layer of any other.
+        idf (`bool`): weight word pieces by their rarity in the references.
         rescale (`bool` or `tuple[float, float, float]`): rescale by the precision, recall and F1 of unrelated
-            sentences, given or, for `roberta-large`, known.
-        batch_size (`int`): sentences encoded at once; it changes no result.
+            sentences: those given, or with `True` the published ones, which are known for `roberta-large`.
+        batch_size (`int`): sentences per batch; it does not change the result.
 
     Raises:
         ValueError: when there is no such layer, or no baseline is known.
@@ -62,7 +63,9 @@ class BertScorer:
         name = (encoder or "").rpartition("/")[2]
         self.layer = _LAYERS.get(name, num_layers) if layer is None else layer
         if not 0 <= self.layer <= num_layers or (encoder is None and self.layer != num_layers):
-            raise ValueError(f"layer {layer} asked for; this encoder has {num_layers}, and the bundled one its last")
+            raise ValueError(
+                f"layer {layer} is not available: this encoder has {num_layers}; the bundled one gives its last alone"
+            )
         self.idf, self.batch_size = idf, batch_size
         self.baseline = _BASELINES.get((name, self.layer)) if rescale is True else rescale or None
         if rescale and self.baseline is None:
@@ -72,10 +75,11 @@ class BertScorer:
         self.hashcode = f"{identity}_L{self.layer}_{weights}_{scaled}"
 
     def __call__(self, predictions: list[str], references: list[str] | list[list[str]]) -> BertScores:
-        """
+        """Score sentences.
+
         Args:
             predictions (`list[str]`): sentences; an empty one scores 0.
-            references (`list[str]` or `list[list[str]]`): one or several for each.
+            references (`list[str]` or `list[list[str]]`): one or several per prediction.
 
         Raises:
             ValueError: when counts differ, or a reference is empty.
@@ -92,15 +96,16 @@ class BertScorer:
         if self.baseline is not None:
             baseline = np.array(self.baseline)
             scores = (scores - baseline) / (1 - baseline)
-        return BertScores(*scores.T, self.hashcode)
+        precision, recall, f1 = scores.T
+        return BertScores(precision, recall, f1, self.hashcode)
 
     def _pieces(self, text: str) -> list[int]:
-        """Ids with the special tokens around; to a RoBERTa the first word has a blank before it too."""
+        """Tokenise a sentence; for RoBERTa a blank is put before the first word too."""
         blank = " " if getattr(self.tokenizer, "add_prefix_space", None) is False and text.strip() else ""
         return self.tokenizer(blank + text.strip(), truncation=True)["input_ids"]
 
     def _weights(self, documents: list[list[int]]) -> Callable[[int], float]:
-        """Weight of each word piece; special tokens, which are in every sentence, have none."""
+        """Return the weight of a word piece; special tokens, which every sentence has, weigh nothing."""
         special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         if not self.idf:
             return lambda piece: float(piece not in special)
@@ -109,8 +114,8 @@ class BertScorer:
 
     @torch.no_grad()
     def _states(self, sentences: list[str], ids: dict[str, list[int]]) -> dict[str, torch.Tensor]:
-        """Unit hidden states `(num_pieces, size)` of each sentence; sentences of like length go together."""
-        states = {}
+        """Return unit-norm hidden states `(num_pieces, hidden_size)` of each sentence, given by length."""
+        states: dict[str, torch.Tensor] = {}
         for first in range(0, len(sentences), self.batch_size):
             texts = sentences[first : first + self.batch_size]
             rows = {"input_ids": [ids[text] for text in texts]}
@@ -122,14 +127,14 @@ class BertScorer:
 
 
 def _match(states, ids, weights, prediction: str, reference: str) -> tuple[float, float, float]:
-    """Precision, recall and F1 of each piece with its most similar one."""
+    """Return precision, recall and F1, matching each word piece with the most similar one of the other sentence."""
     similarity = (states[prediction] @ states[reference].T).double()
     sides = []
     for text, best in ((prediction, similarity.amax(1)), (reference, similarity.amax(0))):
         weight = torch.tensor([weights(piece) for piece in ids[text]], dtype=torch.float64)
         if not text.strip():
             return 0.0, 0.0, 0.0
-        weight = weight if weight.sum() else torch.ones_like(weight)  # every piece in every reference
+        weight = weight if weight.sum() else torch.ones_like(weight)  # every piece is in every reference
         sides.append(float((best * weight).sum() / weight.sum()))
     precision, recall = sides
     return precision, recall, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -137,7 +142,7 @@ def _match(states, ids, weights, prediction: str, reference: str) -> tuple[float
 
 @functools.lru_cache(maxsize=2)
 def _load_encoder(name: str | None):
-    """A function of ids, mask and layer to hidden states, the tokenizer, the number of layers, a name with origin."""
+    """Return a function from ids, mask and layer to hidden states, the tokenizer, the number of layers, and a name."""
     import lamp_hf
 
     if name is None:

@@ -1,15 +1,16 @@
-"""Metrics of captions: BLEU, ROUGE-L, CIDEr; percent, as the field's tables have them.
+"""Caption metrics: BLEU, ROUGE-L and CIDEr, in percent, as the field's tables report them.
 
-Two conventions are in use, and numbers under one say nothing about numbers under the other:
+Two conventions are in use, and numbers under one cannot be compared with numbers under the other:
 
-* `"raw"`: words as they stand between blanks, punctuation and capitals included (MotionGPT and after).
-* `"lemmas"`: lower-cased words of letters alone, each in its base form (TM2T and HumanML3D's text files; they used
-  spaCy and changed nouns and verbs only, here it is simplemma, of the `eval` extra, and all words). "left" stays.
+* `"raw"`: words are separated by blanks; punctuation and capitals count (MotionGPT and later work).
+* `"lemmas"`: lower-cased words of letters alone, each in its base form, except "left" (TM2T, HumanML3D's text files).
+  The originals lemmatise nouns and verbs with spaCy; this is simplemma, of the `eval` extra, on all words.
 """
 
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,11 +22,11 @@ _MAX_ORDER = 4
 def caption_metrics(
     predictions: list[str], references: list[str] | list[list[str]], convention: str = "raw"
 ) -> dict[str, float | str]:
-    """All of them.
+    """Compute all caption metrics.
 
     Args:
-        predictions (`list[str]`): one caption a clip.
-        references (`list[str]` or `list[list[str]]`): one or several for each.
+        predictions (`list[str]`): one caption per clip.
+        references (`list[str]` or `list[list[str]]`): one or several captions per clip.
         convention (`str`): `"raw"` or `"lemmas"`.
 
     Returns:
@@ -39,46 +40,54 @@ def caption_metrics(
         raise ValueError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
     split = CONVENTIONS[convention]
     words = [split(text) for text in predictions]
-    wanted = [[split(text) for text in texts] for texts in references]
-    scores = {f"bleu_{order}": score for order, score in enumerate(bleu(words, wanted), 1)}
-    scores |= {"rouge_l": rouge_l(words, wanted), "cider": cider(words, wanted)}
+    expected = [[split(text) for text in texts] for texts in references]
+    scores = {f"bleu_{order}": score for order, score in enumerate(bleu(words, expected), 1)}
+    scores |= {"rouge_l": rouge_l(words, expected), "cider": cider(words, expected)}
     return {name: 100 * score for name, score in scores.items()} | {"convention": convention}
 
 
 def check_references(predictions: list, references: list[str] | list[list[str]]) -> list[list[str]]:
-    """References as lists, checked against the predictions."""
+    """Return each prediction's references as a list.
+
+    Raises:
+        ValueError: when there is no prediction, when counts differ, or when a reference is missing or empty.
+    """
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions but {len(references)} references")
     if not len(predictions):
         raise ValueError("nothing to score: no predictions")
-    references = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
-    for i, texts in enumerate(references):
+    lists = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
+    for i, texts in enumerate(lists):
         if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError(f"prediction {i} has an empty reference")
-    return references
+    return lists
 
 
 def _lemmas(text: str) -> Tokens:
     try:
         from simplemma import lemmatize
     except ImportError:
-        raise ImportError("the convention of lemmas needs simplemma: pip install simplemma") from None
+        raise ImportError("the convention 'lemmas' needs simplemma: pip install simplemma") from None
     words = re.findall(r"[^\W\d_]+", text.lower().replace("-", ""))
     return [word if word == "left" else lemmatize(word, lang="en") for word in words]
 
 
-CONVENTIONS = {"raw": str.split, "lemmas": _lemmas}
+CONVENTIONS: dict[str, Callable[[str], Tokens]] = {"raw": str.split, "lemmas": _lemmas}
 
 
 def bleu(predictions: list[Tokens], references: list[list[Tokens]]) -> list[float]:
-    """Corpus BLEU-1 to BLEU-4 (Papineni et al., ACL 2002), 0 to 1, not smoothed, closest reference length."""
+    """Return corpus BLEU-1 to BLEU-4, 0 to 1, without smoothing, with the closest reference length.
+
+    Source: Papineni et al., ACL 2002.
+    """
     matched, total = np.zeros(_MAX_ORDER), np.zeros(_MAX_ORDER)
     length = reference_length = 0
     for words, texts in zip(predictions, references):
         length += len(words)
         reference_length += min((abs(len(text) - len(words)), len(text)) for text in texts)[1]
         for order in range(1, _MAX_ORDER + 1):
-            found, most = _ngrams(words, order), Counter()
+            found = _ngrams(words, order)
+            most: Counter = Counter()
             for text in texts:
                 most |= _ngrams(text, order)
             matched[order - 1] += (found & most).total()
@@ -90,7 +99,10 @@ def bleu(predictions: list[Tokens], references: list[list[Tokens]]) -> list[floa
 
 
 def rouge_l(predictions: list[Tokens], references: list[list[Tokens]]) -> float:
-    """Mean F1 of the longest common subsequence (Lin, 2004), 0 to 1, of the best reference."""
+    """Return the mean F1 of the longest common subsequence with the best reference, 0 to 1.
+
+    Source: Lin, 2004.
+    """
     scores = []
     for words, texts in zip(predictions, references):
         common = [_common_subsequence(words, text) for text in texts]
@@ -99,7 +111,10 @@ def rouge_l(predictions: list[Tokens], references: list[list[Tokens]]) -> float:
 
 
 def cider(predictions: list[Tokens], references: list[list[Tokens]], sigma: float = 6.0) -> float:
-    """CIDEr-D (Vedantam et al., CVPR 2015), 0 to 10; document frequencies are those of the references given."""
+    """Return CIDEr-D, 0 to 10, with document frequencies counted in the given references.
+
+    Source: Vedantam et al., CVPR 2015.
+    """
     documents = [{gram for text in texts for gram in _all_ngrams(text)} for texts in references]
     frequency = Counter(gram for grams in documents for gram in grams)
     most = math.log(len(references))
@@ -120,7 +135,7 @@ def cider(predictions: list[Tokens], references: list[list[Tokens]], sigma: floa
 
     scores = []
     for words, texts in zip(predictions, references):
-        mine, pairs = vector(words), max(len(words) - 1, 0)  # lengths count pairs of words, as in the COCO code
+        mine, pairs = vector(words), max(len(words) - 1, 0)  # the COCO code compares numbers of word pairs
         parts = [similarity(mine, vector(text), pairs - max(len(text) - 1, 0)) for text in texts]
         scores.append(10 * float(np.mean(parts)))
     return float(np.mean(scores))
@@ -135,7 +150,7 @@ def _all_ngrams(words: Tokens) -> list[tuple]:
 
 
 def _common_subsequence(left: Tokens, right: Tokens) -> int:
-    """Length of the longest."""
+    """Return the length of the longest common subsequence."""
     row = [0] * (len(right) + 1)
     for word in left:
         above = row

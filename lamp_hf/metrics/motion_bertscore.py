@@ -1,7 +1,7 @@
-"""LaMP-BertScore: does a motion, put into words, say what it was asked to show (LaMP, ICLR 2025)?
+"""LaMP-BertScore (LaMP, ICLR 2025): how well the captions of generated motions match their prompts.
 
-A captioner describes each motion, by beam search, and BERTScore compares that with the caption it was made from. The
-paper gives no settings; the published convention of BERTScore in this field is `encoder="roberta-large", idf=True,
+A captioner describes each motion, by beam search, and BERTScore compares the description with the prompt. The paper
+gives no settings; the published convention of BERTScore in this field is `encoder="roberta-large", idf=True,
 rescale=True`.
 """
 
@@ -27,21 +27,22 @@ def lamp_bertscore(
     batch_size: int = 16,
     seed: int = 0,
 ) -> dict:
-    """
+    """Score motions by the BERTScore between their captions and the references.
+
     Args:
         predictions (`list`): motions: joints `(num_frames, num_joints, 3)` or features `(num_frames, num_features)`.
-        references (`list[str]` or `list[list[str]]`): one caption or several for each.
-        captioner (`str`, *optional*): folder or Hub id of a captioner; the bundled one if not given.
-        encoder, layer, idf, rescale (*optional*): of [`BertScorer`].
-        calibrate (`bool`): also score `real`, the upper bound, and `real` in another order, the floor. A score by
-            itself says little: the captioner, and so the metric, may be of the generator's own family.
+        references (`list[str]` or `list[list[str]]`): one or several captions per motion.
+        captioner (`str`, *optional*): folder or Hub id of a captioner; the bundled one by default.
+        encoder, layer, idf, rescale (*optional*): options of [`BertScorer`].
+        calibrate (`bool`): also score `real`, the upper bound, and `real` in another order, the lower bound. A score
+            alone says little, because the captioner may be related to the generator.
         real (`list`, *optional*): real motions of the same captions, for `calibrate`.
-        batch_size (`int`): motions captioned at once; up to rounding it changes no result.
-        seed (`int`): of the other order.
+        batch_size (`int`): motions per batch of the captioner; it changes the result by rounding alone.
+        seed (`int`): seed of the other order.
 
     Returns:
-        `lamp_bertscore` (mean F1), `precision`, `recall`, `f1` and `captions`, one a motion, `hashcode`; with
-        `calibrate` also `real` and `shuffled` (mean F1s), `real_f1` and `shuffled_f1`, one a motion.
+        `dict`: `lamp_bertscore` (mean F1), `precision`, `recall`, `f1` and `captions` (one per motion) and `hashcode`;
+        with `calibrate` also `real` and `shuffled` (mean F1), `real_f1` and `shuffled_f1` (one per motion).
 
     Raises:
         ValueError: when counts differ, a reference is empty, or a motion is broken or too short.
@@ -49,23 +50,23 @@ def lamp_bertscore(
     references = check_references(predictions, references)
     if calibrate and (real is None or len(real) != len(predictions) or len(real) < 2):
         raise ValueError("to calibrate give as many real motions as predictions, at least two: real=[...]")
-    scorer = BertScorer(encoder, layer, idf, rescale)  # what is wrong with it is told before any work
+    scorer = BertScorer(encoder, layer, idf, rescale)  # first, so that a wrong option fails before any work
     caption, identity = _load_captioner(captioner)
-    motions = [np.asarray(motion, np.float32) for motion in [*predictions, *(real if calibrate else [])]]
-    captions = caption(motions, batch_size)
-    made, of_real = captions[: len(predictions)], captions[len(predictions) :]
-    scores = scorer(made, references)
+    real = real if calibrate and real is not None else []
+    captions = caption([np.asarray(motion, np.float32) for motion in [*predictions, *real]], batch_size)
+    captions, real_captions = captions[: len(predictions)], captions[len(predictions) :]
+    scores = scorer(captions, references)
     result = {
         "lamp_bertscore": float(scores.f1.mean()),
         "precision": scores.precision.tolist(),
         "recall": scores.recall.tolist(),
         "f1": scores.f1.tolist(),
-        "captions": made,
+        "captions": captions,
         "hashcode": f"lamp_bertscore(captioner={identity}, bertscore={scorer.hashcode})",
     }
     if calibrate:
         order = derangement(len(real), np.random.default_rng(seed))
-        bounds = {"real": of_real, "shuffled": [of_real[i] for i in order]}
+        bounds = {"real": real_captions, "shuffled": [real_captions[i] for i in order]}
         f1 = {name: scorer(texts, references).f1 for name, texts in bounds.items()}
         result |= {name: float(values.mean()) for name, values in f1.items()}
         result |= {f"{name}_f1": values.tolist() for name, values in f1.items()}
@@ -74,7 +75,7 @@ def lamp_bertscore(
 
 @functools.lru_cache(maxsize=2)
 def _load_captioner(name: str | None):
-    """A function of motions and a batch size to captions, and the captioner's name with where it is from."""
+    """Return a function from motions and a batch size to captions, and the name and fingerprint of the captioner."""
     from transformers import pipeline
 
     import lamp_hf
@@ -89,7 +90,7 @@ def _load_captioner(name: str | None):
 
 
 def derangement(count: int, rng: np.random.Generator) -> np.ndarray:
-    """A random order in which nothing stays in its place."""
+    """Return a random permutation of `count` indices that leaves none in its place."""
     cycle = rng.permutation(count)
     order = np.empty(count, int)
     order[cycle] = np.roll(cycle, 1)

@@ -1,6 +1,6 @@
-"""How physical a motion looks: feet that slide, float or sink, joints that jump, bones that stretch.
+"""Physical plausibility of a motion: feet that slide, float or sink, joints that jump, bones that stretch.
 
-All take joints `(num_frames, num_joints, 3)` in metres, Y up.
+Every metric takes joints `(num_frames, num_joints, 3)` in metres, Y up.
 """
 
 import numpy as np
@@ -8,14 +8,14 @@ import numpy as np
 from ..models.skeleton import HUMANML3D, Skeleton, get_skeleton
 
 
-CONTACT_HEIGHT = 0.05  # metres over the floor, up to which a toe counts as on the ground
-FLOAT_HEIGHT = 0.1  # metres over the floor, from which on both feet count as off the ground
+CONTACT_HEIGHT = 0.05  # metres above the floor; a lower toe is on the ground
+FLOAT_HEIGHT = 0.1  # metres above the floor; higher feet are off the ground
 
 
 def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: str | Skeleton = HUMANML3D) -> float:
-    """Mean horizontal speed, metres a second, of the toes while they are on the ground; 0 if they never are.
+    """Return the mean horizontal speed, in m/s, of the toes while they are on the ground; 0 if they never are.
 
-    The floor is at the lowest place of any toe in the clip.
+    The floor is at the lowest height of a toe in the clip.
     """
     skeleton = get_skeleton(skeleton)
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
@@ -26,9 +26,9 @@ def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: str | Skeleton
 
 
 def floating(joints: np.ndarray, floor: float | None = None, skeleton: str | Skeleton = HUMANML3D) -> float:
-    """Share of frames, 0 to 1, in which both feet are over 10 cm above the floor: jumps, running, or an error.
+    """Return the share of frames, 0 to 1, with both feet more than 10 cm above the floor: jumps, running, or errors.
 
-    The floor is at the lowest place of any foot in the clip, unless given.
+    The floor is at the lowest height of a foot in the clip, unless given in metres.
     """
     skeleton = get_skeleton(skeleton)
     feet = joints[:, list(skeleton.left_foot + skeleton.right_foot), 1]
@@ -37,26 +37,26 @@ def floating(joints: np.ndarray, floor: float | None = None, skeleton: str | Ske
 
 
 def penetration(joints: np.ndarray, floor: float = 0.0) -> float:
-    """Mean depth in metres of the lowest joint under the floor, over all frames; 0 where nothing is under it."""
+    """Return the mean depth in metres of the lowest joint below the floor; frames without a joint below it count 0."""
     return float(np.maximum(floor - joints[..., 1].min(1), 0).mean())
 
 
 def jitter(joints: np.ndarray, fps: float = 20.0) -> float:
-    """Mean jerk of all joints, metres a second cubed: the third difference of positions."""
+    """Return the mean jerk of all joints, in m/s³, by the third difference of positions."""
     if len(joints) < 4:
         return 0.0
     return float(np.linalg.norm(np.diff(joints, 3, axis=0), axis=-1).mean() * fps**3)
 
 
 def largest_acceleration(joints: np.ndarray, fps: float = 20.0) -> float:
-    """Greatest acceleration, metres a second squared, of any joint: what a jump between frames shows up in."""
+    """Return the greatest acceleration of any joint, in m/s²; a jump between frames makes it large."""
     if len(joints) < 3:
         return 0.0
     return float(np.linalg.norm(np.diff(joints, 2, axis=0), axis=-1).max() * fps**2)
 
 
 def bone_length_variation(joints: np.ndarray, skeleton: str | Skeleton = HUMANML3D) -> float:
-    """Largest deviation of any bone from its mean length over the clip, as a share of that length."""
+    """Return the largest deviation of any bone from its mean length over the clip, as a share of that length."""
     skeleton = get_skeleton(skeleton)
     bones = np.linalg.norm(joints[:, 1:] - joints[:, list(skeleton.parents[1:])], axis=-1)
     return float((np.abs(bones - bones.mean(0)) / bones.mean(0)).max())

@@ -1,4 +1,4 @@
-"""Metrics of retrieval, under every protocol of the literature (TMR, ICCV 2023, and what came after)."""
+"""Retrieval metrics under every protocol of the literature (TMR, ICCV 2023, and later work)."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import numpy as np
 
 
 RECALLS = (1, 2, 3, 5, 10)
+Group = tuple[np.ndarray, np.ndarray]  # queries and gallery entries that are ranked together, as rows and columns
 
 
 def retrieval_metrics(
@@ -25,43 +26,43 @@ def retrieval_metrics(
     model: str = "",
     data: str = "",
 ) -> dict:
-    """Recalls at 1, 2, 3, 5, 10 in percent and the median rank (MedR, from 1), of queries and the other way round.
+    """Compute recalls at 1, 2, 3, 5 and 10 in percent, and the median rank (MedR, from 1), in both directions.
 
-    A query's rank is that of its best right answer; among answers of equal score the expected rank counts, so that
-    their order in the gallery does not matter, and scoring all alike wins nothing. The protocols:
+    A query's rank is that of its best right answer. Among answers of equal score the expected rank counts, so that
+    their order in the gallery does not matter and a constant score gains nothing. The protocols:
 
     | name | gallery | right answers |
     |---|---|---|
-    | `all` | everything | the pair's own |
-    | `all_multi_positive` | everything | all of the query's id |
-    | `threshold` | everything | all whose captions' cosine with the query's own is over `threshold` |
-    | `dissimilar` | pairs of unlike captions | the pair's own |
-    | `small_batches` | random batches of 32 | the pair's own; numbers are means over batches, MedR's too |
-    | `small_batches_multi_positive` | random batches of 32 | all of the query's id |
+    | `all` | everything | the query's pair |
+    | `all_multi_positive` | everything | all with the query's id |
+    | `threshold` | everything | all whose caption has a cosine above `threshold` with the query's caption |
+    | `dissimilar` | pairs with dissimilar captions | the query's pair |
+    | `small_batches` | random batches of 32 | the query's pair; numbers, MedR too, are means over batches |
+    | `small_batches_multi_positive` | random batches of 32 | all with the query's id |
 
     Args:
-        similarity (`np.ndarray` of shape `(num_queries, num_gallery)`): the higher the better. Row i and column i are
-            a pair, unless the numbers differ: then ids tell what belongs together, and only `all_multi_positive` is
-            left.
-        query_ids, gallery_ids (*optional*): equal ids belong together: captions, clips, actions. The gallery's are
-            the queries' if not given, and with both, row i and column i must have the same for the protocols of
-            pairs. Without ids there is no multi-positive protocol.
+        similarity (`np.ndarray` of shape `(num_queries, num_gallery)`): the higher the more similar. Row i and column
+            i are a pair, unless the numbers differ: then ids define the right answers, and `all_multi_positive` is the
+            only protocol.
+        query_ids, gallery_ids (`Sequence`, *optional*): equal ids (captions, clips, actions) are right answers. The
+            gallery's ids are the queries' by default. If both are given, row i and column i must have the same id for
+            the protocols with pairs. Without ids there is no multi-positive protocol.
         sentence_similarity (`np.ndarray` of shape `(num_queries, num_queries)`, *optional*): cosines of the captions
             by a sentence encoder. Without it there is neither `threshold` nor `dissimilar`.
         threshold (`float`): a cosine. TMR writes 0.95 for the same, on the scale (cosine + 1) / 2.
-        subset (`Sequence[int]`, *optional*): pairs of `dissimilar`; found by [`dissimilar_subset`] if not given.
-        subset_size (`int`): how many to find.
-        batch_size (`int`): of small batches.
-        names (`Sequence[str]`, *optional*): of the clips; small batches are drawn from them in sorted order, with seed
-            0, as TMR does. In the order given if there are none.
-        directions (`tuple[str, str]`): what to call queries to gallery, and gallery to queries.
-        bootstrap (`int`): samples of queries, or of small batches, for the 95 % intervals; 0 for none.
-        seed (`int`): of the bootstrap.
+        subset (`Sequence[int]`, *optional*): the pairs of `dissimilar`; chosen by [`dissimilar_subset`] by default.
+        subset_size (`int`): the number of pairs to choose.
+        batch_size (`int`): size of the small batches.
+        names (`Sequence[str]`, *optional*): names of the clips. As in TMR, small batches are drawn with seed 0 from
+            the clips sorted by name; without names, from the given order.
+        directions (`tuple[str, str]`): names for queries to gallery and for gallery to queries.
+        bootstrap (`int`): bootstrap samples of queries, or of small batches, for the 95 % intervals; 0 for none.
+        seed (`int`): seed of the bootstrap.
         model, data (`str`): repeated in the result.
 
     Returns:
-        `{"model", "data", protocol: {direction: {"queries", "gallery", "R@1", ..., "MedR", "intervals": {}}}}`; with
-        small batches `queries` counts all of them and `gallery` is a batch.
+        `{"model", "data", protocol: {direction: {"queries", "gallery", "R@1", ..., "MedR", "intervals": {}}}}`. With
+        small batches, `queries` counts those of all batches and `gallery` is the size of one batch.
 
     Raises:
         ValueError: when shapes do not fit, a number is not finite, or a query has no right answer.
@@ -71,50 +72,56 @@ def retrieval_metrics(
     if similarity.ndim != 2 or 0 in similarity.shape:
         raise ValueError(f"similarity must be queries by gallery, got {list(similarity.shape)}")
     same = _same_ids(similarity.shape, query_ids, gallery_ids)
-    chance = np.random.default_rng(seed), bootstrap
-    result = {"model": model, "data": data}
-
-    def measure(protocol: str, right: np.ndarray, groups: list[np.ndarray]) -> None:
-        """`groups`: rows and columns that are ranked among themselves."""
-        result[protocol] = {
-            direction: summarise([ranks(scores[np.ix_(*rows)], truth[np.ix_(*rows)]) for rows in pairs], chance)
-            | {"gallery": len(pairs[0][1])}
-            for direction, scores, truth, pairs in (
-                (directions[0], similarity, right, groups),
-                (directions[1], similarity.T, right.T, [rows[::-1] for rows in groups]),
-            )
-        }
-
-    everything = [tuple(np.arange(size) for size in similarity.shape)]
+    everything: list[Group] = [(np.arange(similarity.shape[0]), np.arange(similarity.shape[1]))]
+    protocols: dict[str, tuple[np.ndarray, list[Group]]] = {}  # right answers, and what is ranked together
     if same is not None:
-        measure("all_multi_positive", same, everything)
-    if similarity.shape[0] != similarity.shape[1] or (same is not None and not same.diagonal().all()):
-        return result
-    size = len(similarity)
-    pairs = np.eye(size, dtype=bool)
-    measure("all", pairs, everything)
-    if sentence_similarity is not None:
-        sentence_similarity = np.asarray(sentence_similarity, np.float64)
-        check_finite(sentence_similarity, "sentence_similarity")
-        if sentence_similarity.shape != similarity.shape:
-            raise ValueError(f"{list(sentence_similarity.shape)} cosines of captions for {size} pairs")
-        measure("threshold", pairs | (sentence_similarity > threshold), everything)
-        chosen = dissimilar_subset(sentence_similarity, subset_size) if subset is None else np.arange(size)[subset]
-        measure("dissimilar", pairs, [(chosen, chosen)])
-    if size >= batch_size:
-        batches = [(rows, rows) for rows in small_batches(size, batch_size, names)]
-        measure("small_batches", pairs, batches)
-        if same is not None:
-            measure("small_batches_multi_positive", same, batches)
+        protocols["all_multi_positive"] = same, everything
+    if similarity.shape[0] == similarity.shape[1] and (same is None or same.diagonal().all()):
+        size = len(similarity)
+        pairs = np.eye(size, dtype=bool)
+        protocols["all"] = pairs, everything
+        if sentence_similarity is not None:
+            cosines = _check_cosines(sentence_similarity, size)
+            chosen = dissimilar_subset(cosines, subset_size) if subset is None else np.arange(size)[list(subset)]
+            protocols["threshold"] = pairs | (cosines > threshold), everything
+            protocols["dissimilar"] = pairs, [(chosen, chosen)]
+        if size >= batch_size:
+            batches: list[Group] = [(rows, rows) for rows in small_batches(size, batch_size, names)]
+            protocols["small_batches"] = pairs, batches
+            if same is not None:
+                protocols["small_batches_multi_positive"] = same, batches
+    rng = np.random.default_rng(seed)
+    result: dict = {"model": model, "data": data}
+    for protocol, (right, groups) in protocols.items():
+        mirrored = [(columns, rows) for rows, columns in groups]
+        result[protocol] = {
+            directions[0]: _measure(similarity, right, groups, rng, bootstrap),
+            directions[1]: _measure(similarity.T, right.T, mirrored, rng, bootstrap),
+        }
     return result
 
 
-def ranks(similarity: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Rank of each row's best right answer, from 0, `(num_rows,)`.
+def _measure(
+    similarity: np.ndarray, right: np.ndarray, groups: list[Group], rng: np.random.Generator, bootstrap: int
+) -> dict:
+    """Measure one direction of one protocol."""
+    rank = [ranks(similarity[np.ix_(*group)], right[np.ix_(*group)]) for group in groups]
+    return summarise(rank, rng, bootstrap) | {"gallery": len(groups[0][1])}
 
-    Of t answers that share the best right one's score, p of them right, the first right one is expected at place
-    (t - p) / (p + 1); with p = 1 that is the mean of the tied places, as in TMR. With more, TMR counts the right ones
-    among those in front, so that equal captions cost it a place or two in `threshold`.
+
+def ranks(similarity: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the rank of each row's best right answer, from 0, `(num_rows,)`.
+
+    If t answers share the best right one's score and p of them are right, the first right one is expected at position
+    (t - p) / (p + 1) among them. With p = 1 this is the mean of the tied positions, as in TMR. With more, TMR also
+    counts right answers as being in front, so that its `threshold` ranks are slightly worse for equal captions.
+
+    Args:
+        similarity (`np.ndarray` of shape `(num_rows, num_columns)`): scores.
+        right (`np.ndarray` of shape `(num_rows, num_columns)`): bool, the right answers.
+
+    Raises:
+        ValueError: when a row has no right answer.
     """
     best = np.where(right, similarity, -np.inf).max(1, keepdims=True)
     if not np.isfinite(best).all():
@@ -127,7 +134,14 @@ def ranks(similarity: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def small_batches(size: int, batch_size: int = 32, names: Sequence[str] | None = None) -> list[np.ndarray]:
-    """Rows of each batch: of sorted names, shuffled by NumPy's old generator with seed 0; a rest is dropped (TMR)."""
+    """Draw batches as TMR does: sort by name, shuffle by NumPy's legacy generator with seed 0, drop a last small one.
+
+    Returns:
+        `list[np.ndarray]`: the rows of each batch.
+
+    Raises:
+        ValueError: when there are not as many names as rows.
+    """
     order = np.arange(size) if names is None else np.argsort(np.asarray(names), kind="stable")
     if len(order) != size:
         raise ValueError(f"{len(order)} names for {size} pairs")
@@ -138,65 +152,86 @@ def small_batches(size: int, batch_size: int = 32, names: Sequence[str] | None =
 
 
 def dissimilar_subset(sentence_similarity: np.ndarray, size: int = 100) -> np.ndarray:
-    """Sorted rows of `size` captions that are unlike each other: the one most like the rest is dropped, and so on."""
+    """Choose `size` dissimilar captions: drop the one that is most similar to the rest, again and again.
+
+    Args:
+        sentence_similarity (`np.ndarray` of shape `(num_captions, num_captions)`): cosines.
+        size (`int`): the number of captions to keep.
+
+    Returns:
+        `np.ndarray` of shape `(size,)`: their rows, sorted.
+    """
     similarity = np.array(sentence_similarity, np.float64)
     np.fill_diagonal(similarity, 0)
-    left, likeness = np.ones(len(similarity), bool), similarity.sum(1)
+    kept, total = np.ones(len(similarity), bool), similarity.sum(1)
     for _ in range(len(similarity) - size):
-        worst = np.where(left, likeness, -np.inf).argmax()
-        left[worst] = False
-        likeness -= similarity[worst]
-    return np.flatnonzero(left)
+        worst = np.where(kept, total, -np.inf).argmax()
+        kept[worst] = False
+        total -= similarity[worst]
+    return np.flatnonzero(kept)
 
 
 def check_finite(values: np.ndarray, name: str) -> None:
+    """Raise a `ValueError` that names the array if a value is NaN or infinite."""
     if not np.isfinite(values).all():
         raise ValueError(f"{name} holds NaN or infinity")
 
 
-def _same_ids(shape: tuple[int, int], query_ids, gallery_ids) -> np.ndarray | None:
-    """Where ids are equal; None without ids."""
-    if query_ids is None and gallery_ids is None:
-        if shape[0] != shape[1]:
-            raise ValueError(
-                f"{shape[0]} queries and {shape[1]} in the gallery: give ids that tell what belongs together"
-            )
-        return None
+def _check_cosines(sentence_similarity: np.ndarray, size: int) -> np.ndarray:
+    cosines = np.asarray(sentence_similarity, np.float64)
+    check_finite(cosines, "sentence_similarity")
+    if cosines.shape != (size, size):
+        raise ValueError(f"{list(cosines.shape)} cosines of captions for {size} pairs")
+    return cosines
+
+
+def _same_ids(shape: tuple[int, ...], query_ids: Sequence | None, gallery_ids: Sequence | None) -> np.ndarray | None:
+    """Return a matrix that is true where ids are equal; `None` without ids."""
     query_ids = gallery_ids if query_ids is None else query_ids
     gallery_ids = query_ids if gallery_ids is None else gallery_ids
+    if query_ids is None or gallery_ids is None:
+        if shape[0] != shape[1]:
+            raise ValueError(f"{shape[0]} queries and a gallery of {shape[1]}: give ids that define the right answers")
+        return None
     if (len(query_ids), len(gallery_ids)) != shape:
         raise ValueError(f"{len(query_ids)} and {len(gallery_ids)} ids for a similarity of {list(shape)}")
-    # Of tensors and arrays the values: tensors are equal to none but themselves as keys.
+    # Compare tensors and arrays by value; as keys, tensors are equal to themselves alone.
     query_ids, gallery_ids = (ids.tolist() if hasattr(ids, "tolist") else ids for ids in (query_ids, gallery_ids))
     numbers = {name: i for i, name in enumerate(dict.fromkeys([*query_ids, *gallery_ids]))}
     rows, columns = (np.array([numbers[name] for name in ids]) for ids in (query_ids, gallery_ids))
     return rows[:, None] == columns
 
 
-def summarise(groups: list[np.ndarray], chance: tuple[np.random.Generator, int]) -> dict:
-    """Numbers of the ranks of one gallery, or their means over several; intervals over queries, or over galleries.
+def summarise(groups: list[np.ndarray], rng: np.random.Generator, bootstrap: int) -> dict:
+    """Summarise ranks by recalls and MedR, with bootstrap intervals over queries, or over galleries if there are several.
 
     Args:
-        groups (`list[np.ndarray]`): the [`ranks`] of each gallery's queries.
-        chance (`tuple[np.random.Generator, int]`): draws so many bootstrap samples; none at 0.
+        groups (`list[np.ndarray]`): for each gallery, the [`ranks`] of its queries.
+        rng (`np.random.Generator`): draws the bootstrap samples.
+        bootstrap (`int`): their number; 0 for no intervals.
+
+    Returns:
+        `dict`: `queries`, `R@1`, ..., `MedR`, and `intervals` with the 2.5 and 97.5 percentiles of each number. With
+        several galleries, the numbers are means over them.
     """
-    rng, samples = chance
     if len(groups) == 1:
-        units, statistics = groups[0], _statistics
+        values = _statistics(groups[0])
+        samples = [_statistics(_resample(groups[0], rng)) for _ in range(bootstrap)]
     else:
-        units = np.array([list(_statistics(group).values()) for group in groups])
-
-        def statistics(rows):
-            return dict(zip(_statistics(groups[0]), rows.mean(0)))
-
-    values = {name: float(value) for name, value in statistics(units).items()}
-    result = {"queries": sum(map(len, groups))} | values
-    if samples:
-        drawn = [statistics(units[rng.integers(len(units), size=len(units))]) for _ in range(samples)]
+        rows = np.array([list(_statistics(group).values()) for group in groups])
+        names = list(_statistics(groups[0]))
+        values = dict(zip(names, rows.mean(0)))
+        samples = [dict(zip(names, _resample(rows, rng).mean(0))) for _ in range(bootstrap)]
+    result: dict = {"queries": sum(map(len, groups))} | {name: float(value) for name, value in values.items()}
+    if bootstrap:
         result["intervals"] = {
-            name: np.percentile([numbers[name] for numbers in drawn], [2.5, 97.5]).tolist() for name in values
+            name: np.percentile([sample[name] for sample in samples], [2.5, 97.5]).tolist() for name in values
         }
     return result
+
+
+def _resample(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rows[rng.integers(len(rows), size=len(rows))]
 
 
 def _statistics(rank: np.ndarray) -> dict[str, float]:

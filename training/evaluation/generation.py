@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lamp_hf.evaluators.evaluator import Evaluator
 from lamp_hf.evaluators.guo import GuoEvaluator
-from lamp_hf.evaluators.motion_evaluator import Evaluator
 from lamp_hf.fingerprint import fingerprint
 from lamp_hf.metrics.generation import (
     diversity,

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import torch
 
-from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
+from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.fingerprint import fingerprint
 from lamp_hf.metrics.retrieval import ranks, retrieval_metrics, summarise
 from lamp_hf.models.modeling_lavimo import LavimoModel
@@ -105,7 +105,7 @@ def foreign_videos(arguments: Namespace, clips: Clips) -> dict:
             vectors.append(embedder.embed_video(degrade(content))[0].mean(0))
         scores = np.stack(vectors) @ motions.T
         rank = ranks(scores, np.array(rows)[:, None] == np.arange(len(clips)))
-        numbers[kind] = {"among_all": summarise([rank], (np.random.default_rng(arguments.seed), 1000))}
+        numbers[kind] = {"among_all": summarise([rank], np.random.default_rng(arguments.seed), 1000)}
         if len(rows) >= 32:
             among_rendered = retrieval_metrics(
                 scores[:, rows], names=names, directions=DIRECTIONS, seed=arguments.seed

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 import numpy as np
 import torch
 
-from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
+from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.fingerprint import fingerprint
 from lamp_hf.metrics.retrieval import ranks, retrieval_metrics
 from lamp_hf.models.contrastive import similarity
