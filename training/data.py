@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lamp_hf.data.dataset import load_motion_dataset
-from lamp_hf.evaluators.motion_evaluator import sentence_embeddings
+from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 

@@ -29,9 +29,9 @@ def evaluate_folder(
         seed (`int`): seed of the batches of R-precision and of the pairs of diversity.
 
     Returns:
-        `dict`: `motions`, `broken` (problems by name), `evaluator`, `physics` (means over motions; m/s, shares of
-        frames, metres, m/s³, shares of bone lengths); with captions also `text` (LaMP-BertScore, matching distance and,
-        if there are at least 32, R-precision); with `real` also `distribution` (Fréchet distance, diversity of both).
+        `dict`: `motions`, `broken` (problems by name), `evaluator` and `physics` (means over motions; m/s, shares of
+        frames, metres, m/s³, shares of bone lengths). With captions also `text`: LaMP-BertScore, matching distance,
+        and R-precision if there are at least 32. With `real` also `distribution`: Fréchet distance, diversity of both.
 
     Raises:
         ValueError: when no motion can be read, when no motion has a caption in the given file, or when there are fewer

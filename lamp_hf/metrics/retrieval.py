@@ -203,7 +203,7 @@ def _same_ids(shape: tuple[int, ...], query_ids: Sequence | None, gallery_ids: S
 
 
 def summarise(groups: list[np.ndarray], rng: np.random.Generator, bootstrap: int) -> dict:
-    """Summarise ranks by recalls and MedR, with bootstrap intervals over queries, or over galleries if there are several.
+    """Summarise ranks by recalls and MedR, with bootstrap intervals over queries, or over galleries if several.
 
     Args:
         groups (`list[np.ndarray]`): for each gallery, the [`ranks`] of its queries.
