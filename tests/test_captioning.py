@@ -30,7 +30,7 @@ KINDS = {
 
 @pytest.fixture(params=KINDS)
 def captioner(request, processor) -> LampForMotionCaptioning:
-    """Of each kind of language model."""
+    """A captioner for each kind of language model."""
     torch.manual_seed(0)
     kind, changes = KINDS[request.param]
     language = AutoModelForCausalLM.from_config(tiny_language_config(kind, **changes))
@@ -180,7 +180,7 @@ class TestPipeline:
         text = pipe(motion, prompt="a man is")[0]["generated_text"]
         assert text.startswith("a man is")
 
-    def test_sampling_has_a_seed_and_several_sequences_are_told_apart(self, pipe, motion):
+    def test_sampling_has_a_seed_and_several_sequences_differ(self, pipe, motion):
         sample = {"do_sample": True, "num_return_sequences": 4, "temperature": 2.0}
         first, again, other = (pipe(motion, seed=seed, **sample) for seed in (0, 0, 1))
         assert pipe([make_motion(30), motion], seed=0, **sample)[1] == first  # alone and in any batch
@@ -188,7 +188,7 @@ class TestPipeline:
         three = pipe(motion, num_return_sequences=3)
         assert len(three) == 3 and len({answer["generated_text"] for answer in three}) > 1
 
-    def test_long_motions_are_told_part_by_part(self, pipe):
+    def test_long_motions_are_captioned_part_by_part(self, pipe):
         (answer,) = pipe(make_motion(500))
         times = [chunk["timestamp"] for chunk in answer["chunks"]]
         assert times[0][0] == 0 and times[-1][1] == pytest.approx(499 / 20)
@@ -281,9 +281,9 @@ def test_the_command_captions_a_file_and_a_folder(captioner_folder, motion, tmp_
     path = motion.save(tmp_path / "clips" / "walk.bvh")
     Motion(make_motion(500)).save(tmp_path / "clips" / "long.npz")
     (tmp_path / "clips" / "broken.bvh").write_text("nothing")
-    told = run("caption", path, "--model", captioner_folder, "--json")
-    assert told.returncode == 0, told.stderr
-    (row,) = json.loads(told.stdout)["captions"]
+    done = run("caption", path, "--model", captioner_folder, "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["captions"]
     assert row["name"] == "walk.bvh" and row["start"] == 0 and row["end"] == 3.0
     done = run("caption", tmp_path / "clips", "-o", tmp_path / "captions.csv", "--model", captioner_folder)
     assert done.returncode == 0 and "broken.bvh" in done.stderr

@@ -126,8 +126,8 @@ def test_soft_targets_of_unlike_captions_are_symmetric_infonce(inputs):
     torch.testing.assert_close(output.loss, sum(output.alignment_losses.values()))
 
 
-def test_a_film_shows_one_motion_whatever_its_caption(inputs):
-    """Clips of one caption are no negatives of a text, and are negatives of each other's films; unless told else."""
+def test_a_video_shows_one_motion_whatever_its_caption(inputs):
+    """Clips of one caption are no negatives of a text, but of each other's videos, unless `video_target` says so."""
     same, different = torch.zeros(4, dtype=torch.long), torch.arange(4)
     for video_target, changes in (("identity", {"tm", "tv"}), ("filter", {"tm", "tv", "vm"})):
         model = new_model(target="filter", video_target=video_target, fusion="none")

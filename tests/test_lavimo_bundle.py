@@ -1,4 +1,4 @@
-"""lavimo-small, as it ships: a film of a motion finds it, by a camera, a body and a place that it never saw."""
+"""lavimo-small, as it ships: a video finds its motion, whatever the camera, the body and the place."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_words_find_motions(index):
     assert sum(right) >= 5
 
 
-def test_films_by_strangers_find_motions(index, motions, tmp_path):
+def test_videos_by_strangers_find_motions(index, motions, tmp_path):
     ranks = []
     for seed, motion in enumerate(motions):
         pictures = motion.render(160, camera=lamp_hf.random_view(motion.text, 5000 + seed))
@@ -54,15 +54,15 @@ def test_films_by_strangers_find_motions(index, motions, tmp_path):
     assert np.mean(np.array(ranks) == 0) >= 0.5 and np.mean(ranks) < 1.5  # by chance 1 of 6, and 2.5
 
 
-def test_a_file_and_its_pictures_are_the_same_film(index, motions, tmp_path):
+def test_a_file_and_its_pictures_are_the_same_video(index, motions, tmp_path):
     silent = lamp_hf.Motion(motions[2].joints)  # without a caption in the picture
-    hits = index.search(video=silent.save(tmp_path / "film.mp4", size=160))
+    hits = index.search(video=silent.save(tmp_path / "video.mp4", size=160))
     assert hits[0].id == TEXTS[2] and hits[0].video_end == pytest.approx(4, abs=0.1)
     again = {hit.id: hit.score for hit in index.search(video=silent.render(160))}
     assert all(hit.score == pytest.approx(again[hit.id], abs=0.1) for hit in hits)
 
 
-def test_windows_of_a_long_film_look_like_the_same_seconds_alone(index, motions):
+def test_windows_of_a_long_video_look_like_the_same_seconds_alone(index, motions):
     pictures = np.concatenate([motion.render(112) for motion in motions])  # 24 seconds
     vectors, spans = index.embedder.embed_video(pictures)
     short = spans[:, 1] - spans[:, 0] < 4.5
@@ -72,15 +72,15 @@ def test_windows_of_a_long_film_look_like_the_same_seconds_alone(index, motions)
         assert abs(int((vectors[short] @ alone[0]).argmax()) - row) <= 1 and vectors[row] @ alone[0] > 0.8
 
 
-def test_labels_for_motions_and_films_and_where_they_fit(motions):
+def test_labels_for_motions_and_videos_and_where_they_fit(motions):
     classify = pipeline("zero-shot-motion-classification", model=lamp_hf.bundled("video"))
     labels = ["waves with the left hand", "walks forward", "runs forward", "bows"]
     wave, walk = (motion.render(160) for motion in (motions[0], motions[2]))
-    of_motion, of_film = classify([motions[2], walk], candidate_labels=labels)
-    for answer in (of_motion, of_film):
+    of_motion, of_video = classify([motions[2], walk], candidate_labels=labels)
+    for answer in (of_motion, of_video):
         assert answer[0]["label"] == "walks forward" and sum(row["score"] for row in answer) == pytest.approx(1)
         assert (answer[0]["start"], answer[0]["end"]) == (0, pytest.approx(4, abs=0.06))
-    # Sixteen seconds are looked at in two parts.
+    # Sixteen seconds are read in two parts.
     long = {row["label"]: row for row in classify(np.concatenate([wave, wave, walk, walk]), candidate_labels=labels)}
     for label, start in (("waves with the left hand", 0), ("walks forward", 8)):
         assert (long[label]["start"], long[label]["end"]) == pytest.approx((start, start + 8), abs=0.1)
@@ -108,10 +108,10 @@ def test_each_modality_alone_from_the_processor(motions):
     with torch.no_grad():
         output = model(**inputs)
         alone = model.get_video_features(**processor(video=pictures[:3]))
-    for films in ([lamp_hf.Video(pictures), lamp_hf.Video(pictures[:3])], [lamp_hf.Video(pictures).sample(16, 112)]):
-        again = processor(video=films, return_tensors="np")["pixel_values"]
+    for videos in ([lamp_hf.Video(pictures), lamp_hf.Video(pictures[:3])], [lamp_hf.Video(pictures).sample(16, 112)]):
+        again = processor(video=videos, return_tensors="np")["pixel_values"]
         assert isinstance(again, np.ndarray) and np.array_equal(again[0], inputs["pixel_values"][0])
-    with pytest.raises(ValueError, match="there is none"):
+    with pytest.raises(ValueError, match="boxes without a video"):
         processor(text="a person walks", boxes=(0, 0, 9, 9))
     assert output.text_embeds.shape == output.motion_embeds.shape == output.video_embeds.shape == (2, 256)
     torch.testing.assert_close(output.video_embeds[1:], alone, atol=1e-4, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""What people call a video, and what is no video."""
+"""Videos: the many things that people call one, and what is refused."""
 
 import io
 from fractions import Fraction
@@ -14,7 +14,7 @@ from lamp_hf.models.video_frames import PADDING, Video
 
 
 def counting(frames: int, height: int = 48, width: int = 32) -> np.ndarray:
-    """Frame i is grey 4 i, with a bright bar on its left edge and a dark one at its top."""
+    """Make frames whose grey is 4 times their number, with a bright bar at the left edge and a dark one at the top."""
     pictures = np.repeat(np.arange(frames, dtype=np.uint8)[:, None, None, None] * 4, height, 1).repeat(width, 2)
     pictures = pictures.repeat(3, 3)
     pictures[:, : height // 8] = 0
@@ -36,7 +36,7 @@ def write(path, frames: np.ndarray, codec: str = "libx264", fps: int = 20, times
 
 
 def numbers(pixels: np.ndarray) -> np.ndarray:
-    """Which frames of `counting` these are."""
+    """Return the numbers of frames made by `counting`."""
     side = pixels.shape[1]
     return np.round(pixels[:, side // 2, side // 2, 0] / 4).astype(int)
 
@@ -137,7 +137,7 @@ def test_a_person_is_cut_out():
     boxes = np.array([[0, 0, 12, 12]] * 2 + [[32, 32, 99, 99]] * 2)
     pixels = Video(pictures).sample(4, 16, boxes=boxes).pixels
     assert (pixels[:2, :, :4] > 200).all() and (pixels[2:] < 20).all()
-    with pytest.raises(ValueError, match="has nothing of a picture"):
+    with pytest.raises(ValueError, match="lies outside a picture"):
         Video(pictures).sample(4, 16, boxes=[70, 0, 80, 9])
     with pytest.raises(ValueError, match="3 boxes, but the video has more frames"):
         Video(pictures).sample(4, 16, boxes=boxes[:3])
@@ -161,7 +161,7 @@ def test_sixteen_bits_of_grey(tmp_path):
     assert (Video(tmp_path).sample(1, 8).pixels == 100).all()
 
 
-def test_a_picture_that_is_held_for_long_is_a_part_of_the_film(tmp_path):
+def test_a_picture_that_is_held_for_long_is_a_part_of_the_video(tmp_path):
     images = [Image.fromarray(picture) for picture in counting(10)]
     images[0].save(tmp_path / "clip.gif", save_all=True, append_images=images[1:], duration=[50] * 9 + [4000])
     video = Video(tmp_path / "clip.gif")
@@ -200,7 +200,7 @@ def test_what_the_header_promises_does_not_count_where_the_file_ends(tmp_path):
     assert frames.mask.sum() == 8 and (np.diff(numbers(frames.pixels)) > 0).all()
 
 
-def test_the_cover_of_a_song_is_no_film(tmp_path):
+def test_the_cover_of_a_song_is_no_video(tmp_path):
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=16000)
@@ -213,11 +213,11 @@ def test_the_cover_of_a_song_is_no_film(tmp_path):
         for stream, frames in ((sound, [samples, None]), (cover, [None])):
             for frame in frames:
                 container.mux(stream.encode(frame))
-    with pytest.raises(ValueError, match="it has no pictures"):
+    with pytest.raises(ValueError, match="no video stream"):
         Video(path)
 
 
-def test_one_picture_is_a_film_of_one_picture_and_an_array_of_it_is_refused():
+def test_one_picture_is_a_video_of_one_picture_and_an_array_of_it_is_refused():
     picture = counting(1)[0]
     assert Video(Image.fromarray(picture)).sample(4, 16).mask.tolist() == [True, False, False, False]
     for one in (picture, torch.from_numpy(picture).permute(2, 0, 1)):
@@ -228,21 +228,21 @@ def test_one_picture_is_a_film_of_one_picture_and_an_array_of_it_is_refused():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (lambda folder: audio_only(folder / "sound.mp4"), "it has no pictures, only: audio"),
+        (lambda folder: audio_only(folder / "sound.mp4"), "the file has no video stream, only: audio"),
         (lambda folder: b"", "not a video"),
         (lambda folder: b"this is a text", "not a video"),
         (lambda folder: folder, "it has none"),
-        (lambda folder: np.zeros((0, 8, 8, 3), np.uint8), "it holds no picture"),
-        (lambda folder: [], "it holds no picture"),
+        (lambda folder: np.zeros((0, 8, 8, 3), np.uint8), "the video has no pictures"),
+        (lambda folder: [], "the video has no pictures"),
         (lambda folder: np.zeros((8, 8), np.uint8), "an array of shape"),
         (lambda folder: np.full((2, 8, 8, 3), 7.0), "numbers from 0 to 1"),
         (lambda folder: np.full((2, 8, 8, 3), np.nan), "numbers from 0 to 1"),
         (lambda folder: np.full((2, 8, 8, 3), 999), "numbers from 0 to 255"),
-        (lambda folder: np.zeros((2, 8, 8, 5), np.uint8), "a picture of shape"),
+        (lambda folder: np.zeros((2, 8, 8, 5), np.uint8), "is not a picture"),
         (lambda folder: io.BytesIO(b"nothing"), "not a video"),
     ],
 )
-def test_what_is_no_video_is_told_in_a_line(tmp_path, source, message):
+def test_what_is_no_video_is_refused_in_a_line(tmp_path, source, message):
     with pytest.raises(ValueError, match=message):
         Video(source(tmp_path)).sample(4, 16)
 

@@ -1,4 +1,4 @@
-"""Configuration of LaMP's captioner."""
+"""Configuration of LaMP's motion captioner."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -12,13 +12,14 @@ class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForMotionCaptioning`].
 
     Args:
-        lamp_config ([`LampConfig`]): whose motion encoder and queries read the motion.
-        language_config ([`PreTrainedConfig`]): of any causal language model; the paper's is OPT-2.7B.
-        language_model_dtype (`str`): a language model in half precision stays so when LaMP is loaded in single.
-        num_beams (`int`): of beam search, 5 as released.
-        length_penalty (`float`): power of its length by which a beam's score is divided, 1 as released; long captions
-            gain by it.
-        max_new_tokens (`int`): longest caption. The released code allows 100, trained on captions of at most 32.
+        lamp_config ([`LampConfig`]): LaMP, whose motion encoder and queries read the motion.
+        language_config ([`PreTrainedConfig`]): Any causal language model; the paper's is OPT-2.7B.
+        language_model_dtype (`str`): Precision of the language model, which may be half while LaMP's is single.
+        num_beams (`int`): Beams of beam search, 5 as released.
+        length_penalty (`float`): Power of its length that a beam's score is divided by, 1 as released; larger values
+            favour long captions.
+        max_new_tokens (`int`): Length of the longest caption. The released code allows 100, though it is trained on
+            captions of at most 32.
     """
 
     model_type = "lamp_motion_captioning"

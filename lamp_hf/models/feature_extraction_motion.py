@@ -153,16 +153,28 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         """
         if not isinstance(motion, (list, tuple)):
             motion = [motion]
-        clips = [
-            self.normalise(torch.as_tensor(self.read(clip, f"motion {i}"))).numpy() for i, clip in enumerate(motion)
-        ]
+        options = {"padding": padding, "max_length": max_length, "truncation": truncation}
+        features = [self.read(clip, f"motion {i}") for i, clip in enumerate(motion)]
+        return self.pad_features(features, return_tensors=return_tensors, **options)
+
+    def pad_features(self, features: list[np.ndarray], return_tensors: str | None = "pt", **options) -> BatchFeature:
+        """Normalise and pad features that `read` has returned.
+
+        Args:
+            features (`list[np.ndarray]` of shape `(num_frames, feature_size)`): Features that are not normalised.
+            return_tensors (`str`, *optional*): Type of the result.
+            options (*optional*): Options of `pad`.
+
+        Returns:
+            [`BatchFeature`] as `__call__` returns it.
+        """
+        clips = [self.normalise(torch.as_tensor(np.asarray(clip, np.float32))).numpy() for clip in features]
+        options = {"padding": True} | options
         batch = self.pad(
             BatchFeature({"motion_values": clips}),
-            padding=padding,
-            max_length=max_length,
-            truncation=truncation,
             return_attention_mask=True,
             return_tensors=return_tensors,
+            **options,
         )
         batch["motion_attention_mask"] = batch.pop("attention_mask")
         return batch

@@ -1,4 +1,4 @@
-"""Motion to text: LaMP's queries as soft tokens of a causal language model (LaMP-M2T)."""
+"""Motion captioning: LaMP's queries as soft tokens of a causal language model (LaMP-M2T)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,19 @@ from .modeling_common import StrictLoadingMixin
 from .modeling_lamp import LampMotionModel
 
 
-_FITTING = "captioner_config.json"  # beside an adapter: not config.json, which would make it a whole model
+_ADAPTER_CONFIG = "captioner_config.json"  # not config.json, which would make an adapter's folder a whole model
 _PEFT_PREFIX = "base_model.model."
-_MAY_BE_MISSING = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
+_OPTIONAL_FILE = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
 
 
 @dataclass
 class LampMotionCaptioningOutput(ModelOutput):
-    """
+    """Loss and logits of [`LampForMotionCaptioning`].
+
     Args:
-        loss (`torch.FloatTensor` of shape `()`): mean cross-entropy of the tokens that `labels` asks for.
-        logits (`torch.FloatTensor` of shape `(batch_size, text_length, vocab_size)`): of the token that follows each.
+        loss (`torch.FloatTensor` of shape `()`, *optional*): Mean cross-entropy of the labels.
+        logits (`torch.FloatTensor` of shape `(batch_size, text_length, vocab_size)`): Prediction of the token after
+            each.
     """
 
     loss: torch.FloatTensor | None = None
@@ -32,6 +34,8 @@ class LampMotionCaptioningOutput(ModelOutput):
 
 
 class LampMotionCaptioningPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+    """Base class of the captioner, which refuses weight files that do not fit."""
+
     config: LampMotionCaptioningConfig
     base_model_prefix = "captioner"
     main_input_name = "motion_values"
@@ -39,14 +43,18 @@ class LampMotionCaptioningPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
-    """Reads a motion with LaMP's queries and says it with a language model, which PEFT's LoRA adapts.
+    """Captioner that reads a motion with LaMP's queries and describes it with a causal language model.
 
-    An adapter goes on the whole model, so that queries and projection are saved with it:
+    The language model is adapted by PEFT's LoRA. The adapter is added to the whole model, so that the queries and the
+    projection are saved with it:
 
         model.add_adapter(LoraConfig(..., target_modules=r"language_model\\..*(q|v)_proj", modules_to_save=TRAINED))
+
+    Args:
+        config ([`LampMotionCaptioningConfig`]): Configuration of the model.
     """
 
-    TRAINED = ["query_tokens", "language_projection"]  # beside the adapters
+    TRAINED = ["query_tokens", "language_projection"]  # modules that are trained besides the adapter
 
     def __init__(self, config: LampMotionCaptioningConfig):
         super().__init__(config)
@@ -60,12 +68,12 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
 
     @classmethod
     def from_parts(cls, lamp: LampMotionModel, language_model: PreTrainedModel, **config):
-        """A captioner of a pretrained LaMP and a pretrained language model, quantised or not; its projection is new.
+        """Create a captioner from a pretrained LaMP and a pretrained language model, with a new projection.
 
         Args:
-            lamp ([`LampMotionModel`]): `LampMotionModel.from_pretrained` takes any folder with LaMP in it.
-            language_model ([`PreTrainedModel`]): from `AutoModelForCausalLM.from_pretrained`.
-            config (*optional*): further values of [`LampMotionCaptioningConfig`].
+            lamp ([`LampMotionModel`]): LaMP; `LampMotionModel.from_pretrained` loads any folder that contains it.
+            language_model ([`PreTrainedModel`]): From `AutoModelForCausalLM.from_pretrained`, quantised or not.
+            config (*optional*): Other values of [`LampMotionCaptioningConfig`].
         """
         config["language_model_dtype"] = str(language_model.dtype).removeprefix("torch.")
         config = LampMotionCaptioningConfig(lamp_config=lamp.config, language_config=language_model.config, **config)
@@ -74,34 +82,36 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         projection = nn.Linear(config.lamp_config.hidden_size, model.language_projection.out_features)
         nn.init.normal_(projection.weight, std=config.initializer_range)
         nn.init.zeros_(projection.bias)
-        # How to decode is this model's choice: a language model's own habits would be lost when it is saved.
+        # This model's configuration decides how to decode; the language model's would not be saved with it.
         language_model.generation_config = GenerationConfig.from_model_config(language_model.config)
         model.lamp, model.language_model, model.language_projection = lamp, language_model, projection
         return model.eval()
 
     def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings of the language model."""
         return self.language_model.get_input_embeddings()
 
     def get_output_embeddings(self) -> nn.Module:
+        """Return the head of the language model."""
         return self.language_model.get_output_embeddings()
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """As in transformers: with an adapter it, the queries and the projection alone; whom they fit beside them."""
+        """Save the model, or only its adapter with the queries, the projection and the configuration it belongs to."""
         super().save_pretrained(save_directory, *args, **kwargs)
         if getattr(self, "_hf_peft_config_loaded", False):
-            self.config.to_json_file(Path(save_directory) / _FITTING)
+            self.config.to_json_file(Path(save_directory) / _ADAPTER_CONFIG)
 
     def load_adapter(self, peft_model_id: str | Path, *args, **kwargs):
-        """As in transformers.
+        """Load an adapter as transformers does, and refuse one that does not fit.
 
         Raises:
-            ValueError: when the adapter was trained for another language model, or lacks a weight.
+            ValueError: If the adapter was trained for another language model, or a weight is missing.
         """
-        path = cached_file(peft_model_id, _FITTING, **_MAY_BE_MISSING)
+        path = cached_file(peft_model_id, _ADAPTER_CONFIG, **_OPTIONAL_FILE)
         if path is not None:
             self._check_language_model(LampMotionCaptioningConfig.from_json_file(path).language_config, peft_model_id)
         result = super().load_adapter(peft_model_id, *args, **kwargs)
-        path = cached_file(peft_model_id, "adapter_model.safetensors", **_MAY_BE_MISSING)
+        path = cached_file(peft_model_id, "adapter_model.safetensors", **_OPTIONAL_FILE)
         if path is not None:
             with safe_open(path, "pt") as file:
                 keys = file.keys()
@@ -109,16 +119,17 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
                 raise ValueError(f"{peft_model_id}: missing weight {min(missing)}")
         return result
 
-    def _check_language_model(self, theirs: PreTrainedConfig, adapter: str | Path) -> None:
+    def _check_language_model(self, adapted: PreTrainedConfig, adapter: str | Path) -> None:
+        """Refuse an adapter whose language model differs from this one in kind or size."""
         for name in ("model_type", "vocab_size", "hidden_size", "num_hidden_layers"):
-            wanted, found = getattr(theirs, name), getattr(self.config.language_config, name)
+            wanted, found = getattr(adapted, name), getattr(self.config.language_config, name)
             if wanted != found:
                 raise ValueError(f"{adapter}: the adapter is for a language model of {name} {wanted!r}, not {found!r}")
 
     def get_soft_tokens(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> torch.FloatTensor:
-        """What the language model reads in place of words, `(batch_size, num_query_tokens, language_width)`."""
+        """Embed a motion as tokens of the language model, `(batch_size, num_query_tokens, language_width)`."""
         values = motion_values.to(self.lamp.dtype)
         return self.language_projection(self.lamp.get_motion_queries(values, motion_attention_mask))
 
@@ -131,14 +142,15 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         labels: torch.LongTensor | None = None,
         **kwargs,
     ) -> LampMotionCaptioningOutput:
-        """
+        """Predict the tokens of captions.
+
         Args:
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
-            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): captions, padded on the right.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Captions, padded on the right.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
             attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
-            labels (`torch.LongTensor` of shape `(batch_size, text_length)`, *optional*): `input_ids`, -100 where not
-                asked for; the last soft token predicts the first.
+            labels (`torch.LongTensor` of shape `(batch_size, text_length)`, *optional*): `input_ids`, with -100 where
+                tokens are not counted. The last soft token predicts the first.
         """
         soft = self.get_soft_tokens(motion_values, motion_attention_mask)
         embeds, mask = self._join(soft, input_ids, attention_mask)
@@ -156,18 +168,20 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         **options,
     ) -> torch.LongTensor:
-        """
+        """Caption motions.
+
         Args:
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
-            input_ids (`torch.LongTensor` of shape `(batch_size, prompt_length)`, *optional*): how each caption begins.
-            options (*optional*): of `generate` in transformers; beam search without sampling if not given.
+            input_ids (`torch.LongTensor` of shape `(batch_size, prompt_length)`, *optional*): Beginning of each
+                caption.
+            options (*optional*): Options of `generate` in transformers; beam search without sampling by default.
 
         Returns:
-            `torch.LongTensor` of shape `(batch_size, new_length)`: what follows the prompt.
+            `torch.LongTensor` of shape `(batch_size, new_length)`: the tokens after the prompt.
 
         Raises:
-            ValueError: when motion, prompt and `max_new_tokens` are more than the language model can read.
+            ValueError: If motion, prompt and `max_new_tokens` are more than the language model reads.
         """
         options = {"max_new_tokens": self.config.max_new_tokens, "do_sample": False} | options
         if not options["do_sample"]:
@@ -183,7 +197,7 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         return self.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **options)
 
     def _join(self, soft: torch.Tensor, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None = None):
-        """Soft tokens with embedded words behind them, and the mask of both."""
+        """Concatenate soft tokens and embedded words; return them with their mask."""
         mask = torch.ones(soft.shape[:2], dtype=torch.long, device=soft.device)
         if input_ids is None:
             return soft.to(self.language_model.dtype), mask

@@ -7,14 +7,14 @@ from .pipeline_motion import MotionPipeline
 
 
 class MotionToTextPipeline(MotionPipeline):
-    """Says in a sentence what a motion shows.
+    """Describe motions in sentences.
 
         pipe = pipeline("motion-to-text", model=lamp_hf.bundled("captioning"))
         pipe("walk.bvh")  # [{"generated_text": "a person walks forward"}]
 
     A motion is a [`Motion`], a path that `Motion.load` reads, or an array: joints `(num_frames, num_joints, 3)` in
-    metres or features `(num_frames, num_features)`, at the model's frame rate. A long one is cut into parts that the
-    model can read; the result tells what it says of each, and when.
+    metres or features `(num_frames, num_features)`, at the model's frame rate. A motion that is longer than the model
+    reads is cut into parts; the result states each part's text and time.
     """
 
     model_types = ("lamp_motion_captioning",)
@@ -29,33 +29,35 @@ class MotionToTextPipeline(MotionPipeline):
             raise ValueError(f"the tokenizer has {len(self.tokenizer)} words, the language model {vocabulary}")
 
     def __call__(self, inputs, batch_size: int = 16, return_timestamps: bool = False, **kwargs):
-        """
+        """Caption one motion or a list of motions.
+
         Args:
-            inputs (a motion or a `list` of them): see above.
-            batch_size (`int`): parts that are captioned at once.
-            return_timestamps (`bool`): tell the parts of short motions too.
-            prompt (`str`, *optional*): how captions begin; it is part of the result.
+            inputs (a motion, see above, or a `list` of them): Motions to caption.
+            batch_size (`int`): Parts per batch.
+            return_timestamps (`bool`): Return `chunks` for short motions too.
+            prompt (`str`, *optional*): Beginning of every caption; it is part of the result.
             num_beams, length_penalty, max_new_tokens, do_sample, temperature, top_p, top_k, num_return_sequences
-                (*optional*): as in `generate` of transformers; beam search if not given.
-            seed (`int`, *optional*): of sampling.
+                (*optional*): As in `generate` of transformers; beam search by default.
+            seed (`int`, *optional*): Seed of sampling.
 
         Returns:
-            For a motion a list of as many dictionaries as sequences are asked for, for a list a list of such lists:
-            `generated_text`, and for long motions `chunks`, each `text` and `timestamp` (start and end in seconds).
+            For a motion a list of dictionaries, one per returned sequence; for a list of motions a list of such lists.
+            A dictionary holds `generated_text` and, for long motions, `chunks`, each with `text` and `timestamp`
+            (start and end in seconds).
 
         Raises:
-            ValueError: when a motion is broken, too short, or of another skeleton; before any work is done.
+            ValueError: If a motion is broken, too short, or of another skeleton; raised before any work is done.
         """
         single = not isinstance(inputs, (list, tuple))
         motions = [self.read(motion, f"motion {i}") for i, motion in enumerate([inputs] if single else inputs)]
-        parts = [self.split(features) for features in motions]
-        batch_size = 1 if kwargs.get("do_sample") else batch_size  # one stream of chance for each
-        flat = [part for some in parts for part in some]
-        answers = iter(super().__call__(flat, batch_size=batch_size, **kwargs) if flat else [])
+        parts_of_motions = [self.split(features) for features in motions]
+        parts = [part for parts_of_motion in parts_of_motions for part in parts_of_motion]
+        batch_size = 1 if kwargs.get("do_sample") else batch_size  # the seed starts a random stream for every part
+        captions = iter(super().__call__(parts, batch_size=batch_size, **kwargs) if parts else [])
         results = []
-        for some in parts:
-            sequences = zip(*(next(answers) for _ in some))  # of each sequence the texts of all parts
-            results.append([self._join(some, texts, return_timestamps) for texts in sequences])
+        for parts_of_motion in parts_of_motions:
+            sequences = zip(*(next(captions) for _ in parts_of_motion))  # the texts of all parts, for each sequence
+            results.append([self._join(parts_of_motion, texts, return_timestamps) for texts in sequences])
         return results[0] if single else results
 
     def _sanitize_parameters(self, prompt: str | None = None, seed: int | None = None, **kwargs):
@@ -65,14 +67,16 @@ class MotionToTextPipeline(MotionPipeline):
         }  # fmt: skip
         if unknown := sorted(set(kwargs) - known):
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'prompt', 'seed'}))}")
-        chance = [name for name in ("temperature", "top_p", "top_k") if name in kwargs] + ["seed"] * (seed is not None)
-        if chance and not kwargs.get("do_sample"):
-            raise ValueError(f"{chance[0]} is for sampling: give do_sample=True")
+        sampling = [name for name in ("temperature", "top_p", "top_k") if name in kwargs]
+        sampling += ["seed"] * (seed is not None)
+        if sampling and not kwargs.get("do_sample"):
+            raise ValueError(f"{sampling[0]} is for sampling: give do_sample=True")
         given = {name: value for name, value in {"prompt": prompt, "seed": seed}.items() if value is not None}
         return {}, kwargs | given, {}
 
     def preprocess(self, inputs: np.ndarray) -> dict:
-        return dict(self.processor(motion=inputs))
+        """Normalise the features of a part."""
+        return dict(self.processor.feature_extractor.pad_features([inputs]))
 
     def _forward(self, inputs: dict, prompt: str = "", seed: int | None = None, **options) -> dict:
         rows = len(inputs["motion_values"])
@@ -86,11 +90,12 @@ class MotionToTextPipeline(MotionPipeline):
         return {"ids": ids.unflatten(0, (rows, -1))}
 
     def postprocess(self, outputs: dict) -> list[str]:
+        """Decode the texts of a part, one per returned sequence."""
         texts = self.tokenizer.batch_decode(outputs["ids"][0], skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
     def _join(self, parts: list[np.ndarray], texts: list[str], return_timestamps: bool) -> dict:
-        """One text; neighbours of which the same is said are one chunk."""
+        """Join the texts of a motion's parts; consecutive parts with the same text become one chunk."""
         chunks, start = [], 0
         for part, text in zip(parts, texts):
             end = start + len(part)
@@ -106,7 +111,7 @@ class MotionToTextPipeline(MotionPipeline):
 
 
 def start_tokens(tokenizer, prompt: str = "") -> list[int]:
-    """What a caption begins with: the tokenizer's own start token, if it has one, and a prompt."""
+    """Return the tokens that a caption begins with: the tokenizer's start token, if it has one, and the prompt."""
     ids = tokenizer(prompt)["input_ids"]
     ended = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id  # some tokenizers end every text
     return ids[:-1] if ended else ids

@@ -10,21 +10,21 @@ from .pipeline_motion import MotionPipeline
 
 
 class ZeroShotMotionClassificationPipeline(MotionPipeline):
-    """Tells which of some labels fits a motion best; the labels are free.
+    """Score how well labels, chosen freely, describe a motion.
 
         pipe = pipeline("zero-shot-motion-classification", model=lamp_hf.bundled())
         pipe("walk.bvh", candidate_labels=["walks forward", "waves with the left hand"])
         # [{"score": 0.98, "label": "walks forward", "start": 0.0, "end": 3.2}, ...]
 
-    A motion is a [`Motion`], a path that `Motion.load` reads, or an array of joints or features; with LAVIMO videos
-    are read too. What is longer than the model reads at once is cut into parts, and their logits are averaged.
+    A motion is a [`Motion`], a path that `Motion.load` reads, or an array of joints or features; LAVIMO also reads
+    videos. A motion or video that is longer than the model reads is cut into parts, and their logits are averaged.
     """
 
     model_types = ("lamp", "lamp_text_to_motion", "lavimo")
 
     @property
     def encoder(self):
-        """[`LampModel`] or [`LavimoModel`]."""
+        """The [`LampModel`] or [`LavimoModel`] that embeds texts and motions."""
         return getattr(self.model, "lamp", self.model)
 
     def __call__(
@@ -35,22 +35,23 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         batch_size: int = 16,
         scoring: str = "mean",
     ):
-        """
+        """Classify one motion or video, or a list of them.
+
         Args:
-            inputs (a motion or a video, or a `list` of them): see above.
-            candidate_labels (`list[str]` or `str`): what the person may be doing; in a string parted by commas.
-            hypothesis_template (`str`): the sentence that `{}` in it makes of a label.
-            batch_size (`int`): parts that are embedded at once.
-            scoring (`str`): `"mean"` or `"max"`, see [`similarity`]; LAVIMO has one vector, so they are the same.
+            inputs (a motion or a video, see above, or a `list` of them): Motions to classify.
+            candidate_labels (`list[str]` or `str`): Labels; a string is split at commas.
+            hypothesis_template (`str`): Sentence in which a label takes the place of `{}`.
+            batch_size (`int`): Parts per batch.
+            scoring (`str`): `"mean"` or `"max"`, see [`similarity`]. LAVIMO has one vector per motion, for which both
+                are the same.
 
         Returns:
-            For a motion a list of `{"score": float, "label": str, "start": float, "end": float}`, the best first,
-            scores adding up to 1; from start to end, in seconds, is the part where the label scores best, all of a
-            motion that is read at once. For a list of motions a list of such lists.
+            For a motion a list of `{"score": float, "label": str, "start": float, "end": float}`, best first. Scores
+            sum to 1; `start` and `end`, in seconds, span the part where the label scores best. For a list of motions a
+            list of such lists.
 
         Raises:
-            ValueError: when there is no label, two are equal, the template has no place for one, or a motion is
-                broken.
+            ValueError: If there is no label, two labels are equal, the template has no `{}`, or a motion is broken.
         """
         if isinstance(candidate_labels, str):
             candidate_labels = [label.strip() for label in candidate_labels.split(",") if label.strip()]
@@ -59,37 +60,36 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         if "{}" not in hypothesis_template:
             raise ValueError(f"hypothesis_template {hypothesis_template!r} has no place {{}} for a label")
         single = not isinstance(inputs, (list, tuple))
-        parts = [self._parts(source, f"motion {i}") for i, source in enumerate([inputs] if single else inputs)]
+        sources = [self._parts(source, f"motion {i}") for i, source in enumerate([inputs] if single else inputs)]
         text = self._embed_labels([hypothesis_template.replace("{}", label) for label in candidate_labels])
+        logits = self._logits(
+            [part for parts in sources for part, *_ in parts], batch_size, text=text, scoring=scoring
+        )
         results = []
-        logits = self._logits([part for some in parts for part, *_ in some], batch_size, text=text, scoring=scoring)
-        for some in parts:
-            of_parts = torch.stack([next(logits) for _ in some])
-            spans = [some[part][1:] for part in of_parts.softmax(-1).argmax(0)]
-            rows = zip(of_parts.mean(0).softmax(-1).tolist(), candidate_labels, spans)
-            results.append(
-                [
-                    {"score": score, "label": label, "start": start, "end": end}
-                    for score, label, (start, end) in sorted(rows, reverse=True)
-                ]
-            )
+        for parts in sources:
+            part_logits = torch.stack([next(logits) for _ in parts])
+            scores = part_logits.mean(0).softmax(-1).tolist()
+            spans = [parts[best][1:] for best in part_logits.softmax(-1).argmax(0)]
+            rows = [
+                {"score": score, "label": label, "start": start, "end": end}
+                for score, label, (start, end) in sorted(zip(scores, candidate_labels, spans), reverse=True)
+            ]
+            results.append(rows)
         return results[0] if single else results
 
     def _parts(self, source, name: str) -> list[tuple[dict, float, float]]:
-        """What the processor takes of each part of a motion or a video, and from when to when it lasts."""
+        """Read a motion or video and cut it into parts, with their start and end in seconds."""
         if self.model.config.model_type == "lavimo" and self.processor.is_video(source):
             return [
                 ({"video": frames}, start, end)
                 for frames, start, end in self.processor.split_video(source, (self.max_frames + 0.5) / self.fps)
             ]
         parts = self.split(self.read(source, name))
-        ends = np.cumsum([len(part) for part in parts]) / self.fps
-        return [
-            ({"motion": part}, start, end) for part, start, end in zip(parts, [0.0, *ends.tolist()], ends.tolist())
-        ]
+        ends = (np.cumsum([len(part) for part in parts]) / self.fps).tolist()
+        return [({"motion": part}, start, end) for part, start, end in zip(parts, [0.0, *ends], ends)]
 
     def _logits(self, parts: list[dict], batch_size: int, **kwargs) -> Iterator[torch.Tensor]:
-        """Of each part; motions and videos do not go into one batch."""
+        """Yield the logits of each part. Motions and videos are not batched together."""
         logits: dict[int, torch.Tensor] = {}
         for kind in ("motion", "video"):
             rows = [row for row, part in enumerate(parts) if kind in part]
@@ -107,7 +107,10 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         return self.encoder.get_text_features(**inputs)
 
     def preprocess(self, inputs: dict) -> dict:
-        return dict(self.processor(**inputs))
+        """Turn the features or frames of a part into model inputs."""
+        if "motion" in inputs:
+            return dict(self.processor.feature_extractor.pad_features([inputs["motion"]]))
+        return dict(self.processor.frames_to_inputs([inputs["video"]]))
 
     def _forward(self, inputs: dict, text: torch.Tensor, scoring: str) -> dict:
         if "pixel_values" in inputs:
@@ -118,6 +121,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         return {"logits": self.encoder.temperature * similarity(text.to(vectors.device), vectors, scoring).T}
 
     def postprocess(self, outputs: dict) -> torch.Tensor:
+        """Return the logits of a part."""
         return outputs["logits"][0]
 
 

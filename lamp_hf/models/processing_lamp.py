@@ -1,4 +1,4 @@
-"""Processor of LaMP: text and motion to model inputs."""
+"""Processor of LaMP, from text and motion to model inputs."""
 
 import numpy as np
 from transformers import BatchFeature
@@ -6,11 +6,11 @@ from transformers.processing_utils import ProcessorMixin
 
 
 class LampProcessor(ProcessorMixin):
-    """Joins a [`MotionFeatureExtractor`] and a BERT tokenizer.
+    """Processor of a [`MotionFeatureExtractor`] and a BERT tokenizer.
 
     Args:
-        feature_extractor ([`MotionFeatureExtractor`]): normalises and pads motion features.
-        tokenizer ([`BertTokenizer`]): its `model_max_length` bounds the text.
+        feature_extractor ([`MotionFeatureExtractor`]): Reads, normalises and pads motions.
+        tokenizer ([`BertTokenizer`]): Tokenizer; its `model_max_length` limits texts.
     """
 
     def __init__(self, feature_extractor=None, tokenizer=None, **kwargs):
@@ -22,17 +22,20 @@ class LampProcessor(ProcessorMixin):
         motion: np.ndarray | list[np.ndarray] | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
-        """
+        """Prepare texts, motions or both.
+
         Args:
-            text (`str` or `list[str]`, *optional*): sentences.
-            motion (`np.ndarray` of shape `(num_frames, feature_size)`, or a list of them, *optional*): features.
+            text (`str` or `list[str]`, *optional*): Sentences.
+            motion (anything that [`MotionFeatureExtractor.read`] takes, or a list of it, *optional*): Motions.
+            return_tensors (`str`): Type of the result.
 
         Returns:
-            [`BatchFeature`] with `input_ids` and `attention_mask` for text, `motion_values` and
-            `motion_attention_mask` for motion.
+            [`BatchFeature`] with `input_ids` and `attention_mask` `(batch_size, text_length)` for text, and
+            `motion_values` `(batch_size, num_frames, feature_size)` and `motion_attention_mask`
+            `(batch_size, num_frames)` for motion.
 
         Raises:
-            ValueError: when neither is given, a text is empty or too long, or a motion is broken.
+            ValueError: If neither is given, a text is empty or too long, or a motion is broken.
         """
         if text is None and motion is None:
             raise ValueError("nothing to process: give text, motion or both")
@@ -44,11 +47,12 @@ class LampProcessor(ProcessorMixin):
         return BatchFeature(batch)
 
     def _tokenise(self, texts: list[str], return_tensors: str) -> dict:
+        """Tokenise and pad texts that are neither empty nor too long."""
         limit = self.tokenizer.model_max_length
         for text in texts:
             if not isinstance(text, str) or not text.strip():
                 raise ValueError("the text is empty: describe a motion in a sentence")
-        # A word has at least one character: this is cheap to know before a huge text is tokenised.
+        # A word has at least one token: counting words refuses a huge text before it is tokenised.
         longest = max(len(text.split()) for text in texts)
         if longest <= limit:
             tokens = self.tokenizer(texts, padding=True, return_token_type_ids=False, return_tensors=return_tensors)

@@ -1,4 +1,4 @@
-"""Processor of LAVIMO: text, motion and video to model inputs."""
+"""Processor of LAVIMO, from text, motion and video to model inputs."""
 
 import math
 from pathlib import Path
@@ -13,14 +13,15 @@ from .video_frames import Frames, Video, is_video
 
 
 class LavimoProcessor(LampProcessor):
-    """Joins a [`MotionFeatureExtractor`], a tokenizer, and what makes frames of videos.
+    """Processor of a [`MotionFeatureExtractor`], a tokenizer and video frames.
 
     Args:
-        feature_extractor ([`MotionFeatureExtractor`]): normalises and pads motion features.
-        tokenizer ([`PreTrainedTokenizerBase`]): its `model_max_length` bounds the text.
-        num_video_frames (`int`): that a video is sampled to.
-        image_size (`int`): side of a frame in pixels.
-        image_mean, image_std (`list[float]`, *optional*): of each colour, up to 1; CLIP's if not given.
+        feature_extractor ([`MotionFeatureExtractor`]): Reads, normalises and pads motions.
+        tokenizer ([`PreTrainedTokenizerBase`]): Tokenizer; its `model_max_length` limits texts.
+        num_video_frames (`int`): Frames that are sampled from a video.
+        image_size (`int`): Side of a frame in pixels.
+        image_mean, image_std (`list[float]`, *optional*): Mean and standard deviation of each colour, on a scale up to
+            1; CLIP's by default.
     """
 
     def __init__(
@@ -41,34 +42,37 @@ class LavimoProcessor(LampProcessor):
     def __call__(
         self, text=None, motion=None, video=None, return_tensors: str = "pt", fps: float = 20.0, boxes=None
     ) -> BatchFeature:
-        """
+        """Prepare texts, motions and videos, or any of them.
+
         Args:
-            text (`str` or `list[str]`, *optional*): sentences.
-            motion (what [`MotionFeatureExtractor`] takes, or a list of it, *optional*): motions.
-            video ([`Frames`], [`Video`], what it takes, or a list of these, *optional*): each looked at as a whole.
-            fps (`float`): of videos that are arrays or pictures, which do not say.
-            boxes (`np.ndarray`, *optional*): of the person, see [`Video.sample`]; of a single video.
+            text (`str` or `list[str]`, *optional*): Sentences.
+            motion (anything that [`MotionFeatureExtractor.read`] takes, or a list of it, *optional*): Motions.
+            video ([`Frames`], [`Video`], anything that it takes, or a list of these, *optional*): Videos. Each is
+                sampled as a whole.
+            return_tensors (`str`): Type of the result.
+            fps (`float`): Frames per second of videos that are arrays or pictures.
+            boxes (`np.ndarray`, *optional*): Boxes of the person in a single video, see [`Video.sample`].
 
         Returns:
-            [`BatchFeature`] with what [`LampProcessor`] gives for text and motion, and for video `pixel_values`
+            [`BatchFeature`] as [`LampProcessor`] returns it for text and motion, and for video with `pixel_values`
             `(batch_size, num_video_frames, 3, image_size, image_size)` and `video_mask`
             `(batch_size, num_video_frames)`.
 
         Raises:
-            ValueError: when nothing is given, or something cannot be read.
+            ValueError: If nothing is given, or an input cannot be read.
         """
         if video is None:
             if boxes is not None:
-                raise ValueError("boxes are of a video, and there is none")
+                raise ValueError("boxes without a video: give the video too")
             return super().__call__(text, motion, return_tensors)
         batch = {} if text is None and motion is None else super().__call__(text, motion, return_tensors)
         sources = video if _is_batch(video) else [video]
         if boxes is not None and len(sources) > 1:
-            raise ValueError(f"boxes are of one video, got {len(sources)} videos")
+            raise ValueError(f"boxes are for one video, got {len(sources)} videos")
         videos = [
             source
             if isinstance(source, Frames) and boxes is None
-            else _opened(source, fps).sample(*self._sampling, boxes=boxes)
+            else _as_video(source, fps).sample(*self._sampling, boxes=boxes)
             for source in sources
         ]
         return BatchFeature({**batch, **self.frames_to_inputs(videos)}, tensor_type=return_tensors)
@@ -80,50 +84,67 @@ class LavimoProcessor(LampProcessor):
     is_video = staticmethod(is_video)
 
     def split_video(self, video, longest: float) -> list[tuple[Frames, float, float]]:
-        """Parts of like length that a model can look at, with their start and end in seconds.
+        """Cut a video into parts of similar length that the model can read.
 
         Args:
-            video ([`Video`] or what it takes): of any length.
-            longest (`float`): seconds that the model looks at.
+            video ([`Video`] or anything that it takes): Video of any length.
+            longest (`float`): Seconds that the model reads.
+
+        Returns:
+            `list` of the frames of each part with its start and end in seconds.
+
+        Raises:
+            ValueError: If the video cannot be read.
         """
-        video, (count, size) = _opened(video), self._sampling
-        frames = video.sample(count, size)  # tells how long it really is
-        parts = math.ceil(video.duration / longest)
-        if parts < 2:
+        video, (count, size) = _as_video(video), self._sampling
+        while True:
+            parts = math.ceil(video.duration / longest)
+            frames = video.sample(parts * count, size)  # corrects the duration if the file ends early
+            if parts == math.ceil(video.duration / longest):
+                break
+        if parts == 1:
             return [(frames, 0.0, video.duration)]
-        frames = video.sample(parts * count, size)
         spans = np.linspace(0, video.duration, parts + 1)
         ends = np.searchsorted(frames.times[frames.mask], spans[1:])
         result = []
         for first, last, start, end in zip([0, *ends], ends, spans, spans[1:]):
             rows = np.arange(first, first + count).clip(max=max(last, 1) - 1)
-            mask = np.arange(count) < max(last - first, 1)  # on the screen is always something
+            mask = np.arange(count) < max(last - first, 1)  # some frame is shown at any time
             result.append((Frames(frames.pixels[rows], mask, frames.times[rows]), float(start), float(end)))
         return result
 
     def frames_to_inputs(self, videos: list[Frames]) -> dict[str, torch.Tensor]:
-        """`pixel_values` and `video_mask` of sampled videos."""
+        """Return `pixel_values` and `video_mask` of sampled videos, see `__call__`."""
         pixels = torch.from_numpy(np.stack([frames.pixels for frames in videos]))
         mask = torch.from_numpy(np.stack([frames.mask for frames in videos]))
         return {"pixel_values": self.pixels_to_inputs(pixels), "video_mask": mask}
 
     def pixels_to_inputs(self, pixels) -> torch.Tensor:
-        """uint8 `(..., height, width, 3)` to what the vision encoder reads, float `(..., 3, height, width)`."""
+        """Normalise uint8 pixels `(..., height, width, 3)` to float `(..., 3, height, width)`."""
         return normalise_pixels(torch.as_tensor(pixels), self.image_mean, self.image_std)
 
 
 def normalise_pixels(pixels: torch.Tensor, mean=OPENAI_CLIP_MEAN, std=OPENAI_CLIP_STD) -> torch.Tensor:
-    """uint8 `(..., height, width, 3)` to what a vision encoder reads, float `(..., 3, height, width)`."""
+    """Normalise uint8 pixels for a vision encoder.
+
+    Args:
+        pixels (`torch.ByteTensor` of shape `(..., height, width, 3)`): Pixels.
+        mean, std (`list[float]`): Mean and standard deviation of each colour, on a scale up to 1.
+
+    Returns:
+        `torch.FloatTensor` of shape `(..., 3, height, width)`.
+    """
     mean, std = (torch.tensor(values, device=pixels.device) for values in (mean, std))
     return ((pixels / 255 - mean) / std).movedim(-1, -3)
 
 
-def _opened(source, fps: float = 20.0) -> Video:
+def _as_video(source, fps: float = 20.0) -> Video:
+    """Make a [`Video`] of anything that it takes."""
     return source if isinstance(source, Video) else Video(source, fps)
 
 
 def _is_batch(video) -> bool:
-    """A list of videos, not of the pictures of one."""
+    """Tell a list of videos from a list of the pictures of one."""
     if not isinstance(video, (list, tuple)) or not video:
         return False
     first = video[0]

@@ -83,7 +83,8 @@ class Embedder:
         vectors = np.zeros((len(flat), self.dimension), np.float32)
         for first in range(0, len(order), BATCH_SIZE):
             rows = order[first : first + BATCH_SIZE]
-            inputs = self._inputs(motion=[flat[row] for row in rows])
+            features = [flat[row] for row in rows]
+            inputs = self.processor.feature_extractor.pad_features(features).to(self.model.device)
             vectors[rows] = self.model.get_motion_features(**inputs).cpu().numpy()
         return _unit_means(vectors, [len(some) for some in parts])
 
