@@ -66,22 +66,6 @@ class TestTextToMotion:
     def test_soft_tril_adds_one_to_the_past(self):
         assert attention_bias("soft_tril", 1, 2).tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
 
-    def test_what_the_benchmark_compares_with_is_the_same_network(self, processor):
-        from lamp_hf.benchmark.generation import _plain_logits
-
-        transformer = tiny_text_to_motion(processor).transformer
-        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
-        with torch.no_grad():
-            expected = transformer(codes, torch.ones(1, 8, dtype=torch.bool), condition)
-            torch.testing.assert_close(_plain_logits(transformer, codes, condition), expected, atol=1e-5, rtol=1e-5)
-
-    def test_what_the_benchmark_compares_with_makes_a_motion(self, processor, monkeypatch):
-        from lamp_hf.benchmark import generation as benchmark_generation
-
-        monkeypatch.setattr(benchmark_generation, "SECONDS", 1.0)
-        made = benchmark_generation.plainly_generated(tiny_text_to_motion(processor), **processor(text=["she bows"]))
-        assert made.shape == (1, 20, 263) and made.isfinite().all()
-
     def test_padding_is_not_attended(self, text_to_motion_model):
         codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
         mask = torch.arange(8)[None] < 5

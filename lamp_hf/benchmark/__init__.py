@@ -1,1 +1,1 @@
-"""Timings of the bundled models and of the library on this machine."""
+"""Timings of the bundled models and of the library on this machine: `lamp-hf benchmark`."""

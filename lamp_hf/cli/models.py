@@ -166,10 +166,11 @@ def benchmark(
     """
     if generation and gallery:
         raise ValueError("time either a search, --gallery, or --generation")
+    from lamp_hf.benchmark.gallery import measure_gallery
     from lamp_hf.benchmark.generation import measure_generation
-    from lamp_hf.benchmark.library import measure, measure_gallery
+    from lamp_hf.benchmark.library import measure_library
 
-    result = measure_generation() if generation else measure_gallery(gallery) if gallery else measure()
+    result = measure_generation() if generation else measure_gallery(gallery) if gallery else measure_library()
     report(result, "\n".join(f"{name}: {value:g}" for name, value in result.items()), as_json)
 
 

@@ -1,0 +1,43 @@
+"""The benchmark: what it compares with is the same network, and every number has a name and is finite."""
+
+import math
+
+import pytest
+import torch
+from conftest import tiny_text_to_motion
+
+from lamp_hf.benchmark import gallery
+from lamp_hf.benchmark.generation import _measure_model
+from lamp_hf.benchmark.plain_generation import generate_plainly, plain_logits
+from lamp_hf.benchmark.timing import peak_memory_mb, rounded
+
+
+def test_plain_logits_are_the_networks(processor):
+    transformer = tiny_text_to_motion(processor).transformer
+    codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+    with torch.no_grad():
+        expected = transformer(codes, torch.ones(1, 8, dtype=torch.bool), condition)
+        torch.testing.assert_close(plain_logits(transformer, codes, condition), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_plain_generation_makes_a_motion(processor):
+    features = generate_plainly(tiny_text_to_motion(processor), 5, **processor(text=["she bows"]))
+    assert features.shape == (1, 20, 263) and features.isfinite().all()
+
+
+def test_the_shares_of_the_stages_sum_to_one(processor):
+    results = _measure_model("tiny", tiny_text_to_motion(processor), processor)
+    shares = [value for name, value in results.items() if "share" in name]
+    assert len(shares) == 3 and sum(shares) == pytest.approx(1)
+    assert results["tiny_batch_8_clips_per_s"] == pytest.approx(8 / results["tiny_batch_8_s"])
+
+
+def test_a_small_gallery_is_searched_without_loss():
+    results = gallery.measure_gallery(200)
+    assert results["gallery_vectors"] == 200 and all(map(math.isfinite, results.values()))
+    assert results["gallery_recall_at_10_texts"] == results["gallery_recall_at_10_random"] == 1
+
+
+def test_numbers_are_rounded_to_four_digits():
+    assert rounded({"a": 1234567.0, "b": 0.123456}) == {"a": 1235000.0, "b": 0.1235}
+    assert peak_memory_mb() > 10
