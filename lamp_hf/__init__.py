@@ -1,13 +1,15 @@
-"""LaMP and LAVIMO: motion-language models for the Hugging Face Hub."""
+"""LaMP and LAVIMO: motion-language models for the Hugging Face Hub.
+
+Importing the package is cheap and writes nothing: classes are imported when they are first used, and registered with
+transformers and `evaluate` when those are imported.
+"""
 
 import importlib
 from pathlib import Path
 
-from . import _aliases, metrics
+from . import _aliases, metrics  # noqa: F401 - `lamp_hf.metrics.path`
 from .hub import registration as _registration
 
-
-__version__ = "0.1.0"
 
 _EXPORTS = {
     "Motion": "motion.clip",
@@ -42,24 +44,40 @@ _EXPORTS = {
     "Video": "models.video_frames",
 }
 
-__all__ = ["bundled", *_EXPORTS]
+__all__ = ["__version__", "bundled", *_EXPORTS]
 
 
 BUNDLED = {"text-to-motion": "lamp_small", "captioning": "lamp_small_captioning", "video": "lavimo_small"}
 
 
 def bundled(task: str = "text-to-motion") -> str:
-    """Folder of the model that comes with the package.
+    """Return the folder of a model that comes with the package.
 
     Args:
-        task (`str`): `"text-to-motion"`, which has LaMP's encoders in it, `"captioning"`, or `"video"`, LAVIMO.
+        task (`str`, defaults to `"text-to-motion"`): `"text-to-motion"` (with LaMP's encoders for retrieval),
+            `"captioning"` or `"video"` (LAVIMO).
+
+    Raises:
+        ValueError: when no model for the task comes with the package.
     """
     if task not in BUNDLED:
         raise ValueError(f"no bundled model for {task!r}; there is one for: {', '.join(BUNDLED)}")
     return str(Path(__file__).parent / "checkpoints" / BUNDLED[task])
 
 
+def _version() -> str:
+    """Return the installed version, which setup.py states, or `"0+unknown"` for a bare copy of the code."""
+    from importlib import metadata  # a tenth of a second, which `import lamp_hf` should not take
+
+    try:
+        return metadata.version("lamp-hf")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def __getattr__(name: str):
+    if name == "__version__":
+        return _version()
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)
@@ -71,4 +89,3 @@ def __dir__() -> list[str]:
 
 _aliases.install()
 _registration.register()
-metrics.register()

@@ -95,9 +95,3 @@ def test_a_data_set_is_prepared_from_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["clips"] == 4 and told["broken"] == {"2.bvh": "it has no caption"}
-
-
-def test_importing_the_package_does_not_import_transformers():
-    code = "import sys, lamp_hf; print('transformers' in sys.modules or 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr

@@ -5,12 +5,12 @@ import os
 import sys
 import warnings
 
-from . import demo, galleries, hub, models, motion_files  # noqa: F401 - their verbs
+from . import demo, galleries, hub, info, models, motion_files  # noqa: F401 - their verbs
 from .common import app
 
 
 def main() -> None:
-    """Runs the command; what goes wrong on the user's side ends in one line and exit code 1."""
+    """Run the command; an error on the user's side ends in one line and exit code 1."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

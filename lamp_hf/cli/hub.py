@@ -1,4 +1,4 @@
-"""Verbs for the Hub: push, card."""
+"""Verbs for models and the Hub: push, card, import-checkpoint."""
 
 import tempfile
 from pathlib import Path
@@ -65,3 +65,14 @@ def card(
     text = model_card(folder)
     write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
     report({"output": str(folder / "README.md")}, str(folder / "README.md"), as_json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def import_checkpoint(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Import a published checkpoint of LaMP, T2M-GPT or MoMask as a model folder.
+
+    Example: lamp-hf import-checkpoint net_last.pth --output tokenizer --mean Mean.npy --std Std.npy
+    """
+    from lamp_hf.import_checkpoint.__main__ import main
+
+    main(arguments or ["--help"])

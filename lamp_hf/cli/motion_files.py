@@ -1,10 +1,8 @@
-"""Verbs on motion files: convert, view, info, prepare."""
+"""Verbs for motion files: convert, view, prepare."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 import lamp_hf
@@ -70,30 +68,6 @@ def view(
 
 
 @app.command()
-def info(
-    path: Annotated[Path, typer.Argument(help="A motion file or a model folder.")], as_json: Json = False
-) -> None:
-    """Tell what a motion file or a model folder holds.
-
-    Example: lamp-hf info walk.bvh
-    """
-    if path.is_dir():
-        result = _describe_model(path)
-    else:
-        motion = lamp_hf.Motion.load(path)
-        steps = np.diff(motion.joints[:, 0, [0, 2]], axis=0)
-        result = {
-            "frames": motion.num_frames,
-            "fps": round(motion.fps, 3),
-            "seconds": round(motion.duration, 3),
-            "skeleton": motion.skeleton,
-            "text": motion.text,
-            "path_metres": round(float(np.linalg.norm(steps, axis=-1).sum()), 3),
-        }
-    report(result, "\n".join(f"{name}: {value}" for name, value in result.items() if value is not None), as_json)
-
-
-@app.command()
 def prepare(
     source: Annotated[Path, typer.Argument(help="Folder of motion files, and of captions.csv, .json or .txt files.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="New folder, in HumanML3D's layout.")],
@@ -126,14 +100,3 @@ def prepare(
     lines += [f"left out: {name}: {reason}" for name, reason in list(done.broken.items())[:10]]
     lines += [f"{len(done.broken) - 10} more are in broken.csv"] * (len(done.broken) > 10)
     report(result, "\n".join(lines), as_json)
-
-
-def _describe_model(folder: Path) -> dict:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"{folder} is not a model folder: it has no config.json")
-    values = json.loads(config.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"{config} is no model's configuration")
-    weights = [file.stat().st_size for file in folder.glob("*.safetensors")]
-    return {"model_type": values.get("model_type"), "weight_megabytes": round(sum(weights) / 1e6, 1)}

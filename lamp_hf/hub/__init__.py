@@ -1,1 +1,1 @@
-"""What a model needs on the Hugging Face Hub: registration, cards, uploads."""
+"""The Hugging Face Hub: registration of classes, model cards, uploads."""

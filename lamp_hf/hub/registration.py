@@ -1,7 +1,7 @@
-"""Makes `AutoConfig`, `AutoModel`, ... and `pipeline` know our classes, without importing transformers any sooner.
+"""Registers this package's classes with `AutoModel`, `pipeline` and `evaluate`, each when its library is imported.
 
-Importing a model class imports most of transformers, which takes seconds. So each registration waits until the module
-that it registers with is imported by whoever needs it.
+Importing a model class imports most of transformers, which takes seconds, and a metric is registered by a file in the
+user's cache. So neither happens on `import lamp_hf`: an import hook waits for the module to register with.
 """
 
 import importlib.abc
@@ -23,26 +23,14 @@ def _register_configs(module) -> None:
 
 
 def _register_models(module) -> None:
-    from ..models.configuration_lamp import LampConfig
-    from ..models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
-    from ..models.configuration_lamp_text_to_motion import LampTextToMotionConfig
-    from ..models.configuration_lavimo import LavimoConfig
-    from ..models.configuration_motion_vqvae import MotionVQVAEConfig
     from ..models.modeling_lamp import LampModel
     from ..models.modeling_lamp_motion_captioning import LampForMotionCaptioning
     from ..models.modeling_lamp_text_to_motion import LampForTextToMotion
     from ..models.modeling_lavimo import LavimoModel
     from ..models.modeling_motion_vqvae import MotionVQVAEModel
 
-    models = {
-        MotionVQVAEConfig: MotionVQVAEModel,
-        LampConfig: LampModel,
-        LampTextToMotionConfig: LampForTextToMotion,
-        LampMotionCaptioningConfig: LampForMotionCaptioning,
-        LavimoConfig: LavimoModel,
-    }
-    for config, model in models.items():
-        module.AutoModel.register(config, model)
+    for model in (MotionVQVAEModel, LampModel, LampForTextToMotion, LampForMotionCaptioning, LavimoModel):
+        module.AutoModel.register(model.config_class, model)
         model.register_for_auto_class("AutoModel")
 
 
@@ -87,73 +75,64 @@ def _register_pipelines(module) -> None:
         )
 
 
-# What a registration waits for, and ours that it needs: importing one of ours first may import the other in its
-# course.
-_REGISTRATIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
-    "transformers.models.auto.configuration_auto": (
-        _register_configs,
-        ("configuration_lavimo", "configuration_lamp_motion_captioning"),
-    ),
-    "transformers.models.auto.modeling_auto": (
-        _register_models,
-        (
-            "modeling_motion_vqvae",
-            "modeling_lamp",
-            "modeling_lamp_text_to_motion",
-            "modeling_lamp_motion_captioning",
-            "modeling_lavimo",
-        ),
-    ),
-    "transformers.models.auto.feature_extraction_auto": (_register_feature_extractors, ("feature_extraction_motion",)),
-    "transformers.models.auto.processing_auto": (_register_processors, ("processing_lamp", "processing_lavimo")),
-    "transformers.pipelines": (
-        _register_pipelines,
-        (
-            "modeling_lamp",
-            "pipeline_motion",
-            "pipeline_text_to_motion",
-            "pipeline_motion_to_text",
-            "pipeline_zero_shot_motion_classification",
-        ),
-    ),
+def _register_metrics(module) -> None:
+    from .. import metrics
+
+    metrics.register()
+
+
+# By module to register with: the attribute that it must have for that, and the function that registers.
+_REGISTRATIONS: dict[str, tuple[str, Callable]] = {
+    "transformers.models.auto.configuration_auto": ("AutoConfig", _register_configs),
+    "transformers.models.auto.modeling_auto": ("AutoModel", _register_models),
+    "transformers.models.auto.feature_extraction_auto": ("AutoFeatureExtractor", _register_feature_extractors),
+    "transformers.models.auto.processing_auto": ("AutoProcessor", _register_processors),
+    "transformers.pipelines": ("PIPELINE_REGISTRY", _register_pipelines),
+    "evaluate": ("load", _register_metrics),
 }
-_OURS = {f"lamp_hf.models.{name}" for _, names in _REGISTRATIONS.values() for name in names}
-_done: set[str] = set()
+_OURS = f"{__name__.partition('.')[0]}.models."
+_registered: set[str] = set()
+_loading: set[str] = set()
 
 
-def _importing(name: str) -> bool:
-    module = sys.modules.get(name)
-    return module is not None and getattr(module.__spec__, "_initializing", False)
+def _register_ready() -> None:
+    """Register with every module that has been imported, unless an import of our own classes is under way.
+
+    Importing one of our modules imports those of transformers in its course. To register then would import the same
+    module again, half loaded; so the registration waits until ours is complete.
+    """
+    if any(name.startswith(_OURS) for name in _loading):
+        return
+    for name, (attribute, register_with) in _REGISTRATIONS.items():
+        ready = name not in _loading and hasattr(sys.modules.get(name), attribute)
+        if ready and name not in _registered:
+            _registered.add(name)
+            register_with(sys.modules[name])
 
 
-def _register_what_is_ready() -> None:
-    for name, (registration, ours) in _REGISTRATIONS.items():
-        busy = any(_importing(f"lamp_hf.models.{other}") for other in ours)
-        if name in sys.modules and name not in _done and not _importing(name) and not busy:
-            _done.add(name)
-            registration(sys.modules[name])
-
-
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Finds modules as usual, and registers what became possible once they are loaded."""
+class _RegisterAfterImport(importlib.abc.MetaPathFinder):
+    """Finds modules in the usual way, and registers with whatever is ready once they are loaded."""
 
     def find_spec(self, name, path=None, target=None):
-        if name not in _REGISTRATIONS and name not in _OURS:
+        if name not in _REGISTRATIONS and not name.startswith(_OURS):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def load_and_register(module):
-                load(module)
-                module.__spec__._initializing = False
-                _register_what_is_ready()
+                _loading.add(name)
+                try:
+                    load(module)
+                finally:
+                    _loading.discard(name)
+                _register_ready()
 
             spec.loader.exec_module = load_and_register
         return spec
 
 
 def register() -> None:
-    """Registers with what is imported already, and arranges for the rest."""
-    sys.meta_path.insert(0, _AfterImport())
-    _register_what_is_ready()
+    """Register with the libraries that are imported already, and with the others when they are imported."""
+    sys.meta_path.insert(0, _RegisterAfterImport())
+    _register_ready()

@@ -1,6 +1,6 @@
-"""Other projects' checkpoints into this package's format; the only place that opens a pickle."""
+"""Imports published checkpoints of other projects; the only package that opens a pickle."""
 
-from .official import KINDS, convert_checkpoint
+from .official import KINDS, import_checkpoint
 
 
-__all__ = ["KINDS", "convert_checkpoint"]
+__all__ = ["KINDS", "import_checkpoint"]

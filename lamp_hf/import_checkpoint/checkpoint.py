@@ -1,4 +1,4 @@
-"""An official checkpoint whose every key is used or named as ignored, and the folder that it becomes."""
+"""Reads a published checkpoint, accounting for every key, and writes the model folder that it becomes."""
 
 import hashlib
 import json
@@ -14,22 +14,24 @@ import torch
 from transformers import PreTrainedModel
 
 
-Names = dict[str, str]  # a key of the checkpoint: the weight of ours that it becomes
+Names = dict[str, str]  # official name of a weight -> its name in our model
 
 
 def with_bias(names: Names) -> Names:
-    """Weight and bias of each module in `names`."""
+    """Return the names of weight and bias for each module in `names`."""
     return {f"{old}.{kind}": f"{new}.{kind}" for old, new in names.items() for kind in ("weight", "bias")}
 
 
 class Checkpoint:
     """A file of weights under their official names.
 
+    Every key must be used or ignored for a stated reason before `finish`.
+
     Args:
-        path (`str` or `Path`): what `torch.save` wrote: a dictionary with the weights under one of its keys.
+        path (`str` or `Path`): a dictionary that `torch.save` wrote, with the weights under one of its keys.
 
     Raises:
-        ValueError: when the file is no such thing, or would run code.
+        ValueError: when the file is not such a dictionary, or reading it would run code.
     """
 
     def __init__(self, path: str | Path):
@@ -39,25 +41,31 @@ class Checkpoint:
         self.weights, self.used, self.ignored = {}, {}, {}
 
     def open(self, keys: tuple[str, ...], bookkeeping: dict[str, str]) -> None:
-        """Takes the weights from under the one of `keys` that is there; what lies beside must be in `bookkeeping`."""
+        """Take the weights from the first of `keys` that the file has.
+
+        Args:
+            keys (`tuple[str, ...]`): entries that may hold the weights.
+            bookkeeping (`dict[str, str]`): reasons to ignore the other entries; any entry without one is refused.
+        """
         found = [key for key in keys if key in self.values]
         if not found or not isinstance(self.values[found[0]], dict):
             raise self.error(f"no weights under the key {' or '.join(keys)}")
         self.weights = dict(self.values[found[0]])
         self.format = f"written by torch.save, weights under {found[0]!r}"
-        beside = [key for key in self.values if key != found[0]]
-        self._refuse("unknown entry", [key for key in beside if key not in bookkeeping])
-        self.ignored.update({key: bookkeeping[key] for key in beside})
+        others = [key for key in self.values if key != found[0]]
+        self._refuse("unknown entry", [key for key in others if key not in bookkeeping])
+        self.ignored.update({key: bookkeeping[key] for key in others})
 
     def numbers(self, pattern: str) -> list[int]:
-        """What the pattern's group catches at the beginnings of names, each once, in order."""
+        """Return the sorted numbers that the pattern's group matches at the beginning of the names."""
         return sorted({int(found[1]) for name in self.weights if (found := re.match(pattern, name))})
 
     def has(self, prefix: str) -> bool:
+        """Return `True` if the name of some weight begins with the prefix."""
         return any(name.startswith(prefix) for name in self.weights)
 
     def shape(self, name: str, dimensions: int) -> torch.Size:
-        """Of a weight that a configuration is read from."""
+        """Return the shape of a weight, which must have so many dimensions."""
         self._refuse("missing weight", [name] * (name not in self.weights))
         shape = getattr(self.weights[name], "shape", ())
         if len(shape) != dimensions:
@@ -65,34 +73,34 @@ class Checkpoint:
         return shape
 
     def take(self, names: Names, changes: dict | None = None) -> dict[str, torch.Tensor]:
-        """Weights under our names, in single precision.
+        """Return weights under our names, in single precision.
 
         Args:
-            names (`Names`): all must be there.
-            changes (`dict[str, Callable]`, *optional*): what is done to a weight of an official name.
+            names (`Names`): the weights to take; all must be in the file.
+            changes (`dict[str, Callable]`, *optional*): by official name, a function to apply to the tensor.
         """
         self._refuse("missing weight", [name for name in names if name not in self.weights])
         taken = {}
         for old, new in names.items():
             tensor = self.weights[old]
             if not (torch.is_tensor(tensor) and tensor.is_floating_point() and tensor.isfinite().all()):
-                raise self.error(f"weight {old} is no tensor of finite numbers")
+                raise self.error(f"weight {old} is not a tensor of finite numbers")
             change = (changes or {}).get(old)
             taken[new] = (change(tensor.float()) if change else tensor.float()).clone()
         self.used.update(names)
         return taken
 
     def ignore(self, reasons: dict[str, str]) -> None:
-        """Leaves out the weights of these patterns, each for its reason; they need not be there."""
+        """Ignore the weights whose names match a pattern, for the reason given with it."""
         for pattern, reason in reasons.items():
             self.ignored.update({name: reason for name in self.weights if re.fullmatch(pattern, name)})
 
     def finish(self) -> None:
-        """Refuses what is neither used nor ignored."""
+        """Refuse the file if a weight is neither used nor ignored."""
         self._refuse("unexpected weight", [n for n in self.weights if n not in self.used and n not in self.ignored])
 
     def fill(self, model: PreTrainedModel, weights: dict[str, torch.Tensor]) -> PreTrainedModel:
-        """Gives a model all its weights; a wrong shape is refused by its official name."""
+        """Load all of a model's weights; an error names the weight as the file does."""
         official = {new: old for old, new in self.used.items()}
         for name, ours in model.state_dict().items():
             if name in weights and weights[name].shape != ours.shape:
@@ -105,10 +113,11 @@ class Checkpoint:
         return model.eval()
 
     def error(self, message: str) -> ValueError:
+        """Return an error whose message begins with the path of the file."""
         return ValueError(f"{self.path}: {message}")
 
     def report(self) -> dict:
-        """What was read, by which other files can be told from it, and what became of each key."""
+        """Return the file's identity (name, size, SHA-256, format) and what became of each key."""
         with open(self.path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         source = {"file": self.path.name, "bytes": self.path.stat().st_size, "sha256": digest, "format": self.format}
@@ -122,42 +131,42 @@ class Checkpoint:
 
 def _read(path: Path) -> dict:
     try:
-        # Mapped, because optimisers are twice the size of the weights and nobody reads them here.
+        # Memory-mapped: the state of the optimiser is twice the size of the weights and is not read.
         values = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"reading it would run {found[1]}" if found else "it is no PyTorch checkpoint, or a damaged one"
+        what = f"reading it would run {found[1]}" if found else "it is not a PyTorch checkpoint, or it is damaged"
         raise ValueError(f"{path}: refused: {what}") from None
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError):
-        raise ValueError(f"{path}: refused: it is no PyTorch checkpoint, or a damaged one") from None
+        raise ValueError(f"{path}: refused: it is not a PyTorch checkpoint, or it is damaged") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: it holds a {type(values).__name__}, not a dictionary of weights")
     return values
 
 
 def write_folder(output: Path, models: dict[str, PreTrainedModel], processor, report: dict, card: str) -> None:
-    """Writes models, their processor, the report and the card, all or nothing.
+    """Write models, their processor, the report and the card, all or nothing.
 
     Args:
         output (`Path`): new folder.
-        models (`dict[str, PreTrainedModel]`): by subfolder, `""` for the main one.
-        processor ([`MotionFeatureExtractor`] or [`LampProcessor`]): goes with the main one, its motion side with all.
-        report (`dict`): becomes `conversion.json`.
-        card (`str`): becomes `README.md`.
+        models (`dict[str, PreTrainedModel]`): models by subfolder, `""` for the main one.
+        processor ([`MotionFeatureExtractor`] or [`LampProcessor`]): goes with the main model; its feature extractor
+            goes with every model.
+        report (`dict`): content of `conversion.json`.
+        card (`str`): content of `README.md`.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
-        for place, model in models.items():
-            model.save_pretrained(temporary / place)
-            (processor if not place else getattr(processor, "feature_extractor", processor)).save_pretrained(
-                temporary / place
-            )
+        for subfolder, model in models.items():
+            model.save_pretrained(temporary / subfolder)
+            part = getattr(processor, "feature_extractor", processor) if subfolder else processor
+            part.save_pretrained(temporary / subfolder)
         (temporary / "conversion.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        temporary.chmod(0o755)  # a temporary folder is its owner's alone
+        temporary.chmod(0o755)  # mkdtemp makes folders that only their owner can read
         os.replace(temporary, output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

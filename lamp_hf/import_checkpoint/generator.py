@@ -1,9 +1,9 @@
-"""LaMP's generator (`t2m.tar`): the masked transformer, and the Q-Former that reads the text for it.
+"""Converts LaMP's generator (`t2m.tar`): the masked transformer, and the Q-Former that reads the text for it.
 
-The file has no motion encoder, heads or tokenizer; they come from the Q-Former's file and, if there is one, the
-tokenizer's. Nor has it a predictor of lengths (the released demo borrows MoMask's, which reads CLIP's features): ours
-says the longest. The embedding of padding is left out: padding is not attended to, and so every motion comes out as
-the released code makes it when it is generated without others beside it.
+The file has no motion encoder, heads or tokenizer: they come from the Q-Former's file and, if given, the tokenizer's.
+It has no length predictor either (the released demo borrows MoMask's, which reads CLIP features): the converted model
+always predicts the longest duration. The embedding of padding is left out. Padding is not attended to, so every motion
+equals the one that the released code generates in a batch of one.
 """
 
 import math
@@ -37,20 +37,21 @@ _GUIDANCE = {"humanml3d": 4.0, "kit": 2.0}
 _LAYER = r"seqTransEncoder\.layers\.(\d+)\."
 _IGNORED = IGNORED | {
     r"Qformer\.cls\..*": "the generator predicts no words",
-    r"position_enc\.pe": "sinusoids: computed",
-    r"clip2qformer\..*": "made by the released code and never used",
+    r"position_enc\.pe": "sinusoids, which are computed",
+    r"clip2qformer\..*": "created by the released code and never used",
 }
 
 
 def convert_generator(
     checkpoint: Checkpoint, lamp: LampForPreTraining, tokenizer: MotionVQVAEModel, head_size: int = 64
 ) -> LampForTextToMotion:
-    """
+    """Convert the generator.
+
     Args:
-        checkpoint ([`Checkpoint`]): opened.
-        lamp ([`LampForPreTraining`]): converted; its motion side and heads.
-        tokenizer ([`MotionVQVAEModel`]): converted.
-        head_size (`int`): of attention; 64 as released.
+        checkpoint ([`Checkpoint`]): the opened file.
+        lamp ([`LampForPreTraining`]): the converted Q-Former, for its motion side and heads.
+        tokenizer ([`MotionVQVAEModel`]): the converted tokenizer.
+        head_size (`int`, defaults to 64): size of an attention head.
     """
     config = _config(checkpoint, lamp, tokenizer, head_size)
     names = _transformer_names(config.num_hidden_layers) | transformer_names(checkpoint, "lamp.qformer.")
@@ -59,7 +60,7 @@ def convert_generator(
     linear = checkpoint.take(projection)
 
     def embed(tokens: torch.Tensor) -> torch.Tensor:
-        """The projection behind the embeddings and our scale before the positions join them; without padding's row."""
+        """Merge the projection of the embeddings and our scale into them, and drop the row of padding."""
         projected = tokens.double()[:-1] @ linear["weight"].double().T + linear["bias"].double()
         return (projected / config.hidden_size**0.5).float()
 
@@ -80,7 +81,7 @@ def _config(checkpoint, lamp, tokenizer, head_size) -> LampTextToMotionConfig:
         raise checkpoint.error(f"{hidden_size} channels are no whole number of attention heads of {head_size}")
     return LampTextToMotionConfig(
         lamp_config=lamp.config,
-        tokenizer_config=tokenizer.config,  # LaMP's own encoder may be another: as released it was never trained
+        tokenizer_config=tokenizer.config,  # may differ from LaMP's own encoder, which was never trained as released
         hidden_size=hidden_size,
         num_hidden_layers=len(checkpoint.numbers(_LAYER)),
         num_attention_heads=hidden_size // head_size,

@@ -1,9 +1,9 @@
-"""LaMP's pretrained Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`).
+"""Converts LaMP's pretrained Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`).
 
 The configuration makes it compute as released: no positions on motion latents, a temperature that is not
-exponentiated, the text's first state, text embeddings that no layer has seen. Two things are up to the caller. The
-released code pads motions with zeros to 196 frames and attends to all of them: give no motion mask to do as it does.
-And for text-grounded generation it puts `[DEC]` in place of the text's first token.
+exponentiated, the first state of the text as its feature, and text embeddings from below the layers for grounding.
+Two things are up to the caller. The released code pads motions with zeros to 196 frames and attends to all of them:
+pass no motion mask to do the same. For text-grounded generation it replaces the text's first token with `[DEC]`.
 """
 
 import torch
@@ -20,7 +20,7 @@ _ATTENTION = {
     "output.dense": "output", "output.LayerNorm": "norm",
 }  # fmt: skip
 _HEADS = {"motion_proj": "lamp.motion_head", "text_proj": "lamp.text_head", "itm_head": "lamp.matching_head"}
-_PROJECTIONS = ("motion_projection", "text_projection")  # parameters that multiply from the right
+_PROJECTIONS = ("motion_projection", "text_projection")  # transposed: they multiply from the right
 _LAYER = r"Qformer\.bert\.encoder\.layer\.(\d+)\."
 _WORDS = "Qformer.bert.embeddings.word_embeddings.weight"
 _WORD_HEAD = "Qformer.cls.predictions."
@@ -37,11 +37,11 @@ AS_RELEASED = {
         "mask_negatives": False,
     },
 }
-IGNORED = {r"Qformer\.bert\.embeddings\.position_ids": "0, 1, 2, ...: no weight"}
+IGNORED = {r"Qformer\.bert\.embeddings\.position_ids": "the numbers 0, 1, 2, ..., not a weight"}
 
 
 def transformer_names(checkpoint: Checkpoint, new: str) -> Names:
-    """Of queries, embeddings and layers; `new` is where our Q-Former is."""
+    """Return the names of queries, embeddings and layers; `new` is the prefix of our Q-Former."""
     old = "Qformer.bert."
     modules = {f"{old}embeddings.LayerNorm": f"{new}norm"}
     for i in range(len(checkpoint.numbers(_LAYER))):
@@ -63,7 +63,7 @@ def transformer_names(checkpoint: Checkpoint, new: str) -> Names:
 
 
 def transformer_sizes(checkpoint: Checkpoint, head_size: int) -> dict:
-    """What of [`LampConfig`] the Q-Former's shapes tell; the number of heads they do not."""
+    """Read the sizes in [`LampConfig`] off the Q-Former's shapes, given the size of an attention head."""
     first = "Qformer.bert.encoder.layer.0."
     vocab_size, hidden_size = checkpoint.shape(_WORDS, 2)
     if hidden_size % head_size:
@@ -86,11 +86,11 @@ def transformer_sizes(checkpoint: Checkpoint, head_size: int) -> dict:
 
 
 def convert_qformer(checkpoint: Checkpoint, head_size: int = 64) -> tuple[LampForPreTraining, MotionVQVAEModel | None]:
-    """LaMP with its four heads, and the tokenizer that gave its targets, where the file has it.
+    """Convert LaMP with its four heads, and the tokenizer that its targets come from, if the file has it.
 
     Args:
-        checkpoint ([`Checkpoint`]): opened.
-        head_size (`int`): of attention; BERT's is 64.
+        checkpoint ([`Checkpoint`]): the opened file.
+        head_size (`int`, defaults to 64): size of an attention head.
     """
     codebook_size = checkpoint.shape("motion_cls.weight", 2)[0]
     config = LampConfig(
@@ -120,4 +120,5 @@ def convert_qformer(checkpoint: Checkpoint, head_size: int = 64) -> tuple[LampFo
 
 
 def squeeze_batch(queries: torch.Tensor) -> torch.Tensor:
+    """Drop the leading dimension of size one."""
     return queries[0]

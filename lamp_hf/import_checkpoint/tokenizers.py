@@ -1,7 +1,7 @@
-"""Motion tokenizers: T2M-GPT's VQ-VAE, LaMP's, which is the same network, and MoMask's residual one.
+"""Converts motion tokenizers: T2M-GPT's VQ-VAE, LaMP's, which is the same network, and MoMask's residual one.
 
-What the files do not say is taken as the published options have it: ReLU, dilations that are powers of 3, strides
-of 2. Other activations would leave the same names; normalisation would add some, and is refused.
+The files do not state the activation (ReLU), the dilations (powers of 3) and the strides (2), which are taken from the
+published options. Another activation would go unnoticed; normalisation layers would add weights, and are refused.
 """
 
 import re
@@ -17,7 +17,7 @@ SKELETONS = {263: "humanml3d", 251: "kit"}
 
 
 def encoder_names(config: MotionVQVAEConfig, old: str, new: str) -> Names:
-    """Of an encoder whose official names begin with `old`."""
+    """Return the names of an encoder's weights; `old` and `new` are the prefixes."""
     levels, blocks = range(config.num_downsamplings), range(config.num_residual_blocks)
     names = {f"{old}model.0": f"{new}conv_in", f"{old}model.{len(levels) + 2}": f"{new}conv_out"}
     for level in levels:
@@ -40,13 +40,13 @@ def _decoder_names(config: MotionVQVAEConfig, old: str, new: str) -> Names:
 
 
 def _block_names(blocks: range, old: str, new: str) -> Names:
-    """Both number residual blocks from the widest dilation."""
+    """Return the names in residual blocks, which both sides number from the widest dilation."""
     convolutions = {"conv1": 1, "conv2": 3}
     return {f"{old}.{i}.{name}": f"{new}.{i}.{ours}" for i in blocks for name, ours in convolutions.items()}
 
 
 def encoder_config(checkpoint: Checkpoint, encoder: str, **values) -> MotionVQVAEConfig:
-    """The configuration of the tokenizer that an encoder is part of, read off the encoder's shapes."""
+    """Read the configuration of a tokenizer off the shapes of its encoder."""
     width, feature_size, _ = checkpoint.shape(f"{encoder}model.0.weight", 3)
     if feature_size not in SKELETONS:
         raise checkpoint.error(f"weight {encoder}model.0.weight reads {feature_size} features, neither 263 nor 251")
@@ -63,17 +63,17 @@ def encoder_config(checkpoint: Checkpoint, encoder: str, **values) -> MotionVQVA
 
 
 def convert_vqvae(checkpoint: Checkpoint, prefix: str = "vqvae.") -> MotionVQVAEModel:
-    """T2M-GPT's or LaMP's tokenizer.
+    """Convert T2M-GPT's or LaMP's tokenizer.
 
     Args:
-        checkpoint ([`Checkpoint`]): opened.
-        prefix (`str`): how its names begin; the Q-Former's file has a tokenizer too.
+        checkpoint ([`Checkpoint`]): the opened file.
+        prefix (`str`, defaults to `"vqvae."`): beginning of its names; another one in the Q-Former's file.
     """
     return _convert(checkpoint, prefix, [f"{prefix}quantizer.codebook"])
 
 
 def convert_residual_vqvae(checkpoint: Checkpoint) -> MotionVQVAEModel:
-    """MoMask's tokenizer; books that it shares are stored as copies, and so are ours."""
+    """Convert MoMask's tokenizer; shared codebooks are stored as copies, here as in the file."""
     books = checkpoint.numbers(r"quantizer\.layers\.(\d+)\.") or [0]
     return _convert(checkpoint, "", [f"quantizer.layers.{i}.codebook" for i in range(books[-1] + 1)])
 
@@ -93,7 +93,7 @@ def _convert(checkpoint: Checkpoint, prefix: str, codebooks: list[str]) -> Motio
     names |= {old: f"{new}.codebook" for old, new in zip(codebooks, quantizers)}
     weights = checkpoint.take(names)
     for quantizer in quantizers:
-        # The moving averages were never saved. These are of codes just in use, so that training does not begin anew.
+        # The moving averages were never saved. With these, training resumes from the codes as they are.
         weights[f"{quantizer}.code_sum"] = weights[f"{quantizer}.codebook"].clone()
         weights[f"{quantizer}.code_count"] = torch.ones(len(weights[f"{quantizer}.codebook"]))
         weights[f"{quantizer}.num_updates"] = torch.ones((), dtype=torch.long)

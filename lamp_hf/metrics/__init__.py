@@ -1,4 +1,4 @@
-"""Metrics. `evaluate.load("lamp_bertscore")` finds ours once `lamp_hf` has been imported."""
+"""Numbers about motions and captions. After `import lamp_hf`, `evaluate.load("lamp_bertscore")` finds ours."""
 
 import contextlib
 import hashlib
@@ -6,31 +6,41 @@ import os
 from pathlib import Path
 
 
+NAMES = ("lamp_bertscore",)
+
+
 def path(name: str) -> str:
-    """Folder of a metric for `evaluate.load`: a script and what a Space needs around it."""
-    folder = Path(__file__).with_name(name)
-    if not (folder / f"{name}.py").is_file():
-        raise ValueError(f"no metric {name!r}; there is: lamp_bertscore")
-    return str(folder)
+    """Return the folder of a metric for `evaluate.load`, which works in every version and from any folder.
+
+    Args:
+        name (`str`): `"lamp_bertscore"`.
+
+    Raises:
+        ValueError: when there is no metric of this name.
+    """
+    if name not in NAMES:
+        raise ValueError(f"no metric {name!r}; there is: {', '.join(NAMES)}")
+    return str(Path(__file__).with_name(name))
 
 
 def register() -> None:
-    """Puts our metrics where `evaluate` keeps those that it has loaded before, so that their bare names work.
+    """Make `evaluate.load` find our metrics by their bare names, online and offline.
 
-    That is in `HF_MODULES_CACHE`; left alone with `LAMP_HF_REGISTER_METRICS=0`, or where nothing can be written.
-    An official metric of the same name on the Hub would take precedence.
+    Called when `evaluate` is imported. Copies each metric's script to where `evaluate` keeps the ones that it has
+    loaded before, in `HF_MODULES_CACHE`. Does nothing if `LAMP_HF_REGISTER_METRICS=0`, or if the folder cannot be
+    written. A metric of the same name on the Hub takes precedence.
     """
     if os.environ.get("LAMP_HF_REGISTER_METRICS") == "0":
         return
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = Path(os.environ.get("HF_HOME", os.path.join(cache, "huggingface"))).expanduser()
     modules = Path(os.environ.get("HF_MODULES_CACHE", home / "modules")) / "evaluate_modules" / "metrics"
-    for name in ("lamp_bertscore",):
+    for name in NAMES:
         script = Path(path(name), f"{name}.py").read_bytes()
-        place = modules / f"evaluate-metric--{name}" / hashlib.sha256(script).hexdigest() / f"{name}.py"
+        output = modules / f"evaluate-metric--{name}" / hashlib.sha256(script).hexdigest() / f"{name}.py"
         with contextlib.suppress(OSError):
-            if not place.is_file():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                temporary = place.with_name(f"{os.getpid()}.tmp")
+            if not output.is_file():
+                output.parent.mkdir(parents=True, exist_ok=True)
+                temporary = output.with_name(f"{os.getpid()}.tmp")
                 temporary.write_bytes(script)
-                os.replace(temporary, place)
+                os.replace(temporary, output)

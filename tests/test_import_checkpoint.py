@@ -1,4 +1,4 @@
-"""Official checkpoints, made small: converted models compute what the published ones do; other files are refused."""
+"""Small copies of published checkpoints: imported models compute the same; other files are refused."""
 
 import json
 import pickle
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import BertTokenizer
 
 import lamp_hf
-from lamp_hf.import_checkpoint import convert_checkpoint
+from lamp_hf.import_checkpoint import import_checkpoint
 from lamp_hf.import_checkpoint.__main__ import main
 
 
@@ -21,12 +21,12 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(
 
 def close(ours, theirs):
     assert ours.shape == theirs.shape
-    assert theirs.ndim == 0 or theirs.detach().std(0).mean() > 0.03  # else everything would be close
+    assert theirs.ndim == 0 or theirs.detach().std(0).mean() > 0.03  # otherwise everything would be close
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def save(folder, name, key, state, **beside):
-    """In the layout of the published trainers, optimiser and scheduler beside the weights."""
+    """Save weights in the layout of the published trainers, with optimiser and scheduler beside them."""
     parameter = nn.Parameter(torch.ones(2))
     optimiser = torch.optim.AdamW([parameter])
     parameter.sum().backward()
@@ -39,7 +39,7 @@ def save(folder, name, key, state, **beside):
 
 
 def texts():
-    """Ids that begin with [DEC], as the released code has them where it generates, and their mask."""
+    """Return ids that begin with [DEC], as in the released code where it generates, and their mask."""
     ids = torch.tensor([[19, 7, 8, 3, 0, 0], [19, 9, 10, 11, 12, 3], [19, 5, 3, 0, 0, 0]])
     return ids, (ids != 0).long()
 
@@ -94,7 +94,7 @@ def test_tokenizer(key, shape, tmp_path):
     for i, book in enumerate(official.books):  # as trained, codes are where latents are
         book.copy_(latents.flatten(0, 1)[:16] if i == 0 else book * latents.std() / 2)
     source = save(tmp_path, "source", key, official.official_state())
-    report = convert_checkpoint(source, tmp_path / "out")
+    report = import_checkpoint(source, tmp_path / "out")
     model = lamp_hf.MotionVQVAEModel.from_pretrained(tmp_path / "out").eval()
 
     codes = official.encode(motion)
@@ -107,13 +107,13 @@ def test_tokenizer(key, shape, tmp_path):
     assert report["kind"] == ("residual_vqvae" if "books" in shape else "vqvae")
     assert model.config.skeleton == ("kit" if "features" in shape else "humanml3d")
     assert model.config.num_downsamplings == shape.get("halvings", 2)
-    assert model.quantizer.num_updates == 1  # training goes on with these codes
+    assert model.quantizer.num_updates == 1  # training resumes with these codes
 
 
 def test_tokenizer_keeps_its_statistics_and_tells_its_origin(statistics, tmp_path):
     official = shake(OfficialTokenizer())
     source = save(tmp_path, "net_last.pth", "net", official.official_state())
-    report = convert_checkpoint(source, tmp_path / "out", **statistics)
+    report = import_checkpoint(source, tmp_path / "out", **statistics)
     extractor = lamp_hf.MotionFeatureExtractor.from_pretrained(tmp_path / "out")
     raw = motions()[0]
     expected = (raw - torch.tensor(np.load(statistics["mean"]))) / torch.tensor(np.load(statistics["std"]))
@@ -128,7 +128,7 @@ def test_tokenizer_keeps_its_statistics_and_tells_its_origin(statistics, tmp_pat
 
 
 def test_qformer(official_lamp, lamp_file, vocabulary, statistics, tmp_path):
-    report = convert_checkpoint(lamp_file, tmp_path / "out", bert=vocabulary, head_size=HEAD_SIZE, **statistics)
+    report = import_checkpoint(lamp_file, tmp_path / "out", bert=vocabulary, head_size=HEAD_SIZE, **statistics)
     model = lamp_hf.LampForPreTraining.from_pretrained(tmp_path / "out").eval()
     (ids, mask), motion = texts(), motions()
     with torch.no_grad():
@@ -171,7 +171,7 @@ def generator_file(official_lamp, tmp_path):
 def test_generator(generator_file, lamp_file, statistics, tmp_path):
     official, source = generator_file
     options = {"lamp": lamp_file, "head_size": HEAD_SIZE} | statistics
-    report = convert_checkpoint(source, tmp_path / "out", **options)
+    report = import_checkpoint(source, tmp_path / "out", **options)
     model = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path / "out").eval()
 
     (ids, mask), length = texts(), 5
@@ -195,7 +195,7 @@ def test_generator_takes_the_tokenizer_it_is_given(generator_file, lamp_file, st
     official = shake(OfficialTokenizer(width=4), 5)
     other = save(tmp_path, "vq.tar", "vq_model", official.official_state(), opt_vq_model={})
     options = {"lamp": lamp_file, "tokenizer": other, "head_size": HEAD_SIZE} | statistics
-    convert_checkpoint(generator_file[1], tmp_path / "out", **options)
+    import_checkpoint(generator_file[1], tmp_path / "out", **options)
     model = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path / "out").eval()
     assert torch.equal(model.vqvae.encode(motions())[0], official.encode(motions())[..., 0])
     assert model.lamp.config.motion_config.width == 8
@@ -207,7 +207,7 @@ class Bomb:
 
 
 def broken(change):
-    """A tokenizer's file with one thing wrong."""
+    """Return the content of a tokenizer's file with one thing wrong."""
     state = dict(shake(OfficialTokenizer()).official_state())
     values = {"net": state}
     change(values, state)
@@ -231,13 +231,13 @@ BROKEN = {
     "weight vqvae.encoder.model.0.weight reads 260 features": lambda v, s: s.update(
         {"vqvae.encoder.model.0.weight": torch.ones(8, 260, 3)}
     ),
-    "weight vqvae.quantizer.codebook is no tensor of finite numbers": lambda v, s: s.update(
+    "weight vqvae.quantizer.codebook is not a tensor of finite numbers": lambda v, s: s.update(
         {"vqvae.quantizer.codebook": torch.full((16, 6), torch.nan)}
     ),
-    "not a checkpoint that is known here; it has model": lambda v, s: v.update(model=v.pop("net")),
+    "not a known checkpoint; it has model": lambda v, s: v.update(model=v.pop("net")),
     "a captioner of LaMP or a transformer of T2M-GPT": lambda v, s: v.update(trans=v.pop("net")),
     "MoMask's residual transformer": lambda v, s: v.update(res_transformer={}) or v.pop("net"),
-    r"transformer that reads CLIP's features \(MoMask\)": lambda v, s: v.update(t2m_transformer={}) or v.pop("net"),
+    r"transformer that reads CLIP features \(MoMask\)": lambda v, s: v.update(t2m_transformer={}) or v.pop("net"),
     "refused: reading it would run": lambda v, s: s.update(bomb=Bomb()),
 }
 
@@ -246,7 +246,7 @@ BROKEN = {
 def test_refuses(message, tmp_path, capsys):
     torch.save(broken(BROKEN[message]), tmp_path / "net_last.pth")
     with pytest.raises(ValueError, match=message) as error:
-        convert_checkpoint(tmp_path / "net_last.pth", tmp_path / "out")
+        import_checkpoint(tmp_path / "net_last.pth", tmp_path / "out")
     assert "\n" not in str(error.value) and "net_last.pth" in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["net_last.pth"]
     assert "boom" not in capsys.readouterr().out
@@ -256,7 +256,7 @@ def test_refuses(message, tmp_path, capsys):
 def test_refuses_what_is_no_checkpoint(content, tmp_path, capsys):
     (tmp_path / "file.tar").write_bytes(content)
     with pytest.raises(ValueError, match="refused") as error:
-        convert_checkpoint(tmp_path / "file.tar", tmp_path / "out")
+        import_checkpoint(tmp_path / "file.tar", tmp_path / "out")
     assert "\n" not in str(error.value) and "boom" not in capsys.readouterr().out
 
 
@@ -280,13 +280,13 @@ def test_refuses_another_qformer(official_lamp, change, message, tmp_path):
     change(state)
     source = save(tmp_path, "h3d-qformer.tar", "motion_qformer", state)
     with pytest.raises(ValueError, match=message):
-        convert_checkpoint(source, tmp_path / "out", head_size=HEAD_SIZE)
+        import_checkpoint(source, tmp_path / "out", head_size=HEAD_SIZE)
 
 
 def test_refuses_wrong_arguments(lamp_file, generator_file, statistics, vocabulary, tmp_path):
     for message, source, options in (
         ("give both", lamp_file, {"mean": statistics["mean"]}),
-        ("std: a deviation", lamp_file, {"mean": statistics["mean"], "std": np.zeros(263)}),
+        ("std: every value must be above zero", lamp_file, {"mean": statistics["mean"], "std": np.zeros(263)}),
         ("mean: 263 finite numbers", lamp_file, {"mean": np.zeros(251), "std": statistics["std"]}),
         ("whole number of attention heads of 64", lamp_file, {"head_size": 64}),
         ("unknown kind 'gan'", lamp_file, {"kind": "gan"}),
@@ -296,20 +296,20 @@ def test_refuses_wrong_arguments(lamp_file, generator_file, statistics, vocabula
         ("No such file", tmp_path / "none.tar", {}),
     ):
         with pytest.raises(ValueError, match=message):
-            convert_checkpoint(source, tmp_path / "out", **{"head_size": HEAD_SIZE} | options)
+            import_checkpoint(source, tmp_path / "out", **{"head_size": HEAD_SIZE} | options)
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="exists already"):
-        convert_checkpoint(lamp_file, tmp_path / "out")
+        import_checkpoint(lamp_file, tmp_path / "out")
     short = write_vocabulary(tmp_path / "short", WORDS[:-1])
     with pytest.raises(ValueError, match=r"19 words with \[DEC\], the checkpoint has 20"):
-        convert_checkpoint(lamp_file, tmp_path / "new", bert=short, head_size=HEAD_SIZE)
+        import_checkpoint(lamp_file, tmp_path / "new", bert=short, head_size=HEAD_SIZE)
 
 
-def test_command_line(tmp_path, monkeypatch, capsys):
+def test_command_line(tmp_path, capsys):
     source = save(tmp_path, "net_last.pth", "net", shake(OfficialTokenizer()).official_state())
-    monkeypatch.setattr("sys.argv", ["convert", str(source), "--output", str(tmp_path / "out")])
-    main()
+    arguments = [str(source), "--output", str(tmp_path / "out")]
+    main(arguments)
     assert json.loads(capsys.readouterr().out)["kind"] == "vqvae"
     with pytest.raises(SystemExit):
-        main()
-    assert capsys.readouterr().err.endswith("exists already: name a new folder\n")
+        main(arguments)
+    assert capsys.readouterr().err == f"lamp-hf: {tmp_path / 'out'} exists already: name a new folder\n"
