@@ -1,8 +1,9 @@
 """The processes of `test_hub.py`: `python hub_round_trip.py ROLE FOLDER`.
 
-`push` uploads what lies in folders and writes down what it answers; `pull` has the package and trusts nobody;
-`stranger` has no package and trusts the repositories' code; `again` saves what a stranger has loaded, and loads that.
-Those two are run by the Python of an environment without the package.
+`push` uploads folders and prints the outputs of what is in them. The others load from the Hub and print the outputs
+again: `pull` with the package and without `trust_remote_code`, `stranger` without the package and with
+`trust_remote_code`, `again` after saving and loading once more what a stranger has loaded. The last two run in the
+Python of an environment without the package.
 """
 
 import importlib.util
@@ -51,7 +52,7 @@ def pipeline_answer(kind: str, pipe) -> list:
 
 
 def answer(kind: str, name: str, **options) -> list:
-    """What the thing in a folder or a repository says to an input that is always the same."""
+    """Return the outputs of the object in a folder or repository for a fixed input."""
     if kind in MODELS:
         return model_answer(kind, name, **options)
     if kind in PIPELINES:
@@ -83,7 +84,7 @@ def answer(kind: str, name: str, **options) -> list:
 
 
 def push(kind: str, folder: str) -> list:
-    """Uploads a folder's content in the way of its kind, and answers from the folder."""
+    """Upload a folder's content as users of its kind do; returns the outputs of the object in the folder."""
     from transformers import AutoModel, AutoProcessor, pipeline
 
     import lamp_hf
@@ -120,7 +121,7 @@ def push(kind: str, folder: str) -> list:
 
 
 def adapt(base: str, folder: str):
-    """A captioner of the Hub with an adapter that nobody trained, saved in a folder."""
+    """Add an untrained adapter to a captioner from the Hub, and save it in a folder."""
     from peft import LoraConfig
 
     import lamp_hf
@@ -136,7 +137,7 @@ def adapt(base: str, folder: str):
 
 
 def again(kind: str, folder: Path) -> list:
-    """A pipeline of a stranger, saved and loaded once more."""
+    """Save a pipeline that was loaded without the package, load it again, and return its outputs."""
     from transformers import pipeline
 
     pipeline(kind, model=f"{USER}/{kind}", trust_remote_code=True).save_pretrained(folder / kind)

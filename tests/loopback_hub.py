@@ -1,4 +1,4 @@
-"""A Hub on this machine, over real HTTP: what huggingface_hub asks for when it creates, uploads, lists and downloads.
+"""A Hub on this machine, over real HTTP: the requests of huggingface_hub to create, upload, list and download.
 
 Repositories live in memory; every commit keeps its files. Point `HF_ENDPOINT` at `url` before huggingface_hub is
 imported, so in a process of its own.
@@ -53,7 +53,7 @@ def missing(what: str) -> Answer:
 
 
 class LoopbackHub:
-    """A context manager: serves on a free port of 127.0.0.1 while it is open."""
+    """A context manager that serves on a free port of 127.0.0.1 while it is open."""
 
     def __init__(self):
         self.repositories: dict[tuple[str, str], Repository] = {}
@@ -85,7 +85,7 @@ class LoopbackHub:
         self._server.server_close()
 
     def files(self, kind: str, name: str) -> dict[str, bytes]:
-        """Of the newest commit."""
+        """Return the files of the newest commit."""
         return self.repositories[kind, name].commits[-1][1]
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:

@@ -1,4 +1,4 @@
-"""The published networks in few words, with their own names for weights: what conversions are compared with.
+"""The published networks in short, under their own names of weights, to compare imported models with.
 
 Written from the descriptions of T2M-GPT, MoMask and LaMP, each for evaluation alone (no dropout, no losses).
 """
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def block(*modules: nn.Module, **named: nn.Module) -> nn.Module:
-    """Modules by number and by name, as they are in the names of weights."""
+    """Return a module with submodules by number and by name, as in the names of weights."""
     made = nn.Module()
     for name, module in {**{str(i): m for i, m in enumerate(modules)}, **named}.items():
         made.add_module(name, module)
@@ -32,7 +32,7 @@ def resnet(width: int) -> nn.Module:
 
 
 class _Model(nn.Module):
-    """Layers in a row, under the name `model`."""
+    """Layers one after another, under the name `model`."""
 
     def __init__(self, layers):
         super().__init__()
@@ -64,7 +64,7 @@ class Codebook(nn.Module):
 
 
 class OfficialTokenizer(nn.Module):
-    """T2M-GPT's and LaMP's (all names begin with `vqvae.`), or with several books MoMask's."""
+    """The tokenizer of T2M-GPT and LaMP, whose names begin with `vqvae.`, or with several codebooks MoMask's."""
 
     def __init__(self, features=263, width=8, code=6, codes=16, halvings=2, books=0):
         super().__init__()
@@ -106,7 +106,7 @@ def attention_module(hidden: int, context: int) -> nn.Module:
 
 
 class Bert(nn.Module):
-    """BLIP-2's: queries and text share self-attention; queries have a feed-forward layer of their own, and context."""
+    """BLIP-2's BERT: queries and text share self-attention; queries have a feed-forward of their own, and context."""
 
     def __init__(self, words, hidden, inner, query_inner, layers, heads, context, positions):
         super().__init__()
@@ -151,7 +151,7 @@ class Bert(nn.Module):
         return module.output.LayerNorm(hidden + module.output.dense(mixed)), own
 
     def forward(self, ids=None, mask=None, queries=None, context=None, context_mask=None, past=None):
-        """`mask` is 1 where self-attention may look, broadcastable to `(B, 1, length, keys)`."""
+        """Encode; `mask` is 1 where self-attention may look and broadcasts to `(B, 1, length, keys)`."""
         hidden, count = self.embed(ids, queries), 0 if queries is None else queries.shape[1]
         keys = []
         for i, layer in enumerate(self.encoder.layer):
@@ -266,7 +266,7 @@ class OfficialGenerator(nn.Module):
         self.clip2qformer = nn.Linear(7, hidden)
 
     def condition(self, ids, mask):
-        """Of texts that are padded to 49 tokens; the queries read the padding too."""
+        """Return the condition of texts padded to 49 tokens; the queries read the padding too."""
         text = self.text2former(self.Qformer.bert(ids, mask[:, None, None])[0])
         batch = self.query_tokens.expand(len(ids), -1, -1)
         return self.Qformer.bert(queries=batch, context=text)[0].mean(1)
@@ -282,7 +282,7 @@ class OfficialGenerator(nn.Module):
 
 
 def shake(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Random weights everywhere, norms and biases too, so wide that inputs and queries stay apart."""
+    """Randomise all weights, norms and biases too, so widely that inputs and queries stay apart."""
     generator = torch.Generator().manual_seed(seed)
     norms = {id(m.weight) for m in module.modules() if isinstance(m, nn.LayerNorm)}
     with torch.no_grad():

@@ -1,12 +1,16 @@
+"""The `lamp-hf` command: verbs that work with real files, and errors of one line."""
+
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import make_motion
+import torch
+from conftest import make_motion, tiny_lamp_config
 
 import lamp_hf
+from lamp_hf.fingerprint import fingerprint
 
 
 def run(*arguments: str):
@@ -25,6 +29,20 @@ def test_a_sentence_becomes_a_file_with_the_bundled_model(tmp_path):
     assert json.loads(done.stdout) == {"output": str(path), "seconds": 3.0, "frames": 60, "fps": 20.0}
     told = json.loads(run("info", path, "--json").stdout)
     assert told["frames"] == 60 and told["skeleton"] == "humanml3d"
+
+
+def test_the_system_is_described_for_an_issue_and_for_machines(processor, tmp_path):
+    folder = tmp_path / "tokenizer"
+    lamp_hf.MotionVQVAEModel(tiny_lamp_config(processor).motion_config).save_pretrained(folder)
+    done = run("info", "--system", "--model", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    system = json.loads(done.stdout)
+    assert system["lamp_hf"] == lamp_hf.__version__ and system["model"] == fingerprint(folder)
+    assert system["torch"] == torch.__version__ and system["numpy"] == np.__version__
+    assert {"python", "transformers", "peft", "platform", "cpu", "gpu", "threads"} <= system.keys()
+    head, rule, *rows = run("info", "--system", "--model", folder).stdout.splitlines()
+    assert (head, rule) == ("| system |  |", "| --- | --- |")
+    assert rows == [f"| {name} | {value} |" for name, value in system.items()]
 
 
 def test_the_bundled_model_waves_the_hand_it_is_asked_to():
@@ -55,6 +73,10 @@ def test_the_bundled_model_waves_the_hand_it_is_asked_to():
         ("generate", "walk", "-o", "out.bvh", "--model", "no/such/folder"),
         ("info", "missing.bvh"),
         ("info", "broken.npy"),
+        ("info",),
+        ("info", "walk.bvh", "--system"),
+        ("info", "--system", "--model", "no/such/folder"),
+        ("import-checkpoint", "broken.npy", "--output", "out"),
         ("info", "."),
         ("convert", "broken.npy", "out.bvh"),
         ("convert", "missing.bvh", "out.glb"),

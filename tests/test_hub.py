@@ -1,4 +1,7 @@
-"""Everything goes to a Hub and comes back, with the package and without, online and from the cache."""
+"""Round trips: every kind of object goes to a Hub and comes back the same.
+
+With the package and without it, online and from the cache.
+"""
 
 import json
 import os
@@ -25,7 +28,7 @@ WAYS = {
 
 
 def say(python: str | Path, role: str, folder: Path, hub: LoopbackHub, **environment) -> dict:
-    """What a process of `hub_round_trip.py` prints."""
+    """Run a role of `hub_round_trip.py` in a process of its own; returns the results that it prints."""
     script = Path(__file__).with_name("hub_round_trip.py")
     done = subprocess.run(
         [str(python), str(script), role, str(folder)],
@@ -42,7 +45,7 @@ def say(python: str | Path, role: str, folder: Path, hub: LoopbackHub, **environ
 
 @pytest.fixture(scope="module")
 def answers(processor, model_folder, captioner_folder, strangers_python, tmp_path_factory) -> dict[str, dict]:
-    """Of each role what it says."""
+    """Run every role against one Hub; returns the results by role."""
     folder = tmp_path_factory.mktemp("hub")
     torch.manual_seed(0)
     words = len(processor.tokenizer)

@@ -1,4 +1,4 @@
-"""`lamp-hf push`: what is uploaded, and what is refused."""
+"""Pushes and cards: everything that is uploaded works where it arrives; what is incomplete is refused."""
 
 import json
 import os
@@ -55,7 +55,7 @@ NUMBERS = [
 
 
 def copy_of_the_numbers(model: str, folder: Path) -> None:
-    """A bundled model without its weights, which a card does not read: there are dozens of these copies."""
+    """Copy a bundled model without its weights, which a card does not read: there are dozens of these copies."""
     shutil.copytree(Path(lamp_hf.bundled()).parent / model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
 
 
@@ -179,7 +179,7 @@ def test_a_data_set_tells_its_licence_and_its_size(humanml3d_folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def hub(humanml3d_folder, tmp_path_factory):
-    """With all that comes in the package, and a data set, as `lamp-hf push` brings it there."""
+    """A Hub to which `lamp-hf push` has uploaded every bundled model, the metric, a data set and a gallery."""
     data = tmp_path_factory.mktemp("pushed") / "data"
     shutil.copytree(humanml3d_folder, data)
     (data / "about.json").write_text(json.dumps({"title": "Walks", "license": "cc-by-4.0", "source": "me"}))
@@ -196,7 +196,7 @@ def hub(humanml3d_folder, tmp_path_factory):
 
 
 def run(hub: LoopbackHub, folder: Path, *command) -> str:
-    """What a process says that takes this Hub for the Hub."""
+    """Return the output of a process for which this Hub is the Hub."""
     environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_loopback",
                                 "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "home")}  # fmt: skip
     done = subprocess.run(
@@ -208,7 +208,7 @@ def run(hub: LoopbackHub, folder: Path, *command) -> str:
 
 @pytest.fixture
 def workshop(tmp_path) -> Path:
-    """What the cards' examples take for granted."""
+    """A folder with the files that the examples on cards read."""
     for seed, name in enumerate(("walk.bvh", "wave.bvh", "walk.npy")):
         lamp_hf.Motion(make_motion(seed=seed)).save(tmp_path / name)
     lamp_hf.Motion(make_motion()).save(tmp_path / "phone.mp4", size=64)
@@ -232,7 +232,7 @@ def test_the_example_of_a_pushed_card_runs_without_the_package(hub, workshop, ki
 
 
 def example(hub: LoopbackHub, kind: str) -> str:
-    """The code in a card, as it stands there."""
+    """Return the code on the card of a pushed repository."""
     repo_type = "dataset" if kind in ("dataset", "index") else "model"
     (code,) = python_blocks(hub.files(repo_type, f"{USER}/{kind}")["README.md"].decode())
     assert f'"{USER}/{kind}"' in code

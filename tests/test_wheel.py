@@ -1,6 +1,7 @@
-"""What `pip install` gets: a wheel, built from the source distribution, with everything in it, works on its own."""
+"""The wheel, built from the source distribution as `pip install` does: its content, and that it works on its own."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import lamp_hf
 
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +38,12 @@ def run(*arguments, **options) -> str:
     return done.stdout
 
 
+BUNDLE = re.compile(
+    r"README\.md|(config|evaluation|processor_config|tokenizer|tokenizer_config|model\.safetensors\.index)\.json"
+    r"|model-\d+-of-\d+\.safetensors"
+)
+
+
 def test_it_holds_models_pages_rigs_and_cards_and_nothing_of_ours(wheel, record_property):
     names = zipfile.ZipFile(wheel).namelist()
     record_property("megabytes", round(wheel.stat().st_size / 1e6, 1))
@@ -52,6 +61,10 @@ def test_it_holds_models_pages_rigs_and_cards_and_nothing_of_ours(wheel, record_
     ]
     assert not set(wanted) - set(names)
     assert not [name for name in names if name.startswith(("tests/", "training/", "runs/"))]
+    bundles = [name.split("/") for name in names if name.startswith("lamp_hf/checkpoints/")]
+    assert not ["/".join(parts) for parts in bundles if not BUNDLE.fullmatch(parts[-1])]  # no other results
+    assert not [name for name in names if name.endswith(".json") and "/checkpoints/" not in name]
+    assert {parts[2] for parts in bundles if parts[-1] == "evaluation.json"} == set(lamp_hf.BUNDLED.values())
     shards = [name for name in names if name.endswith(".safetensors")]
     assert sum("lamp_small/" in name for name in shards) == len(
         list((ROOT / "lamp_hf/checkpoints/lamp_small").glob("*.safetensors"))

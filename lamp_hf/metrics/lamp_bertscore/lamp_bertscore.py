@@ -1,4 +1,4 @@
-"""LaMP-BertScore as a metric of `evaluate`; what it computes is in the package lamp_hf."""
+"""LaMP-BertScore as a metric of `evaluate`; the package lamp_hf computes it."""
 
 import datasets
 import evaluate
@@ -7,8 +7,8 @@ from lamp_hf.metrics.motion_bertscore import lamp_bertscore
 
 
 _DESCRIPTION = """\
-LaMP-BertScore tells how well generated motions show what their captions say: a captioner puts each motion into words,
-and BERTScore compares these with the caption.
+LaMP-BertScore measures how well generated motions match their captions: a captioner describes each motion, and
+BERTScore compares the description with the caption.
 """
 _CITATION = """\
 @inproceedings{li2025lamp,
@@ -25,6 +25,8 @@ _CAPTIONS = (datasets.Value("string"), datasets.Sequence(datasets.Value("string"
 
 
 class LampBertScore(evaluate.Metric):
+    """The metric that `evaluate.load("lamp_bertscore")` returns."""
+
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
