@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import make_motion
 
 import lamp_hf
@@ -135,3 +136,19 @@ def test_the_readme_has_the_measured_numbers():
     ]
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert [claim for claim in claims if claim not in readme] == []
+
+
+def test_the_citation_names_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == lamp_hf.__version__
+    assert len(citation["references"]) == 2
+
+
+@pytest.mark.parametrize(
+    "path", [*ROOT.glob(".github/**/*.yml"), ROOT / ".pre-commit-config.yaml"], ids=lambda path: path.name
+)
+def test_files_for_github_are_valid_and_call_scripts_that_exist(path):
+    text = path.read_text(encoding="utf-8")
+    assert yaml.safe_load(text)
+    for script in re.findall(r"(?:\.ci|tests)/[\w.]+", text):
+        assert (ROOT / script).is_file(), script
