@@ -1,5 +1,6 @@
 """Masked decoding: how clips are corrupted for training and settled step by step."""
 
+import pytest
 import torch
 
 import lamp_hf
@@ -33,3 +34,116 @@ def test_fewer_masks_at_every_step_and_none_at_the_end():
         assert torch.equal(sample[kept != 32], kept[kept != 32])
         counts.append(int((sample == 32).sum()))
     assert counts == sorted(counts, reverse=True) and counts[-1] == 0
+
+
+def scheduler_of(num_steps: int, mask_token_id: int = 32) -> lamp_hf.MaskedMotionScheduler:
+    scheduler = lamp_hf.MaskedMotionScheduler(mask_token_id=mask_token_id)
+    scheduler.set_timesteps(num_steps)
+    return scheduler
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+class TestSchedule:
+    def test_steps_are_numbered_from_zero(self):
+        assert scheduler_of(4).timesteps.tolist() == [0, 1, 2, 3]
+
+    def test_the_share_of_masks_falls_as_a_cosine(self):
+        shares = lamp_hf.MaskedMotionScheduler.mask_ratio(torch.tensor([0.0, 1 / 3, 0.5, 1.0]))
+        torch.testing.assert_close(shares, torch.tensor([1.0, 0.75**0.5, 0.5**0.5, 0.0]), atol=1e-6, rtol=0)
+        counts = [scheduler_of(4).still_masked(step, torch.tensor([10, 100])).tolist() for step in range(5)]
+        assert counts == [[10, 100], [9, 92], [7, 71], [4, 38], [0, 0]]
+
+    def test_a_short_clip_settles_no_token_in_some_steps(self):
+        settles = [scheduler_of(6).settles(step, torch.tensor([1, 2, 12])).tolist() for step in range(6)]
+        assert [sum(column) for column in zip(*settles)] == [1, 2, 5]
+        assert settles[0] == [False, False, False] and settles[5] == [False, True, True]
+
+    def test_guidance_lasts_from_the_beginning_of_its_interval_to_before_its_end(self):
+        scheduler = scheduler_of(10)
+        assert [scheduler.guidance(step, 4.0) for step in range(10)] == [4.0] * 10
+        guided = [scheduler.guidance(step, 4.0, (0.2, 0.8)) for step in range(10)]
+        assert guided == [1.0] * 2 + [4.0] * 6 + [1.0] * 2
+
+
+class TestCorruption:
+    def test_at_least_one_token_is_asked_for_and_ten_percent_become_another_code(self):
+        scheduler, (generator,) = scheduler_of(1, mask_token_id=512), generators(0)
+        assert all((scheduler.add_noise(torch.tensor([7]), generator)[1] == 7).all() for _ in range(50))
+        codes, other, asked = torch.full((400,), 7), 0, 0
+        for _ in range(100):
+            corrupted, labels = scheduler.add_noise(codes, generator)
+            assert corrupted.min() >= 0 and corrupted.max() <= 512
+            other += int(((corrupted != 7) & (corrupted != 512)).sum())
+            asked += int((labels != -100).sum())
+        assert abs(other / asked - 0.1) < 0.01
+
+
+class TestStep:
+    """A step draws every masked token, keeps the surest and masks the others again."""
+
+    def certain_logits(self, length: int) -> torch.Tensor:
+        """Logits whose best code at position i is i, the surer the later."""
+        return torch.eye(length, 32)[None] * torch.arange(1.0, length + 1)[:, None]
+
+    def test_without_temperature_the_likeliest_codes_are_drawn_and_the_surest_kept(self):
+        sample, mask = torch.full((1, 10), 32), torch.ones(1, 10, dtype=torch.bool)
+        output = scheduler_of(4).step(self.certain_logits(10), 1, sample, mask, generators(0), temperature=0)
+        assert output.pred_original_sample.tolist() == [list(range(10))]
+        assert output.prev_sample.tolist() == [[32] * 7 + [7, 8, 9]]
+
+    def test_tokens_that_are_given_stay_and_do_not_count(self):
+        sample, mask = torch.full((1, 10), 32), torch.ones(1, 10, dtype=torch.bool)
+        sample[0, :5] = 20
+        options = {"temperature": 0, "num_masked": torch.tensor([5])}
+        output = scheduler_of(4).step(self.certain_logits(10), 1, sample, mask, generators(0), **options)
+        assert output.prev_sample.tolist() == [[20] * 5 + [32] * 4 + [9]]
+
+    def test_padding_is_not_counted(self):
+        sample, mask = torch.full((2, 10), 32), torch.arange(10) < torch.tensor([[10], [4]])
+        logits = self.certain_logits(10).expand(2, -1, -1)
+        output = scheduler_of(4).step(logits, 1, sample, mask, generators(0, 1), temperature=0)
+        assert (output.prev_sample == 32).sum(1).tolist() == [7, 3]
+        assert output.prev_sample[1, :4].tolist() == [32, 32, 32, 3]
+
+    @pytest.mark.parametrize("temperature", [0.5, 2.0])
+    def test_codes_are_drawn_from_the_softmax_of_logits_over_the_temperature(self, temperature):
+        logits = torch.tensor([2.0, 0.0, 1.0]).expand(1, 4000, 3)
+        sample, mask = torch.full((1, 4000), 3), torch.ones(1, 4000, dtype=torch.bool)
+        scheduler = scheduler_of(1, mask_token_id=3)
+        drawn = scheduler.step(logits, 0, sample, mask, generators(0), temperature).prev_sample
+        shares = torch.bincount(drawn[0], minlength=3) / 4000
+        torch.testing.assert_close(shares, (logits[0, 0] / temperature).softmax(-1), atol=0.025, rtol=0)
+        drawn = scheduler.step(logits, 0, sample, mask, generators(0), temperature, top_k=2).prev_sample
+        shares = torch.bincount(drawn[0], minlength=3) / 4000
+        expected = torch.tensor([2.0, -torch.inf, 1.0]).div(temperature).softmax(-1)
+        torch.testing.assert_close(shares, expected, atol=0.025, rtol=0)
+
+    def test_more_candidates_than_codes_are_all_codes(self):
+        logits = torch.randn(1, 10, 32, generator=generators(0)[0])
+        sample, mask = torch.full((1, 10), 32), torch.ones(1, 10, dtype=torch.bool)
+        drawn = [
+            scheduler_of(2).step(logits, 0, sample, mask, generators(1), top_k=top_k).prev_sample
+            for top_k in (None, 32, 99)
+        ]
+        assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+    def test_a_sample_does_not_depend_on_its_neighbours(self):
+        logits = torch.randn(2, 10, 32, generator=generators(0)[0])
+        sample, mask = torch.full((2, 10), 32), torch.arange(10) < torch.tensor([[10], [6]])
+        options = {"top_k": 8, "choice_temperature": 3.0}
+        both = scheduler_of(4).step(logits, 1, sample, mask, generators(1, 2), **options)
+        alone = scheduler_of(4).step(logits[1:, :6], 1, sample[1:, :6], mask[1:, :6], generators(2), **options)
+        assert torch.equal(both.prev_sample[1, :6], alone.prev_sample[0])
+
+    def test_tokens_are_settled_in_random_order_at_a_high_choice_temperature(self):
+        sample, mask = torch.full((1, 10), 32), torch.ones(1, 10, dtype=torch.bool)
+        kept = torch.zeros(10)
+        for seed in range(200):
+            output = scheduler_of(4).step(
+                self.certain_logits(10), 1, sample, mask, generators(seed), temperature=0, choice_temperature=1e4
+            )
+            kept += output.prev_sample[0] != 32
+        assert kept.sum() == 600 and kept.min() > 30  # 60 on average, whatever the certainty
