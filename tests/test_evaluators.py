@@ -78,7 +78,15 @@ class TestMetrics:
         assert diversity(spread, np.random.default_rng(0)) == pytest.approx(sum(distances) / 300, abs=1e-9)
         with pytest.raises(ValueError, match="100 pairs needs as many"):
             diversity(spread[:50], np.random.default_rng(0))
-        assert mean_and_interval([1.0, 3.0]) == (2.0, pytest.approx(1.96 / np.sqrt(2)))
+        with pytest.raises(ValueError, match="10 pairs needs as many motions per text, there are 9"):
+            multimodality(motions[:, :9], np.random.default_rng(0))
+        assert mean_and_interval([1.0, 5.0]) == (3.0, pytest.approx(1.96 * 2 / np.sqrt(2)))
+
+    @pytest.mark.parametrize(("count", "pairs"), [(100, 100), (300, 100), (301, 300)])
+    def test_diversity_takes_300_pairs_where_there_are_more_motions(self, count, pairs):
+        spread = np.random.default_rng(1).normal(size=(count, 3))
+        expected = diversity(spread, np.random.default_rng(0), pairs=pairs)
+        assert diversity(spread, np.random.default_rng(0)) == expected
 
     def test_too_few_or_unlike_pairs_are_refused(self, embeddings):
         text, motion = embeddings
