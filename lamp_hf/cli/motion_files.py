@@ -14,18 +14,18 @@ from .common import KINDS, CleanFeet, Json, Rig, Unit, Up, app, report, report_m
 def convert(
     source: Annotated[Path, typer.Argument(help="A .bvh, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
     output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
-    fps: Annotated[float | None, typer.Option(help="Frames a second; the source's if not given.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second; those of the source if not given.")] = None,
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
-    text: Annotated[str | None, typer.Option(help="A caption to go with it.")] = None,
+    text: Annotated[str | None, typer.Option(help="Caption of the motion.")] = None,
     clean_feet: CleanFeet = False,
-    smooth: Annotated[float, typer.Option(help="Smooth over so many seconds.", min=0, max=2)] = 0.0,
-    size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = 480,
-    camera: Annotated[str, typer.Option(help="Of pictures: follow, fixed or orbit.")] = "follow",
+    smooth: Annotated[float, typer.Option(help="Smooth over this many seconds.", min=0, max=2)] = 0.0,
+    size: Annotated[int, typer.Option(help="Side of a picture in pixels.")] = 480,
+    camera: Annotated[str, typer.Option(help="Camera of pictures: follow, fixed or orbit.")] = "follow",
     as_json: Json = False,
 ) -> None:
-    """Turn a motion file into another kind.
+    """Convert a motion file to another format.
 
     Example: lamp-hf convert walk.bvh walk.glb
     """
@@ -42,7 +42,9 @@ def convert(
 @app.command()
 def view(
     sources: Annotated[list[Path], typer.Argument(help="Motion files, shown side by side.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the page here, open nothing.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the page here instead of opening a browser.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Play motions in the browser, on one page that needs no network.
@@ -56,37 +58,41 @@ def view(
     from lamp_hf.motion.html import player_page
 
     if output is not None and output.suffix.lower() != ".html":
-        raise ValueError(f"cannot write {output}: the page is an .html file")
+        raise ValueError(f"cannot write {output}: give an .html file")
     motions = [lamp_hf.Motion.load(source) for source in sources]
     for motion, source in zip(motions, sources):
         motion.text = motion.text or source.name
-    place = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
-    write_atomically(place, lambda path: path.write_text(player_page(motions), encoding="utf-8"))
+    page = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
+    write_atomically(page, lambda path: path.write_text(player_page(motions), encoding="utf-8"))
     if output is None:
-        webbrowser.open(place.as_uri())
-    report({"output": str(place), "motions": len(motions)}, str(place), as_json)
+        webbrowser.open(page.as_uri())
+    report({"output": str(page), "motions": len(motions)}, str(page), as_json)
 
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder of motion files, and of captions.csv, .json or .txt files.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of motion files, with captions.csv, captions.json or .txt files.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="New folder, in HumanML3D's layout.")],
     captions: Annotated[Path | None, typer.Option(help="csv (name, caption) or json file of captions.")] = None,
     mirror: Annotated[bool, typer.Option(help="Add each clip's mirror image.")] = False,
     parquet: Annotated[bool, typer.Option(help="Write motions.parquet as well.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given.", min=1)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes; that of the cores if not given.", min=1)
+    ] = None,
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
     as_json: Json = False,
 ) -> None:
-    """Make a data set in HumanML3D's layout from motion files and captions.
+    """Prepare a data set in HumanML3D's layout from motion files and captions.
 
     Example: lamp-hf prepare recordings/ -o dataset/ --mirror
     """
-    from lamp_hf.data.preparation import prepare as run
+    from lamp_hf.data.preparation import prepare as prepare_folder
 
-    done = run(source, output, captions, mirror, parquet, workers, rig=rig, unit=unit, up=up)
+    done = prepare_folder(source, output, captions, mirror, parquet, workers, rig=rig, unit=unit, up=up)
     speed = (done.clips - done.kept) / max(done.seconds, 1e-9)
     result = {
         "output": str(output),
@@ -96,7 +102,7 @@ def prepare(
         "seconds": round(done.seconds, 2),
         "clips_per_second": round(speed, 1),
     }
-    lines = [f"{output}: {done.clips} clips, {done.kept} of them from before, {speed:.0f} a second"]
+    lines = [f"{output}: {done.clips} clips, {done.kept} of them from before, {speed:.0f} per second"]
     lines += [f"left out: {name}: {reason}" for name, reason in list(done.broken.items())[:10]]
     lines += [f"{len(done.broken) - 10} more are in broken.csv"] * (len(done.broken) > 10)
     report(result, "\n".join(lines), as_json)
