@@ -42,6 +42,15 @@ def _register_feature_extractors(module) -> None:
     MotionFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
 
 
+def _register_motion_reader(module) -> None:
+    def read(path):
+        from ..motion.clip import Motion
+
+        return Motion.load(path)
+
+    module.register_motion_reader(read)
+
+
 def _register_processors(module) -> None:
     from ..models.configuration_lamp import LampConfig
     from ..models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
@@ -81,10 +90,12 @@ def _register_metrics(module) -> None:
     metrics.register()
 
 
-# By module to register with: the attribute that it must have for that, and the function that registers.
+# By module to register with: the attribute that it must have for that, and the function that registers. Our own
+# feature extractor is among them, for which the package reads motion files.
 _REGISTRATIONS: dict[str, tuple[str, Callable]] = {
     "transformers.models.auto.configuration_auto": ("AutoConfig", _register_configs),
     "transformers.models.auto.modeling_auto": ("AutoModel", _register_models),
+    "lamp_hf.models.feature_extraction_motion": ("register_motion_reader", _register_motion_reader),
     "transformers.models.auto.feature_extraction_auto": ("AutoFeatureExtractor", _register_feature_extractors),
     "transformers.models.auto.processing_auto": ("AutoProcessor", _register_processors),
     "transformers.pipelines": ("PIPELINE_REGISTRY", _register_pipelines),

@@ -1,6 +1,6 @@
-"""Feature extractor: the one place that knows the normalisation statistics."""
+"""Feature extractor: reads motions, and is the one place that knows the normalisation statistics."""
 
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,30 @@ from .motion_representation import check_motion, features_to_joints, joints_to_f
 from .skeleton import Skeleton, get_skeleton
 
 
-class MotionFeatureExtractor(SequenceFeatureExtractor):
-    """Features of clips to normalised, padded, masked batches, and back.
+_read_file: Callable | None = None
+
+
+def register_motion_reader(reader: Callable) -> None:
+    """Let feature extractors take paths of motion files.
+
+    This folder ships with models and knows no file formats; the package registers its reader on import.
 
     Args:
-        feature_size (`int`): numbers a frame, 263 or 251.
+        reader (`Callable`): turns a path into a clip with `joints`, `features`, `fps`, `skeleton` and `num_frames`, as
+            `Motion.load` does.
+    """
+    global _read_file
+    _read_file = reader
+
+
+class MotionFeatureExtractor(SequenceFeatureExtractor):
+    """Turns features of clips into normalised, padded, masked batches, and back.
+
+    Args:
+        feature_size (`int`): features per frame, 263 or 251.
         sampling_rate (`float`): frames per second.
         skeleton (`str`): `"humanml3d"` or `"kit"`.
-        mean, std (`list[float]`, *optional*): statistics of the training split; none leaves features as they are.
+        mean, std (`list[float]`, *optional*): statistics of the training split; None leaves features as they are.
     """
 
     model_input_names = ["motion_values", "motion_attention_mask"]
@@ -43,10 +59,16 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
     def from_statistics(
         cls, features: list[np.ndarray], skeleton: str = "humanml3d", root_and_contact_gain: float = 5.0
     ):
-        """Measures mean and standard deviation over training clips.
+        """Measure mean and standard deviation over training clips.
 
-        As in the data sets, a deviation is averaged over its group of columns; root and contact columns, which are few
-        and matter, are then made `root_and_contact_gain` times as large.
+        As in the published data sets, deviations are averaged over each group of columns. Those of root and contact
+        columns, which are few and matter, are then divided by `root_and_contact_gain`, so that these columns weigh
+        more.
+
+        Args:
+            features (`list[np.ndarray]` of shape `(num_frames, feature_size)`): clips, not normalised.
+            skeleton (`str`): `"humanml3d"` or `"kit"`.
+            root_and_contact_gain (`float`): see above.
         """
         tree = get_skeleton(skeleton)
         frames = np.concatenate([np.asarray(clip, np.float64) for clip in features])
@@ -59,34 +81,35 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         return cls(tree.num_features, tree.fps, skeleton=skeleton, mean=mean.tolist(), std=std.tolist())
 
     def normalise(self, features: torch.Tensor) -> torch.Tensor:
-        """`(..., feature_size)` features to zero mean and unit deviation."""
+        """Scale features `(..., feature_size)` to zero mean and unit deviation."""
         if self.mean is None:
             return features
         return (features - features.new_tensor(self.mean)) / features.new_tensor(self.std)
 
     def denormalise(self, features: torch.Tensor) -> torch.Tensor:
-        """The inverse of `normalise`."""
+        """Invert `normalise`."""
         if self.mean is None:
             return features
         return features * features.new_tensor(self.std) + features.new_tensor(self.mean)
 
     def read(self, motion, name: str = "motion", shortest: int = 1) -> np.ndarray:
-        """Features of what a user calls a motion, not normalised, float32 `(num_frames, feature_size)`.
+        """Read the features of a motion, whatever it is given as.
 
         Args:
-            motion (`Motion`, `str`, `Path`, `dict` or `np.ndarray`): a clip, a path that `Motion.load` reads, what the
-                text-to-motion pipeline returned, joints `(num_frames, num_joints, 3)` in metres or features, at the
-                extractor's frame rate.
-            name (`str`): what errors call it.
-            shortest (`int`): frames that it must have.
+            motion (`Motion`, `str`, `Path`, `dict` or `np.ndarray`): a clip, a path that `Motion.load` reads, a result
+                of the text-to-motion pipeline, joints `(num_frames, num_joints, 3)` in metres or features, the last
+                three at the extractor's frame rate.
+            name (`str`): name of the motion in errors.
+            shortest (`int`): frames that it must have at least.
+
+        Returns:
+            `np.ndarray` of shape `(num_frames, feature_size)`: float32, not normalised.
 
         Raises:
-            ValueError: when it is broken, too short, or of another skeleton.
+            ValueError: when the motion is broken, too short, or of another skeleton.
         """
-        motion, tree = self._opened(motion, name), get_skeleton(self.skeleton)
+        motion, tree = self._load(motion, name), get_skeleton(self.skeleton)
         if hasattr(motion, "skeleton"):
-            if motion.skeleton != tree.name:
-                raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model reads {tree.name!r}")
             features = motion.features if motion.num_frames > 1 else np.zeros((0, tree.num_features), np.float32)
         else:
             features = _features_of_array(np.asarray(motion, np.float32), tree, name)
@@ -96,18 +119,19 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         return features
 
     def read_joints(self, motion, name: str = "motion") -> np.ndarray:
-        """Joints of what a user calls a motion, as they are, float32 `(num_frames, num_joints, 3)` in metres.
+        """Read the joints of a motion, whatever it is given as.
 
         Args:
             motion, name: see `read`.
 
+        Returns:
+            `np.ndarray` of shape `(num_frames, num_joints, 3)`: float32, metres, with the given body and place.
+
         Raises:
-            ValueError: when it is broken, empty, or has another skeleton or frame rate.
+            ValueError: when the motion is broken, empty, or has another skeleton or frame rate.
         """
-        motion, tree = self._opened(motion, name), get_skeleton(self.skeleton)
+        motion, tree = self._load(motion, name), get_skeleton(self.skeleton)
         if hasattr(motion, "skeleton"):
-            if motion.skeleton != tree.name:
-                raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model makes {tree.name!r}")
             if abs(motion.fps - self.sampling_rate) > 1e-3:
                 raise ValueError(
                     f"{name} has {motion.fps:g} frames a second, the model makes {self.sampling_rate:g}: give "
@@ -121,15 +145,26 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         check_motion(values, (tree.num_joints, 3), name=name)
         return values
 
-    def _opened(self, motion, name: str):
-        """A file's clip, and the joints of what the text-to-motion pipeline returned; anything else as it is."""
+    def _load(self, motion, name: str):
+        """Load the file of a path and take the joints out of a pipeline's result; leave clips and arrays as they are.
+
+        Raises:
+            ValueError: when a file cannot be read, or a skeleton or frame rate is another.
+        """
         if isinstance(motion, (str, Path)):
-            return _load_motion(motion)
-        if not isinstance(motion, dict):
-            return motion
-        if "joints" not in motion or abs(motion.get("fps", self.sampling_rate) - self.sampling_rate) > 1e-3:
-            raise ValueError(f"{name} holds no joints at {self.sampling_rate:g} frames a second")
-        return motion["joints"]
+            if _read_file is None:
+                raise ValueError(
+                    f"{name} is a path, and motion files are read by the package lamp-hf: install it and import "
+                    "lamp_hf first, or give an array"
+                )
+            motion = _read_file(motion)
+        if isinstance(motion, dict):
+            if "joints" not in motion or abs(motion.get("fps", self.sampling_rate) - self.sampling_rate) > 1e-3:
+                raise ValueError(f"{name} holds no joints at {self.sampling_rate:g} frames a second")
+            return motion["joints"]
+        if getattr(motion, "skeleton", self.skeleton) != self.skeleton:
+            raise ValueError(f"{name} has the skeleton {motion.skeleton!r}; the model uses {self.skeleton!r}")
+        return motion
 
     def __call__(
         self,
@@ -140,16 +175,18 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         return_tensors: str | None = None,
         **kwargs,
     ) -> BatchFeature:
-        """
+        """Read motions and join them into a batch.
+
         Args:
-            motion (what `read` takes, or a list of it): clips, paths, joints or features, not normalised.
+            motion (anything `read` takes, or a list of it): clips, paths, joints or features, not normalised.
+            padding, max_length, truncation, return_tensors (*optional*): options of `pad`.
 
         Returns:
             [`BatchFeature`] with `motion_values` `(batch_size, num_frames, feature_size)` and `motion_attention_mask`
             `(batch_size, num_frames)`, 0 at padding.
 
         Raises:
-            ValueError: when a clip has the wrong shape or a value that is not finite.
+            ValueError: when a motion is broken or of another skeleton.
         """
         if not isinstance(motion, (list, tuple)):
             motion = [motion]
@@ -161,9 +198,9 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         """Normalise and pad features that `read` has returned.
 
         Args:
-            features (`list[np.ndarray]` of shape `(num_frames, feature_size)`): Features that are not normalised.
-            return_tensors (`str`, *optional*): Type of the result.
-            options (*optional*): Options of `pad`.
+            features (`list[np.ndarray]` of shape `(num_frames, feature_size)`): features that are not normalised.
+            return_tensors (`str`, *optional*): type of the result.
+            options (*optional*): options of `pad`.
 
         Returns:
             [`BatchFeature`] as `__call__` returns it.
@@ -181,7 +218,7 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
 
 
 def _features_of_array(values: np.ndarray, tree: Skeleton, name: str) -> np.ndarray:
-    """Features of joints in metres, or features as they are."""
+    """Compute the features of joints in metres; check features and leave them as they are."""
     if values.ndim != 3:
         if len(values):
             check_motion(values, (tree.num_features,), name=name)
@@ -192,12 +229,4 @@ def _features_of_array(values: np.ndarray, tree: Skeleton, name: str) -> np.ndar
     return joints_to_features(values / tree.metres, tree)
 
 
-def _load_motion(path: str | Path):
-    try:
-        clip = importlib.import_module("lamp_hf.motion.clip")
-    except ImportError:
-        raise ValueError("motion files are read by the package lamp-hf: install it, or give an array") from None
-    return clip.Motion.load(path)
-
-
-__all__ = ["MotionFeatureExtractor"]
+__all__ = ["MotionFeatureExtractor", "register_motion_reader"]

@@ -1,4 +1,4 @@
-"""What pipelines of motion models share."""
+"""Base class of the pipelines."""
 
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from .skeleton import get_skeleton
 
 
 class MotionPipeline(Pipeline):
-    """A pipeline whose processor knows texts and motions; subclasses name their `model_types`."""
+    """Base class of pipelines whose processor reads texts and motions.
+
+    Subclasses name the `model_types` that they run.
+    """
 
     model_types: tuple[str, ...]
     _load_processor = True
@@ -24,7 +27,7 @@ class MotionPipeline(Pipeline):
         config = self.model.config
         if config.model_type not in self.model_types:
             wanted = " or ".join(map(repr, self.model_types))
-            raise ValueError(f"a model of type {config.model_type!r}; this pipeline needs {wanted}")
+            raise ValueError(f"the model has the type {config.model_type!r}; this pipeline needs {wanted}")
         self.tokenizer = self.processor.tokenizer  # lets the base class pad batches
         extractor = self.processor.feature_extractor
         self.skeleton, self.fps = get_skeleton(extractor.skeleton), float(extractor.sampling_rate)
@@ -32,24 +35,28 @@ class MotionPipeline(Pipeline):
         # A generator's own tokenizer may be coarser or finer than LaMP's.
         motion = config.motion_config if hasattr(config, "tokenizer_config") else getattr(lamp, "motion_config", None)
         self.frames_per_token = motion.downsampling_factor if motion else 1
-        self.max_frames = lamp.max_frames  # that LaMP or LAVIMO reads at once
+        self.max_frames = lamp.max_frames  # of a motion that LaMP or LAVIMO reads as a whole
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """Model, processor and the pipeline's code: a folder that works where the package is not installed.
+        """Save model, processor and the pipeline's code in a folder that works where the package is not installed.
 
-        That of a pipeline which was itself loaded with `trust_remote_code`, too.
+        This holds too for a pipeline that was itself loaded with `trust_remote_code`.
         """
         super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
-        if not hasattr(self, "_registered_impl"):  # transformers copies the code of registered pipelines alone
+        if not hasattr(self, "_registered_impl"):  # transformers copies the code of registered pipelines only
             custom_object_save(self, save_directory)
 
     def read(self, motion, name: str = "motion") -> np.ndarray:
-        """Features `(num_frames, num_features)` of a motion that is long enough for a token; errors call it `name`."""
+        """Read the features `(num_frames, num_features)` of a motion, see [`MotionFeatureExtractor.read`].
+
+        Raises:
+            ValueError: when the motion is broken, or shorter than a motion token; the message calls it `name`.
+        """
         return self.processor.feature_extractor.read(motion, name, self.frames_per_token)
 
     def split(self, features: np.ndarray) -> list[np.ndarray]:
-        """Parts of like length that the model can read."""
+        """Split features into parts of similar length that the model can read."""
         return np.array_split(features, -(-len(features) // self.max_frames))
 
 
