@@ -157,12 +157,12 @@ def main() -> None:
         started = time.perf_counter()
         try:
             if role == "push":
-                said = push(kind, folders[kind])
+                outputs = push(kind, folders[kind])
             elif role == "again":
-                said = again(kind, folder / "again")
+                outputs = again(kind, folder / "again")
             else:
-                said = answer(kind, f"{USER}/{kind}", **({"trust_remote_code": True} if role == "stranger" else {}))
-            result[kind] = {"answer": said}
+                outputs = answer(kind, f"{USER}/{kind}", **({"trust_remote_code": True} if role == "stranger" else {}))
+            result[kind] = {"answer": outputs}
         except Exception:
             result[kind] = {"error": traceback.format_exc()}
         result[kind]["seconds"] = time.perf_counter() - started

@@ -27,8 +27,8 @@ def test_a_sentence_becomes_a_file_with_the_bundled_model(tmp_path):
     done = run("generate", "a person waves with the left hand", "-o", path, "--duration", "3", "--seed", "0", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"output": str(path), "seconds": 3.0, "frames": 60, "fps": 20.0}
-    told = json.loads(run("info", path, "--json").stdout)
-    assert told["frames"] == 60 and told["skeleton"] == "humanml3d"
+    described = json.loads(run("info", path, "--json").stdout)
+    assert described["frames"] == 60 and described["skeleton"] == "humanml3d"
 
 
 def test_the_system_is_described_for_an_issue_and_for_machines(processor, tmp_path):
@@ -55,8 +55,8 @@ def test_the_bundled_model_waves_the_hand_it_is_asked_to():
     pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
     actions = ("wave-left-hand", "wave-right-hand", "walk", "raise-up-both-hands")
     texts = ["a person waves with the left hand", "a person waves with the right hand", "a person walks forward"]
-    made = pipe([*texts, "a person raises both hands"], duration=4.0, seed=0)
-    for action, motion in zip(actions, made):
+    motions = pipe([*texts, "a person raises both hands"], duration=4.0, seed=0)
+    for action, motion in zip(actions, motions):
         assert CHECKS[action](measure(motion["joints"])), action
 
 
@@ -103,8 +103,8 @@ def test_a_motion_goes_from_kind_to_kind(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["frames"] == 60
     assert run("convert", "walk.bvh", "fast.npz", "--fps", 60, "--text", "a walk").returncode == 0
-    told = json.loads(run("info", "fast.npz", "--json").stdout)
-    assert told["fps"] == 60 and told["text"] == "a walk"
+    described = json.loads(run("info", "fast.npz", "--json").stdout)
+    assert described["fps"] == 60 and described["text"] == "a walk"
     assert run("view", "walk.bvh", "fast.npz", "-o", "page.html").returncode == 0
     assert (tmp_path / "page.html").read_text().count('"frames"') == 2
 
@@ -115,5 +115,5 @@ def test_a_data_set_is_prepared_from_the_command_line(tmp_path):
     (tmp_path / "captions.csv").write_text("name,caption\n0,a man walks\n1.bvh,a man walks\n")
     done = run("prepare", tmp_path, "-o", tmp_path / "data", "--mirror", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["clips"] == 4 and told["broken"] == {"2.bvh": "it has no caption"}
+    described = json.loads(done.stdout)
+    assert described["clips"] == 4 and described["broken"] == {"2.bvh": "it has no caption"}

@@ -27,7 +27,7 @@ WAYS = {
 }
 
 
-def say(python: str | Path, role: str, folder: Path, hub: LoopbackHub, **environment) -> dict:
+def run_role(python: str | Path, role: str, folder: Path, hub: LoopbackHub, **environment) -> dict:
     """Run a role of `hub_round_trip.py` in a process of its own; returns the results that it prints."""
     script = Path(__file__).with_name("hub_round_trip.py")
     done = subprocess.run(
@@ -70,13 +70,13 @@ def answers(processor, model_folder, captioner_folder, strangers_python, tmp_pat
     }
     (folder / "folders.json").write_text(json.dumps(folders))
     with LoopbackHub() as hub:
-        said = {role: say(sys.executable, role, folder, hub) for role in ("push", "pull")}
-        said |= {role: say(strangers_python, role, folder, hub) for role in ("stranger", "again")}
+        results = {role: run_role(sys.executable, role, folder, hub) for role in ("push", "pull")}
+        results |= {role: run_role(strangers_python, role, folder, hub) for role in ("stranger", "again")}
     home = {"HF_HOME": str(folder / "home of stranger")}
-    said["offline"] = say(
+    results["offline"] = run_role(
         strangers_python, "stranger", folder, hub, HF_HUB_OFFLINE="1", HF_EVALUATE_OFFLINE="1", **home
     )
-    return said
+    return results
 
 
 @pytest.mark.parametrize(("way", "kind"), [(way, kind) for way, (_, kinds) in WAYS.items() for kind in kinds])

@@ -107,7 +107,7 @@ def test_another_model_does_not_get_a_bundled_ones_card_by_its_name(tmp_path):
         ("dataset", "me/x", "Give its folder"),
     ],
 )
-def test_wrong_calls_are_told_in_a_line(kind, repository, message, tmp_path):
+def test_wrong_calls_are_refused_in_one_line(kind, repository, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         stage(kind, repository, None, tmp_path)
 
@@ -159,7 +159,7 @@ def test_a_tokenizer_and_a_converted_model_are_staged_with_code_and_statistics(p
         assert lamp_hf.MotionVQVAEModel.from_pretrained(staged).config.width == 16
 
 
-def test_a_data_set_tells_its_licence_and_its_size(humanml3d_folder, tmp_path):
+def test_a_data_set_states_its_licence_and_its_size(humanml3d_folder, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(humanml3d_folder, data)
     with pytest.raises(ValueError, match=r"about\.json"):
@@ -190,8 +190,10 @@ def hub(humanml3d_folder, tmp_path_factory):
     with LoopbackHub() as hub:
         for kind in ("text-to-motion", "captioning", "video", "metric", "dataset", "index"):
             source = sources.get(kind, ())
-            said = run(hub, data, sys.executable, "-m", "lamp_hf", "push", kind, f"{USER}/{kind}", *source, "--json")
-            assert json.loads(said)["repository"] == f"{USER}/{kind}"
+            printed = run(
+                hub, data, sys.executable, "-m", "lamp_hf", "push", kind, f"{USER}/{kind}", *source, "--json"
+            )
+            assert json.loads(printed)["repository"] == f"{USER}/{kind}"
         yield hub
 
 
@@ -267,8 +269,8 @@ def test_a_space_runs_without_the_package_installed(workshop, strangers_python, 
     try:
         wait_for(f"http://127.0.0.1:{port}/config", server)
         inputs = [client.handle_file(workshop / text) if str(text).endswith(".bvh") else text for text in inputs]
-        said = client.Client(f"http://127.0.0.1:{port}", verbose=False).predict(*inputs, api_name=endpoint)
-        assert answer in str(said)
+        answered = client.Client(f"http://127.0.0.1:{port}", verbose=False).predict(*inputs, api_name=endpoint)
+        assert answer in str(answered)
     finally:
         server.terminate()
         server.wait(30)

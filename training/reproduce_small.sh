@@ -3,7 +3,7 @@
 #   training/reproduce_small.sh mocap.parquet captions.json runs
 # captions.json: sentences whose words stay in the vocabulary (KIT-ML's annotations).
 set -euo pipefail
-python -c "import mitsuba" || { echo "films of another style need: pip install mitsuba"; exit 1; }
+python -c "import mitsuba" || { echo "videos by another renderer need: pip install mitsuba"; exit 1; }
 data=$1 captions=$2 runs=$3
 recipes=$(dirname "$0")/recipes/small
 bundle=lamp_hf/checkpoints/lamp_small
@@ -41,7 +41,7 @@ python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$d
 
 python -m training.bundle --model "$runs/gentle_generator/model" --output "$bundle"
 python -m training.evaluate composition --data "$data" --model "$bundle" --output "$results/lamp_small/composition.json"
-python -m training.evaluate seams --data "$data" --model "$bundle" --output "$results/lamp_small/transitions.json"
+python -m training.evaluate transitions --data "$data" --model "$bundle" --output "$results/lamp_small/transitions.json"
 python -m training.evaluate tokenizer --data "$data" --model "$runs/gentle_tokenizer/model" --output "$results/lamp_small/tokenizer.json"
 python -m training.evaluate text-to-motion --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --output "$results/lamp_small/text_to_motion.json"
@@ -73,17 +73,17 @@ cp "$runs/retrieval_ablations/ablations.json" "$results/lamp_small/retrieval_abl
 python -m training.ablations pretraining --data "$data" --tokenizer "$runs/tokenizer/model" --output "$runs/pretraining_ablations" \
     --steps 150 --split test
 cp "$runs/pretraining_ablations/ablations.json" "$results/lamp_small/pretraining_ablations.json"
-python -m training.evaluate moments --data "$data" --model "$bundle" --output "$results/lamp_small/temporal_localization.json"
+python -m training.evaluate temporal-localization --data "$data" --model "$bundle" --output "$results/lamp_small/temporal_localization.json"
 
 lavimo=lamp_hf/checkpoints/lavimo_small
 python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" --output "$runs/vision"
 python -m training.train_lavimo --recipe "$recipes/lavimo.yaml" --data "$data" --vision "$runs/vision/model" \
-    --cache "$runs/films" --output "$runs/lavimo"
+    --cache "$runs/videos" --output "$runs/lavimo"
 python -m training.bundle --model "$runs/lavimo/model" --output "$lavimo"
 python -m training.video.render_mitsuba --data "$data" --output "$runs/mitsuba"
-python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$runs/films" --films "$runs/mitsuba" \
+python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$runs/videos" --videos "$runs/mitsuba" \
     --output "$results/lavimo_small/retrieval.json"
-python -m training.ablations lavimo --data "$data" --vision "$runs/vision/model" --cache "$runs/films" \
+python -m training.ablations lavimo --data "$data" --vision "$runs/vision/model" --cache "$runs/videos" \
     --output "$runs/lavimo_ablations" --steps 400 --split test
 cp "$runs/lavimo_ablations/ablations.json" "$results/lavimo_small/ablations.json"
 for model in lamp_small lamp_small_captioning lavimo_small; do
