@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import sysconfig
 import venv
@@ -256,4 +257,35 @@ def captioner_folder(processor, language_folder, tmp_path_factory) -> Path:
     lamp_hf.LampForMotionCaptioning.from_parts(lamp, language, **options).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(language_folder)
     lamp_hf.LampProcessor(processor.feature_extractor, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def odd_clips_folder(humanml3d_folder, tmp_path_factory) -> Path:
+    """The data set with clips that are shorter than a token and captions that are longer than models read."""
+    folder = tmp_path_factory.mktemp("odd") / "data"
+    shutil.copytree(humanml3d_folder, folder)
+    for split in ("train", "val"):
+        np.save(folder / "new_joint_vecs" / f"{split}.npy", np.load(folder / "new_joint_vecs" / "000000.npy")[:3])
+        (folder / "texts" / f"{split}.txt").write_text(f"{'a person walks ' * 40}#a/DET#0.0#0.0\n")
+        with open(folder / f"{split}.txt", "a") as names:
+            names.write(f"\n{split}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stage_folder(odd_clips_folder, bert_folder, tmp_path_factory):
+    """Returns the folder of a training stage after four steps; the stages before it are trained as needed, once."""
+    from training_stages import INPUTS, tiny_recipe, train
+
+    runs = tmp_path_factory.mktemp("runs")
+
+    def folder(stage: str) -> Path:
+        if not (runs / stage / "model").is_dir():
+            inputs = [part for name, earlier in INPUTS.get(stage, {}).items()
+                      for part in (f"--{name}", folder(earlier) / "model")]  # fmt: skip
+            recipe = tiny_recipe(runs, stage, bert_folder)
+            train(stage, "--recipe", recipe, "--data", odd_clips_folder, "--output", runs / stage, *inputs)
+        return runs / stage
+
     return folder

@@ -12,7 +12,7 @@ import torch
 import yaml
 from conftest import make_motion
 from safetensors.torch import load_file
-from test_training import command, run
+from training_stages import command, run
 
 import lamp_hf
 from lamp_hf.models.video_frames import Video

@@ -1,0 +1,86 @@
+"""Stage 3: the text-to-motion generator."""
+
+import json
+
+import pytest
+from training_stages import assert_same, tiny_recipe, train
+from transformers import pipeline
+
+import lamp_hf
+from training.train_text_to_motion import build
+
+
+@pytest.fixture
+def continued(tmp_path, odd_clips_folder, bert_folder, stage_folder):
+    """Trains a generator on the tokenizer and LaMP, or others, with further changes of the recipe."""
+
+    def run(name: str, *changes: str, tokenizer=None):
+        tokenizer = tokenizer or stage_folder("tokenizer")
+        paths = ("--tokenizer", tokenizer / "model", "--lamp", stage_folder("lamp") / "model")
+        recipe = tiny_recipe(tmp_path, "text_to_motion", bert_folder)
+        paths += ("--output", tmp_path / name, "--set", *changes)
+        train("text_to_motion", "--recipe", recipe, "--data", odd_clips_folder, *paths)
+        return tmp_path / name
+
+    return run
+
+
+def test_it_trains_validates_and_generates(stage_folder):
+    folder = stage_folder("text_to_motion")
+    numbers = json.loads((folder / "evaluations.jsonl").read_text().splitlines()[-1])
+    assert numbers["step"] == 4 and all(value == value for value in numbers.values())
+    pipe = pipeline("text-to-motion", model=str(folder / "model"))
+    assert pipe("a person walks forward", duration=2.0)["joints"].shape == (40, 22, 3)
+
+
+def test_a_trained_generator_is_continued_from_its_weights(stage_folder, continued):
+    start = f"start={stage_folder('text_to_motion') / 'model'}"
+    assert_same(
+        stage_folder("text_to_motion"), continued("run", start, "optimization.learning_rate=0"), tolerance=1e-6
+    )
+
+
+def test_residual_codes_and_composed_clips(stage_folder, continued, odd_clips_folder, bert_folder, tmp_path):
+    composed, residual = "data.composed=1", tmp_path / "residual"  # of two wild clips: there may be none
+    recipe = tiny_recipe(tmp_path, "residual_tokenizer", bert_folder)
+    train("tokenizer", "--recipe", recipe, "--data", odd_clips_folder, "--output", residual, "--set", composed)
+    pipe = pipeline("text-to-motion", model=str(continued("run", composed, tokenizer=residual) / "model"))
+    assert pipe.model.config.tokenizer_config.num_quantizers == 2 and pipe("she bows", duration=1.0)["fps"] == 20
+
+
+def test_a_plain_text_encoder_may_stand_in_lamps_place(continued, bert_folder):
+    folder = continued("run", f"plain_text_encoder={bert_folder}", "model.condition_mode=text_mean")
+    pipe = pipeline("text-to-motion", model=str(folder / "model"))
+    assert pipe.model.config.condition_mode == "text_mean" and len(pipe("she bows", duration=1.0)["joints"]) == 20
+
+
+def test_it_continues_with_a_continued_tokenizer_and_refuses_another(
+    stage_folder, continued, odd_clips_folder, bert_folder, tmp_path
+):
+    for name, change in (
+        ("continued_tokenizer", f"start={stage_folder('tokenizer') / 'model'}"),
+        ("other_tokenizer", "seed=1"),
+    ):
+        recipe = tiny_recipe(tmp_path, "tokenizer", bert_folder, learning_rate=0.0 if "start" in change else 2e-4)
+        train(
+            "tokenizer", "--recipe", recipe, "--data", odd_clips_folder, "--output", tmp_path / name, "--set", change
+        )
+    start = f"start={stage_folder('text_to_motion') / 'model'}"
+    with pytest.raises(ValueError, match="--tokenizer is neither the one"):
+        continued("refused", start, tokenizer=tmp_path / "other_tokenizer")
+    continued("run", start, tokenizer=tmp_path / "continued_tokenizer")
+
+
+def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_config):
+    lamp_hf.LampModel(lamp_config).save_pretrained(tmp_path / "lamp")
+    processor.save_pretrained(tmp_path / "lamp")
+    lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
+    values = processor.feature_extractor.to_dict()
+    model = {"hidden_size": 16, "num_attention_heads": 2}
+    build_recipe = {"seed": 0, "start": None, "plain_text_encoder": None, "model": model}
+    lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
+    assert build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
+    values["std"] = [2.0 * value for value in values["std"]]
+    lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(ValueError, match="expect motions of different std"):
+        build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")

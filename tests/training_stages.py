@@ -1,0 +1,121 @@
+"""Training stages on tiny recipes: real components, four steps."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+
+ROOT = Path(__file__).parents[1]
+TINY_TOKENIZER = {"width": 16, "codebook_dim": 8, "codebook_size": 16}
+TINY = {
+    "tokenizer": {"model": TINY_TOKENIZER},
+    "residual_tokenizer": {"model": TINY_TOKENIZER | {"num_quantizers": 2}},
+    "lamp": {
+        "model": {"query_intermediate_size": 16, "cross_attention_width": 16, "projection_dim": 8, "dropout": 0.0}
+    },
+    "text_to_motion": {
+        "model": {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "dropout": 0.0,
+            "condition_mode": "query_mean",
+            "part_reader_size": 0,
+        }
+    },
+    "part_reader": {"part_reader_size": 16},
+    "language_model": {
+        "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
+    },
+    "captioner": {"language_model_dtype": "float32"},
+    "retrieval": {},
+    "evaluator": {},
+}
+# Folders of earlier stages that a stage takes, by its options.
+INPUTS = {
+    "lamp": {"tokenizer": "tokenizer"},
+    "text_to_motion": {"tokenizer": "tokenizer", "lamp": "lamp"},
+    "part_reader": {"generator": "text_to_motion"},
+    "retrieval": {"lamp": "lamp"},
+    "captioner": {"lamp": "lamp", "language-model": "language_model"},
+}
+
+
+def tiny_recipe(folder: Path, stage: str, bert: Path, **optimization) -> Path:
+    """Write a stage's `small` recipe, made tiny, with changes of its optimization."""
+    values = yaml.safe_load((ROOT / f"training/recipes/small/{stage}.yaml").read_text())
+    values |= TINY[stage]
+    values["data"] |= {"mirrored": False, "rarity_exponent": 0.0}
+    if "composed" in values["data"]:
+        values["data"]["composed"] = 0
+    if stage == "retrieval":
+        values["data"] |= {"sentence_encoder": str(bert)}
+        values["model"] |= {"summary_size": 8}
+    if stage == "lamp":
+        values["text_encoder"] = str(bert)
+        values["data"]["vocabulary_size"] = None
+    if stage == "evaluator":
+        values["model"] = {"width": 8, "embedding_size": 8, "text_encoder": str(bert), "text_size": 16}
+    quick = {"max_steps": 4, "batch_size": 4, "warmup_steps": 1, "mixed_precision": "no", "ema_decay": 0.5}
+    values["optimization"] |= quick | optimization
+    values |= {"checkpoint_steps": 2, "evaluation_steps": 4}
+    path = folder / f"{stage}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def train(stage: str, *arguments) -> None:
+    """Run a stage's script in this process."""
+    module = importlib.import_module(f"training.train_{stage}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"train_{stage}", *map(str, arguments)])
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        AcceleratorState._reset_state(reset_partial_state=True)
+        module.main()
+
+
+def command(stage: str, *arguments) -> list[str]:
+    """Return the command that runs a stage in a process of its own."""
+    return [sys.executable, "-m", f"training.train_{stage}", *map(str, arguments)]
+
+
+def environment(folder: Path) -> dict:
+    return os.environ | {
+        "HF_HOME": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    }
+
+
+def run(folder: Path, *arguments) -> str:
+    """Run a command in the repository and return its output; it must succeed."""
+    done = subprocess.run(list(arguments), cwd=ROOT, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def changed_parts(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """Return the modules with weights that are new or differ."""
+    changed = {name for name in after if name not in before or not torch.equal(before[name], after[name])}
+    return {name.removeprefix("lamp.").split(".")[0] for name in changed}
+
+
+def assert_same(first: Path, second: Path, tolerance: float = 0.0) -> None:
+    ours, theirs = weights(first), weights(second)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=tolerance, rtol=tolerance, msg=name)
