@@ -284,6 +284,8 @@ def stage_folder(odd_clips_folder, bert_folder, tmp_path_factory):
         if not (runs / stage / "model").is_dir():
             inputs = [part for name, earlier in INPUTS.get(stage, {}).items()
                       for part in (f"--{name}", folder(earlier) / "model")]  # fmt: skip
+            if stage == "lavimo":
+                inputs += ["--cache", runs / "cache"]
             recipe = tiny_recipe(runs, stage, bert_folder)
             train(stage, "--recipe", recipe, "--data", odd_clips_folder, "--output", runs / stage, *inputs)
         return runs / stage

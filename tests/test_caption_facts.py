@@ -1,8 +1,6 @@
-"""What captions state, read from their words."""
+"""Statements of captions, read from their words."""
 
-import numpy as np
 import pytest
-from transformers import pipeline
 
 from training.evaluation.caption_facts import (
     CaptionClassifier,
@@ -11,7 +9,6 @@ from training.evaluation.caption_facts import (
     stated_facts,
     stated_styles,
 )
-from training.evaluation.generation import generate_cached, over_repeats
 
 
 def test_numbers_are_read_as_words_and_as_digits():
@@ -64,23 +61,3 @@ def test_labels_are_told_by_words():
     training = [["he walks like an old man"] * 6, ["he walks"] * 20, ["he runs"]]
     told = stated_styles(["she waves like an old man", "she waves"], training, ["elderly", "normal", "normal"])
     assert told == ["elderly", "normal"]
-
-
-def test_repeats_are_made_once_and_give_means_with_intervals(model_folder, tmp_path):
-    captions = ["she bows", "a man turns to the right"] * 60
-    lengths = np.full(120, 24)
-    pipe = pipeline("text-to-motion", model=str(model_folder))
-    made = generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
-    again = generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
-    assert len(made) == 2 and all(np.array_equal(x, y) for one, two in zip(made, again) for x, y in zip(one, two))
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["seed_0.npz", "seed_1.npz"]
-    with pytest.raises(ValueError, match="or of other captions"):
-        generate_cached(pipe, captions[::-1], lengths, range(2), tmp_path / "cache")
-    pipe.model.config.guidance_scale = 3.0
-    with pytest.raises(ValueError, match="way of decoding"):
-        generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
-    rng = np.random.default_rng(0)
-    text = rng.normal(size=(120, 4))
-    numbers = over_repeats(text, [text + rng.normal(0, 0.1, text.shape) for _ in range(3)], text, seed=0)
-    assert numbers["r_precision_1"][0] > 0.8 and numbers["fid"][0] < 0.1 and "multimodality" not in numbers
-    assert over_repeats(text, [text] * 3, text, seed=0)["mm_dist"] == (0, 0)

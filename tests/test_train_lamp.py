@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from training_stages import changed_parts, tiny_recipe, train, weights
+from training_stages import changed_parts, evaluate, tiny_recipe, train, weights
 from transformers import pipeline
 
 import lamp_hf
-from training.evaluate import main as evaluate
 
 
 def test_lamp_trains_and_validates(stage_folder):
@@ -42,12 +41,10 @@ def test_a_generator_makes_the_same_motions_after_its_retrieval_heads_were_train
     np.testing.assert_array_equal(*motions)
 
 
-def test_retrieval_is_evaluated_by_all_scorings(stage_folder, odd_clips_folder, bert_folder, tmp_path, monkeypatch):
-    model, output = stage_folder("retrieval") / "model", tmp_path / "retrieval.json"
+def test_retrieval_is_evaluated_by_all_scorings(stage_folder, odd_clips_folder, bert_folder, tmp_path):
+    model = stage_folder("retrieval") / "model"
     assert len(lamp_hf.MotionIndex(model).search(text="she bows")) == 0
-    arguments = ["--data", odd_clips_folder, "--model", model, "--rerank", 2, "--sentence-encoder", bert_folder]
-    monkeypatch.setattr("sys.argv", ["evaluate", "retrieval", *map(str, arguments), "--output", str(output)])
-    evaluate()
-    numbers = json.loads(output.read_text())
+    options = ("--data", odd_clips_folder, "--model", model, "--rerank", 2, "--sentence-encoder", bert_folder)
+    numbers = evaluate("retrieval", tmp_path / "retrieval.json", *options)
     assert set(numbers["scorings"]) == {"max", "mean", "euclidean", "mean, re-ranked"}
     assert numbers["scorings"]["max"]["all"]["text_to_motion"]["gallery"] == numbers["clips"] == 2

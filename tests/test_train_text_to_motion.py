@@ -57,14 +57,13 @@ def test_a_plain_text_encoder_may_stand_in_lamps_place(continued, bert_folder):
 def test_it_continues_with_a_continued_tokenizer_and_refuses_another(
     stage_folder, continued, odd_clips_folder, bert_folder, tmp_path
 ):
-    for name, change in (
-        ("continued_tokenizer", f"start={stage_folder('tokenizer') / 'model'}"),
-        ("other_tokenizer", "seed=1"),
+    recipe = tiny_recipe(tmp_path, "tokenizer", bert_folder)
+    for name, changes in (
+        ("continued_tokenizer", (f"start={stage_folder('tokenizer') / 'model'}", "optimization.learning_rate=0")),
+        ("other_tokenizer", ("seed=1",)),
     ):
-        recipe = tiny_recipe(tmp_path, "tokenizer", bert_folder, learning_rate=0.0 if "start" in change else 2e-4)
-        train(
-            "tokenizer", "--recipe", recipe, "--data", odd_clips_folder, "--output", tmp_path / name, "--set", change
-        )
+        paths = ("--data", odd_clips_folder, "--output", tmp_path / name)
+        train("tokenizer", "--recipe", recipe, *paths, "--set", *changes)
     start = f"start={stage_folder('text_to_motion') / 'model'}"
     with pytest.raises(ValueError, match="--tokenizer is neither the one"):
         continued("refused", start, tokenizer=tmp_path / "other_tokenizer")

@@ -4,11 +4,10 @@ import json
 
 import pytest
 import torch
-from training_stages import changed_parts, tiny_recipe, train, weights
+from training_stages import changed_parts, evaluate, tiny_recipe, train, weights
 
 import lamp_hf
 from lamp_hf.models.skeleton import HUMANML3D
-from training.evaluate import main as evaluate
 from training.train_tokenizer import TokenizerObjective
 
 
@@ -18,12 +17,9 @@ def test_it_trains_and_validates(stage_folder):
     assert lamp_hf.MotionVQVAEModel.from_pretrained(stage_folder("tokenizer") / "model").config.width == 16
 
 
-def test_it_is_evaluated(stage_folder, humanml3d_folder, tmp_path, monkeypatch):
-    output = tmp_path / "numbers.json"
-    arguments = ["--data", humanml3d_folder, "--model", stage_folder("tokenizer") / "model", "--output", output]
-    monkeypatch.setattr("sys.argv", ["evaluate", "tokenizer", *map(str, arguments)])
-    evaluate()
-    numbers = json.loads(output.read_text())
+def test_it_is_evaluated(stage_folder, humanml3d_folder, tmp_path):
+    model = stage_folder("tokenizer") / "model"
+    numbers = evaluate("tokenizer", tmp_path / "numbers.json", "--data", humanml3d_folder, "--model", model)
     assert numbers["task"] == "tokenizer" and numbers["split"] == "test" and numbers["joint_error_mm"] > 0
 
 

@@ -1,6 +1,7 @@
 """Training stages on tiny recipes: real components, four steps."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +40,16 @@ TINY = {
     "captioner": {"language_model_dtype": "float32"},
     "retrieval": {},
     "evaluator": {},
+    "vision": {
+        "vision": {
+            "model_type": "resnet",
+            "layer_type": "basic",
+            "embedding_size": 8,
+            "hidden_sizes": [8, 16],
+            "depths": [1, 1],
+        }
+    },
+    "lavimo": {},
 }
 # Folders of earlier stages that a stage takes, by its options.
 INPUTS = {
@@ -47,6 +58,7 @@ INPUTS = {
     "part_reader": {"generator": "text_to_motion"},
     "retrieval": {"lamp": "lamp"},
     "captioner": {"lamp": "lamp", "language-model": "language_model"},
+    "lavimo": {"vision": "vision"},
 }
 
 
@@ -55,6 +67,8 @@ def tiny_recipe(folder: Path, stage: str, bert: Path, **optimization) -> Path:
     values = yaml.safe_load((ROOT / f"training/recipes/small/{stage}.yaml").read_text())
     values |= TINY[stage]
     values["data"] |= {"mirrored": False, "rarity_exponent": 0.0}
+    if "image_size" in values["data"]:
+        values["data"]["image_size"] = 32
     if "composed" in values["data"]:
         values["data"]["composed"] = 0
     if stage == "retrieval":
@@ -65,7 +79,18 @@ def tiny_recipe(folder: Path, stage: str, bert: Path, **optimization) -> Path:
         values["data"]["vocabulary_size"] = None
     if stage == "evaluator":
         values["model"] = {"width": 8, "embedding_size": 8, "text_encoder": str(bert), "text_size": 16}
-    quick = {"max_steps": 4, "batch_size": 4, "warmup_steps": 1, "mixed_precision": "no", "ema_decay": 0.5}
+    if stage == "lavimo":
+        values["model"] |= {"hidden_size": 16, "intermediate_size": 32, "projection_dim": 8, "summary_size": 8}
+        encoders = {"text_encoder": str(bert), "text_encoder_layers": 1, "sentence_encoder": str(bert)}
+        values["data"] |= encoders | {"vocabulary_size": None, "views": 1}
+    quick = {
+        "max_steps": 4,
+        "batch_size": 4,
+        "warmup_steps": 1,
+        "mixed_precision": "no",
+        "ema_decay": 0.5,
+        "num_workers": 0,
+    }
     values["optimization"] |= quick | optimization
     values |= {"checkpoint_steps": 2, "evaluation_steps": 4}
     path = folder / f"{stage}.yaml"
@@ -80,7 +105,11 @@ def train(stage: str, *arguments) -> None:
         patch.setattr(sys, "argv", [f"train_{stage}", *map(str, arguments)])
         patch.setenv("ACCELERATE_USE_CPU", "true")
         AcceleratorState._reset_state(reset_partial_state=True)
-        module.main()
+        flash = torch.backends.cuda.flash_sdp_enabled()
+        try:
+            module.main()
+        finally:
+            torch.backends.cuda.enable_flash_sdp(flash)  # LAVIMO's training switches it off
 
 
 def command(stage: str, *arguments) -> list[str]:
@@ -95,6 +124,16 @@ def environment(folder: Path) -> dict:
         "ACCELERATE_USE_CPU": "true",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     }
+
+
+def evaluate(task: str, output: Path, *arguments) -> dict:
+    """Run a task of `training.evaluate` in this process and return its numbers."""
+    from training.evaluate import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["evaluate", task, "--output", str(output), *map(str, arguments)])
+        main()
+    return json.loads(output.read_text())
 
 
 def run(folder: Path, *arguments) -> str:
