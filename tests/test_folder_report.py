@@ -43,6 +43,7 @@ def test_captions_of_a_file_come_first(folder, tmp_path):
     assert told["matching_distance"] != own["matching_distance"]
 
 
+@pytest.mark.slow
 def test_on_the_command_line(folder, tmp_path):
     done = run("evaluate", folder, "--json")
     assert done.returncode == 0, done.stderr
