@@ -1,6 +1,6 @@
 r"""Stage 2: train LaMP's Q-Former by its four objectives.
 
-    python -m training.train_lamp --recipe training/recipes/small/lamp.yaml --data mocap.parquet \
+python -m training.train_lamp --recipe training/recipes/small/lamp.yaml --data mocap.parquet \
         --tokenizer runs/tokenizer/model --output runs/lamp
 """
 

@@ -1,6 +1,6 @@
 r"""Stage 3: train the text-to-motion generator.
 
-    python -m training.train_text_to_motion --recipe training/recipes/small/text_to_motion.yaml --data mocap.parquet \
+python -m training.train_text_to_motion --recipe training/recipes/small/text_to_motion.yaml --data mocap.parquet \
         --tokenizer runs/tokenizer/model --lamp runs/lamp/model --output runs/text_to_motion
 """
 
