@@ -147,3 +147,23 @@ class TestStep:
             )
             kept += output.prev_sample[0] != 32
         assert kept.sum() == 600 and kept.min() > 30  # 60 on average, whatever the certainty
+
+    @pytest.mark.parametrize(("num_steps", "step", "noise"), [(2, 0, 1 / 2), (3, 1, 1 / 3)])
+    def test_noise_on_the_order_is_annealed_to_nothing_at_the_last_step(self, num_steps, step, noise):
+        """Of two tokens one is settled: the surer one with the probability that scaled Gumbel noise gives it."""
+        count = 2000
+        logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).expand(count, -1, -1)
+        sample, mask = torch.full((count, 2), 2), torch.ones(count, 2, dtype=torch.bool)
+        output = scheduler_of(num_steps, mask_token_id=2).step(
+            logits, step, sample, mask, generators(*range(count)), temperature=0, choice_temperature=3.0
+        )
+        settled = output.prev_sample != 2
+        assert (settled.sum(1) == 1).all()
+        gap = torch.log(torch.sigmoid(torch.tensor(2.0)) / 0.5)
+        expected = torch.sigmoid(gap / (3.0 * noise)).item()
+        assert settled[:, 1].float().mean().item() == pytest.approx(expected, abs=0.03)
+
+    def test_every_sample_needs_a_generator(self):
+        sample, mask = torch.full((2, 4), 32), torch.ones(2, 4, dtype=torch.bool)
+        with pytest.raises(ValueError, match="zip"):
+            scheduler_of(2).step(torch.zeros(2, 4, 32), 0, sample, mask, generators(0))
