@@ -39,38 +39,40 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
 
     Args:
         lamp_config ([`LampConfig`]): the Q-Former that reads the text.
-        tokenizer_config ([`MotionVQVAEConfig`], *optional*): a tokenizer of the generator's own. None for the one
-            whose encoder LaMP was pretrained on, as in the paper.
-        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, dropout (`int` or `float`): of the
-            masked transformer.
-        num_residual_layers (`int`): of the transformer over residual codes, where the tokenizer has several codebooks.
-        condition_mode (`str`): what the transformer is told of the text. `"query_mean"`: the mean over LaMP's queries
-            after they attended to it, as one token in front. `"queries"`: all of them in front. `"text_mean"`: the
-            mean of the text's hidden states, without queries; the paper-era code adds the mean query to it, a constant
-            that the projection behind absorbs. `"query_and_text_mean"`: both means, as two tokens: the mean query
-            alone half forgets which of two things the text names first.
-        part_reader_size (`int`): width of a transformer of two layers that reads, in a sentence of two things, the
-            condition of each and how they go together; these are put behind the condition of the whole sentence. 0 for
-            none, as in the paper. See [`PartReader`].
+        tokenizer_config ([`MotionVQVAEConfig`], *optional*): the generator's own tokenizer. None for the one whose
+            encoder LaMP was pretrained on, as in the paper.
+        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, dropout (`int` or `float`): sizes of
+            the masked transformer.
+        num_residual_layers (`int`): layers of the transformer over residual codes, if the tokenizer has several
+            codebooks.
+        condition_mode (`str`): how the transformer sees the text. `"query_mean"`: the mean over LaMP's queries
+            after they attended to it, as one token before the motion's. `"queries"`: all queries. `"text_mean"`: the
+            mean of the text's hidden states, without queries; the released code adds the mean query to it, a constant
+            that the projection absorbs. `"query_and_text_mean"`: both means as two tokens, since the mean query alone
+            hardly tells which of two actions comes first.
+        part_reader_size (`int`): width of a transformer of two layers that reads, in a text of two actions, the
+            condition of each and how they are combined; these follow the condition of the whole text. 0 for none, as
+            in the paper. See [`PartReader`].
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
             meant to be causal is added to the logits as 0 and 1; or `"bidirectional"`.
-        pre_norm (`bool`): normalise before attention and feed-forward, which learns faster; the released code does it
-            behind them.
-        token_convolution (`int`): how many neighbouring tokens a convolution mixes before the first layer, 0 for none,
-            as released. Without, small data teach attention hardly which tokens follow which, and motions stutter.
-        condition_dropout (`float`): share of training clips without text, for guidance.
-        length_loss_weight (`float`): of the predictor of a clip's length.
+        pre_norm (`bool`): normalise before attention and feed-forward, which learns faster; the released code
+            normalises after them.
+        token_convolution (`int`): neighbouring tokens that a convolution mixes before the first layer, 0 for none, as
+            released. Without it, attention hardly learns from small data which tokens follow which, and motions
+            stutter.
+        condition_dropout (`float`): share of training clips whose tokens are predicted without text, for guidance.
+        length_loss_weight (`float`): weight of the predictor of a clip's length.
         guidance_scale (`float`): logits are `unconditional + scale * (conditional - unconditional)`. The released code
             uses 4 for HumanML3D and 2 for KIT-ML. Residual codes are the most likely ones by the same scale, whatever
             the interval and the temperature.
         guidance_interval (`tuple[float, float]`): shares of the steps from and before which logits are guided
             (Kynkäänniemi et al., 2024). All steps are by default, as released; the others save their second pass.
-        num_inference_steps (`int`): of masked decoding.
-        temperature (`float`): of sampling; 0 takes the most likely token.
+        num_inference_steps (`int`): steps of masked decoding.
+        temperature (`float`): temperature of sampling; 0 takes the most likely token.
         top_k (`int`): candidates for each token.
-        choice_temperature (`float`): how much chance decides which tokens are settled first, see
+        choice_temperature (`float`): amount of chance in which tokens are settled first, see
             [`MaskedMotionScheduler`]; 0 is the released code's order.
-        sample_length (`bool`): draw the length of a motion, when none is asked for, from its predicted distribution;
+        sample_length (`bool`): draw the length of a motion, when none is given, from its predicted distribution;
             otherwise take the most likely.
         released_quirks ([`LampTextToMotionQuirks`] or `dict`, *optional*): behaviour of the released code that
             converted checkpoints need.
@@ -127,13 +129,13 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
 
     @property
     def num_condition_vectors(self) -> int:
-        """How many vectors tell the transformers of a sentence; a reader adds as many for each part, and one."""
+        """Number of vectors in the condition of a text; a part reader adds as many for each part, and one."""
         several = {"queries": self.lamp_config.num_query_tokens, "query_and_text_mean": 2}
         return several.get(self.condition_mode, 1)
 
     @property
     def motion_config(self) -> MotionVQVAEConfig:
-        """Of the tokenizer, whichever it is."""
+        """Configuration of the tokenizer in use: the generator's own, or LaMP's."""
         return self.tokenizer_config or self.lamp_config.motion_config
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from .configuration_lamp import LampConfig
-from .onednn_layers import Linear
 
 
 KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer, [B, heads, length, head_size]
@@ -20,10 +19,10 @@ class LampAttention(nn.Module):
     def __init__(self, config: LampConfig, key_value_size: int):
         super().__init__()
         self.num_heads = config.num_attention_heads
-        self.query = Linear(config.hidden_size, config.hidden_size)
-        self.key = Linear(key_value_size, config.hidden_size)
-        self.value = Linear(key_value_size, config.hidden_size)
-        self.output = Linear(config.hidden_size, config.hidden_size)
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(key_value_size, config.hidden_size)
+        self.value = nn.Linear(key_value_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = config.dropout
 
@@ -55,8 +54,8 @@ class LampFeedForward(nn.Module):
 
     def __init__(self, config: LampConfig, intermediate_size: int):
         super().__init__()
-        self.intermediate = Linear(config.hidden_size, intermediate_size)
-        self.output = Linear(intermediate_size, config.hidden_size)
+        self.intermediate = nn.Linear(config.hidden_size, intermediate_size)
+        self.output = nn.Linear(intermediate_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 

@@ -1,4 +1,4 @@
-"""Text to motion: LaMP's condition, a masked transformer over tokens, the tokenizer's decoder (LaMP section 4)."""
+"""Text-to-motion generator: LaMP's condition, a masked transformer over motion tokens, a decoder (LaMP section 4)."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,13 @@ from .scheduling_masked_motion import MaskedMotionScheduler
 
 @dataclass
 class LampTextToMotionOutput(ModelOutput):
-    """
+    """Losses and predictions for corrupted tokens.
+
     Args:
         loss (`torch.FloatTensor` of shape `()`): cross-entropy of masked tokens, of the length and of residual codes.
         token_loss, length_loss, residual_loss (`torch.FloatTensor` of shape `()`): parts of the loss.
-        logits (`torch.FloatTensor` of shape `(batch_size, num_tokens, codebook_size)`): of every position.
-        length_logits (`torch.FloatTensor` of shape `(batch_size, max_num_tokens)`): of 1, 2, ... tokens.
+        logits (`torch.FloatTensor` of shape `(batch_size, num_tokens, codebook_size)`): codes of every position.
+        length_logits (`torch.FloatTensor` of shape `(batch_size, max_num_tokens)`): lengths of 1, 2, ... tokens.
     """
 
     loss: torch.FloatTensor | None = None
@@ -38,7 +39,8 @@ class LampTextToMotionOutput(ModelOutput):
 
 @dataclass
 class GeneratedMotionOutput(ModelOutput):
-    """
+    """Generated motions.
+
     Args:
         motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): normalised features.
         codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`): indices.
@@ -51,6 +53,8 @@ class GeneratedMotionOutput(ModelOutput):
 
 
 class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+    """Base class that holds initialisation and strict loading."""
+
     config: LampTextToMotionConfig
     base_model_prefix = "text_to_motion"
     main_input_name = "input_ids"
@@ -72,7 +76,7 @@ class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class LampForTextToMotion(LampTextToMotionPreTrainedModel):
-    """A sentence to a motion. LaMP, the tokenizer and a reader of parts are frozen here."""
+    """Generates a motion from a text. LaMP, the tokenizer and the part reader, if any, are frozen."""
 
     _tied_weights_keys = {r"lamp.motion_encoder.*": r"vqvae.encoder.*"}
 
@@ -102,7 +106,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """As in transformers; what is frozen stays so."""
+        """Load a model as in transformers; frozen parts stay frozen."""
         loaded = super().from_pretrained(*args, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
         return loaded
@@ -128,7 +132,15 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return self.lamp.get_input_embeddings()
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The condition of a text, `(batch_size, num_prefix, lamp_hidden_size)`: of the whole, then a reader's."""
+        """Encode texts into the condition of the transformers.
+
+        Args:
+            input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): the texts.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`: vectors of the whole text, see
+            [`LampTextToMotionConfig`], then those of a part reader, if any.
+        """
         mask, padded = full_mask(input_ids, attention_mask), self.config.released_quirks.padded_text_length
         if missing := max(padded - input_ids.shape[1], 0):
             padding = self.config.lamp_config.pad_token_id
@@ -161,18 +173,21 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         all_codes: torch.LongTensor | None = None,
         levels: torch.LongTensor | None = None,
     ) -> LampTextToMotionOutput:
-        """
+        """Predict masked tokens and the length of motions.
+
         Args:
-            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): with the mask's index where masked.
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices, the mask's where masked.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-            labels (`torch.LongTensor` of shape `(batch_size, num_tokens)`, *optional*): codes, -100 where not asked.
+            labels (`torch.LongTensor` of shape `(batch_size, num_tokens)`, *optional*): indices to predict, -100 where
+                none is.
             input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): the text.
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`, *optional*): what
-                `encode_text` gave, in place of the text.
-            drop_condition (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): clips to train without text.
-            all_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): to train
-                the transformer over residual codes.
-            levels (`torch.LongTensor` of shape `(batch_size,)`, *optional*): which of them each sample trains, from 1.
+            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`, *optional*): result
+                of `encode_text`, in place of the text.
+            drop_condition (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): clips whose tokens are predicted
+                without text.
+            all_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): indices of
+                all codebooks, to train the transformer over residual codes.
+            levels (`torch.LongTensor` of shape `(batch_size,)`, *optional*): codebook that each sample trains, from 1.
         """
         if condition is None:
             condition = self.encode_text(input_ids, attention_mask)
@@ -210,12 +225,16 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         seeds: list[int] | None = None,
         **sampling,
     ) -> GeneratedMotionOutput:
-        """
+        """Generate motions of texts.
+
         Args:
             input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): the texts.
             num_tokens (`list[int]`, *optional*): length of each motion in tokens; None is predicted.
-            seeds (`list[int]`, *optional*): one a sample; a sample depends on its own alone. Random if not given.
+            seeds (`list[int]`, *optional*): one for each sample, which depends on no other. Random if not given.
             sampling: `num_inference_steps`, `guidance_scale`, `temperature`, `top_k`, see `generate_codes`.
+
+        Raises:
+            ValueError: when a length or an option of sampling cannot be met.
         """
         seeds = torch.randint(2**31, (len(input_ids),)).tolist() if seeds is None else seeds
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -243,18 +262,20 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         top_k: int | None = None,
         scheduler: MaskedMotionScheduler | None = None,
     ) -> torch.LongTensor:
-        """
+        """Generate motion tokens by masked decoding, then residual codes level by level.
+
         Args:
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): of `encode_text`.
+            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): result of
+                `encode_text`.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-            generators (`list[torch.Generator]`): the random stream of each sample.
+            generators (`list[torch.Generator]`): source of randomness of each sample.
             known_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): tokens
-                that stay, negative where one is to be made.
+                that stay, negative where one is to be generated.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): the configuration's if not given.
-            scheduler ([`MaskedMotionScheduler`], *optional*): of decoding.
+            scheduler ([`MaskedMotionScheduler`], *optional*): decides which tokens are settled at each step.
 
         Returns:
-            Indices `(batch_size, num_tokens, num_quantizers)`.
+            `torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`: indices.
         """
         config, mask_token_id = self.config, self.transformer.mask_token_id
         steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
@@ -292,7 +313,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
 
     @staticmethod
     def _guided(transformer: nn.Module, scale: float, codes, token_mask, condition, *levels) -> torch.Tensor:
-        """Logits of a transformer, moved away from those without text (classifier-free guidance)."""
+        """Compute logits and move them away from those without text (classifier-free guidance)."""
         if scale == 1:
             return transformer(codes, token_mask, condition, *levels).float()
         both = torch.cat([condition, torch.zeros_like(condition)])
@@ -301,11 +322,21 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return unconditional + scale * (conditional - unconditional)
 
     def length_logits(self, condition: torch.FloatTensor) -> torch.FloatTensor:
-        """Of 1, 2, ... tokens, `(batch_size, max_num_tokens)`, by the mean of what `encode_text` gave."""
+        """Predict lengths from a condition: logits `(batch_size, max_num_tokens)` of 1, 2, ... tokens."""
         return self.length_predictor(condition.mean(1).to(self.length_predictor[1].weight.dtype)).float()
 
     def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
-        """The asked-for lengths; where None, one drawn from the predicted distribution by the sample's own stream."""
+        """Return `num_tokens`, with None replaced by a length drawn from the predicted distribution.
+
+        Args:
+            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): result of
+                `encode_text`.
+            num_tokens (`list[int]`): length of each motion in tokens, or None.
+            generators (`list[torch.Generator]`): source of randomness of each sample.
+
+        Returns:
+            `torch.LongTensor` of shape `(batch_size,)`.
+        """
         probabilities = self.length_logits(condition).softmax(-1).cpu()
         lengths = []
         for asked, row, generator in zip(num_tokens, probabilities, generators, strict=True):

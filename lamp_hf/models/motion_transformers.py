@@ -5,11 +5,23 @@ from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_common import sinusoidal_positions
-from .onednn_layers import Linear, TransformerEncoderLayer
 
 
 def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torch.Tensor | None:
-    """What is added to attention logits, `(num_prefix + length, num_prefix + length)`; the prefix is seen by all."""
+    """Return the values to add to attention logits, or None for none.
+
+    Args:
+        mode (`str`): see [`LampTextToMotionConfig`].
+        num_prefix (`int`): vectors of the condition, which all tokens attend to.
+        length (`int`): motion tokens.
+        device (`torch.device`, *optional*): device of the result.
+
+    Returns:
+        `torch.FloatTensor` of shape `(num_prefix + length, num_prefix + length)`.
+
+    Raises:
+        ValueError: when the mode is unknown.
+    """
     if mode == "bidirectional":
         return None
     if mode not in ("causal", "soft_tril"):
@@ -29,11 +41,11 @@ class MotionTransformer(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.config = config
-        self.condition_projection = Linear(config.lamp_config.hidden_size, size)
+        self.condition_projection = nn.Linear(config.lamp_config.hidden_size, size)
         self.token_convolution = None
         if config.token_convolution:
             self.token_convolution = nn.Conv1d(size, size, config.token_convolution)
-        layer = TransformerEncoderLayer(
+        layer = nn.TransformerEncoderLayer(
             size,
             config.num_attention_heads,
             config.intermediate_size,
@@ -46,25 +58,26 @@ class MotionTransformer(nn.Module):
         self.layers = nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
         if config.attention_mask_mode == "soft_tril":
             for layer in self.layers.layers:
-                layer.activation_relu_or_gelu = 0  # PyTorch's fast path, not taken then, reads every mask as boolean
+                layer.activation_relu_or_gelu = 0  # turns off PyTorch's fast path, which reads masks as boolean
         self.dropout = nn.Dropout(config.dropout)
 
     def contextualise(self, tokens: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """
+        """Let tokens attend to each other and to the condition.
+
         Args:
             tokens (`torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`): embeddings.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): zero for none.
+            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): zeros for no text.
 
         Returns:
-            Hidden states of the tokens, of their shape.
+            `torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`: hidden states of the tokens.
         """
         prefix = self.condition_projection(condition.to(self.condition_projection.weight.dtype))
         length, num_prefix = tokens.shape[1], prefix.shape[1]
         positions = sinusoidal_positions(num_prefix + length, prefix.shape[-1]).to(prefix)
         if not self.config.released_quirks.prefix_position:
             positions = nn.functional.pad(positions[:length], (0, 0, num_prefix, 0))
-        # Scaled as by Vaswani et al.: else the position code drowns the tokens, and context is learned late.
+        # Scaled as by Vaswani et al.: otherwise the position code drowns the tokens, and context is learned late.
         tokens = tokens * prefix.shape[-1] ** 0.5
         if self.token_convolution is not None:
             tokens = tokens + self._convolve(tokens * token_mask[..., None].to(tokens.dtype))
@@ -78,7 +91,7 @@ class MotionTransformer(nn.Module):
         return hidden[:, num_prefix:]
 
     def _convolve(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Mixes `(B, L, H)` tokens with their neighbours, with earlier ones alone where attention is causal."""
+        """Mix tokens `(B, L, H)` with their neighbours, only with earlier ones where attention is causal."""
         width = self.config.token_convolution - 1
         right = 0 if self.config.attention_mask_mode == "causal" else width // 2
         tokens = nn.functional.pad(tokens.transpose(1, 2), (width - right, right))
@@ -94,12 +107,13 @@ class MaskedMotionTransformer(MotionTransformer):
         self.mask_token_id = num_codes
         self.token_embeddings = nn.Embedding(num_codes + 1, size)
         norm = nn.LayerNorm(size, eps=config.released_quirks.head_norm_eps)
-        self.head = nn.Sequential(Linear(size, size), nn.GELU(), norm, Linear(size, num_codes))
+        self.head = nn.Sequential(nn.Linear(size, size), nn.GELU(), norm, nn.Linear(size, num_codes))
 
     def forward(self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """
+        """Predict the code of every position.
+
         Args:
-            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): with `mask_token_id` where masked.
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices, `mask_token_id` where masked.
             token_mask, condition: see `contextualise`.
 
         Returns:
@@ -117,16 +131,18 @@ class ResidualMotionTransformer(MotionTransformer):
         levels = motion.num_quantizers - 1
         self.code_embeddings = nn.ModuleList(nn.Embedding(motion.codebook_size, size) for _ in range(levels))
         self.level_embeddings = nn.Embedding(levels, size)
-        self.heads = nn.ModuleList(Linear(size, motion.codebook_size) for _ in range(levels))
+        self.heads = nn.ModuleList(nn.Linear(size, motion.codebook_size) for _ in range(levels))
 
     def forward(
         self, codes: torch.Tensor, token_mask: torch.Tensor, condition: torch.Tensor, levels: torch.Tensor
     ) -> torch.Tensor:
-        """
+        """Predict the codes of one further codebook for each sample.
+
         Args:
-            codes (`torch.LongTensor` of shape `(batch_size, num_tokens, n)`): of all codebooks before each level.
+            codes (`torch.LongTensor` of shape `(batch_size, num_tokens, n)`): indices of all codebooks before each
+                sample's level, at least.
             token_mask, condition: see `contextualise`.
-            levels (`torch.LongTensor` of shape `(batch_size,)`): codebook to predict of each sample, from 1.
+            levels (`torch.LongTensor` of shape `(batch_size,)`): codebook to predict for each sample, from 1.
 
         Returns:
             Logits of shape `(batch_size, num_tokens, codebook_size)`.

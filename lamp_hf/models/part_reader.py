@@ -1,22 +1,21 @@
-"""Which two things a sentence says are done, at once or one after another."""
+"""Reads the two actions of a text, and if they happen at the same time or one after another."""
 
 import torch
 from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_common import sinusoidal_positions
-from .onednn_layers import TransformerEncoderLayer
 
 
-ONE_THING, AT_ONCE, IN_TURN = range(3)  # what a sentence names: one thing, or two and how they go together
+ONE_THING, AT_ONCE, IN_TURN = range(3)  # kinds of text: one action, two at the same time, two one after another
 
 
 class PartReader(nn.Module):
-    """Words of a sentence that names two things to the conditions that a sentence of each alone would have.
+    """Predicts, from the words of a text with two actions, the condition that a text of each action would have.
 
-    A mean over all words mixes what belongs to which of the two. It is trained on text alone; the generator's
-    transformers then see conditions of single things, and how they go together, behind that of the whole sentence. A
-    sentence of one thing is both of its parts.
+    A mean over all words loses which word belongs to which action. The reader is trained on text alone. The
+    generator's transformers then see the conditions of single actions, and how they are combined, after the condition
+    of the whole text. A text of one action has it as both of its parts.
     """
 
     def __init__(self, config: LampTextToMotionConfig):
@@ -24,25 +23,26 @@ class PartReader(nn.Module):
         width, size = config.lamp_config.hidden_size, config.part_reader_size
         self.projection = nn.Linear(width, size)
         self.part_embeddings = nn.Parameter(torch.zeros(2, size))
-        layer = TransformerEncoderLayer(
+        layer = nn.TransformerEncoderLayer(
             size, config.num_attention_heads, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, 2, nn.LayerNorm(size), enable_nested_tensor=False)
         self.kind_head = nn.Linear(2 * size, 3)
         self.condition_head = nn.Linear(size, config.num_condition_vectors * width)
-        for name, value in (("mean", 0.0), ("scale", 1.0)):  # of the conditions that it was trained towards
+        for name, value in (("mean", 0.0), ("scale", 1.0)):  # statistics of the conditions that it predicts
             self.register_buffer(f"condition_{name}", torch.full((config.num_condition_vectors, width), value))
 
     def read(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """
+        """Read the kind and the two conditions of texts.
+
         Args:
             hidden (`torch.FloatTensor` of shape `(batch_size, text_length, lamp_hidden_size)`): LaMP's hidden states.
             mask (`torch.BoolTensor` of shape `(batch_size, text_length)`): false at padding.
 
         Returns:
-            Logits `(batch_size, 3)` of one thing, two at once, two in turn; conditions `(batch_size, 2,
-            num_condition_vectors, lamp_hidden_size)` of what the body and what the arms do at once, or of what is done
-            first and next.
+            Logits `(batch_size, 3)` of one action, two at the same time, two one after another; conditions
+            `(batch_size, 2, num_condition_vectors, lamp_hidden_size)` of what the body and what the arms do, or of the
+            first and the second action.
         """
         words = self.projection(hidden.to(self.projection.weight.dtype))
         words = words + sinusoidal_positions(words.shape[1], words.shape[2]).to(words)
@@ -53,8 +53,13 @@ class PartReader(nn.Module):
         return self.kind_head(parts.flatten(1)), self.condition_mean + self.condition_scale * conditions
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Conditions of both parts, and a vector that starts with the probabilities of the three kinds, scaled to the
-        length that conditions have: `(batch_size, 2 * num_condition_vectors + 1, lamp_hidden_size)`."""
+        """Return the conditions of both parts and a vector that starts with the probabilities of the three kinds.
+
+        The vector is scaled to the length that conditions have.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, 2 * num_condition_vectors + 1, lamp_hidden_size)`.
+        """
         logits, parts = self.read(hidden, mask)
         width = parts.shape[-1]
         kinds = nn.functional.pad(width**0.5 * logits.softmax(-1), (0, width - 3))

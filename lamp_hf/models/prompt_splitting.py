@@ -1,14 +1,14 @@
-"""What a sentence says is done one after another."""
+"""Splits a prompt that says an order into its parts."""
 
 import re
 
 
-_NOT_SHORT = r"(?<!\b(?:mr|ms|dr|st))(?<!\b(?:mrs|e\.g|i\.e))(?<!\bapprox)"  # for other words, before a full stop
+_NO_ABBREVIATION = r"(?<!\b(?:mr|ms|dr|st))(?<!\b(?:mrs|e\.g|i\.e))(?<!\bapprox)"  # before a full stop
 _BETWEEN = re.compile(
     r"(?<!\bnow)(?<!\bnow )\s*[,;]?\s*\b(?:and|but)\s+"
     r"(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
     r"|\s*[,;]\s*(?:then|next(?! to\b)|afterwards?|after that|later(?: on)?|finally|at last)\b,?\s+"
-    rf"|{_NOT_SHORT}\s*\.\s+(?:(?:then|next|afterwards?|after that|later(?: on)?|finally)\b,?\s+)?(?=\w)"
+    rf"|{_NO_ABBREVIATION}\s*\.\s+(?:(?:then|next|afterwards?|after that|later(?: on)?|finally)\b,?\s+)?(?=\w)"
     r"|(?<!\bnow and)\s+then\s+"
     r"|(?<!\bis)(?<!\bare)\s*,?\s+(?:and )?followed by\s+"  # but somebody is followed by a dog
     r"|\s*,?\s+before\s+(?=\w+ing\b)",
@@ -16,7 +16,7 @@ _BETWEEN = re.compile(
 )
 _REFERS_BACK = re.compile(r"\b(?:it|them)\b", re.IGNORECASE)  # "lifts an arm and then lowers it"
 _FIRST = re.compile(r"^(?:at )?first(?:ly)?\b(?! step)(?: of all)?,?\s+", re.IGNORECASE)
-_SPAN = (  # of time
+_SPAN = (  # a span of time
     r"(?:(?:an?|some|several|few|short|little|brief|long|couple|of|one|two|three|five|ten|\d+) ){0,4}"
     r"(?:while|moments?|seconds?|minutes?|time|bit),"
 )
@@ -25,11 +25,11 @@ _BEHIND = re.compile(r"^(.+?),?\s+and\s+(.+?)\s+(?:after that|afterwards?|next|l
 
 
 def parts_in_order(text: str) -> list[str]:
-    """Splits a sentence at its "then", "before ...ing", "after ..., " and the like; in the order of what is done.
+    """Split a text at "then", "before ...ing", "after ..., " and the like into parts, in the order of the actions.
 
-    "a man bows, then walks away" gives "a man bows" and "walks away"; a sentence that names no order stays whole, and
-    what speaks of "it" stays with what came before. The words of a part are left as they are, so that it may lack its
-    subject.
+    "a man bows, then walks away" gives "a man bows" and "walks away". A text that says no order stays whole, and a
+    part that speaks of "it" or "them" stays with the one before. The words of a part are left as they are, so it may
+    lack its subject.
     """
     parts = _split(text)
     return parts if len(parts) > 1 else [text]
@@ -52,7 +52,7 @@ def _split(text: str) -> list[str]:
 
 
 def _match(pattern: re.Pattern, text: str) -> re.Match | None:
-    """Of two halves, the second of which does not speak of "it"."""
+    """Match a pattern of two halves, the second of which must not speak of "it" or "them"."""
     found = pattern.match(text)
     return None if found and _REFERS_BACK.search(found.group(2)) else found
 

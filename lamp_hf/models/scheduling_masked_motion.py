@@ -10,10 +10,11 @@ from diffusers.utils import BaseOutput
 
 @dataclass
 class MaskedMotionSchedulerOutput(BaseOutput):
-    """
+    """Tokens after a step.
+
     Args:
-        prev_sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): the least certain tokens masked again.
-        pred_original_sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): without any mask.
+        prev_sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices, the least certain masked again.
+        pred_original_sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices without any mask.
     """
 
     prev_sample: torch.LongTensor
@@ -21,10 +22,10 @@ class MaskedMotionSchedulerOutput(BaseOutput):
 
 
 class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
-    """Draws all masked tokens, keeps the surest, masks the rest again; the share of masks falls as a cosine.
+    """Draws all masked tokens, keeps the most certain, masks the rest again; the share of masks falls as a cosine.
 
     Args:
-        mask_token_id (`int`): index behind the last code.
+        mask_token_id (`int`): index after the last code.
     """
 
     order = 1
@@ -36,10 +37,11 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
 
     @staticmethod
     def mask_ratio(progress: torch.Tensor) -> torch.Tensor:
-        """Share of masked tokens, cos(progress pi / 2), when a share `progress` of the steps is done."""
+        """Return the share of masked tokens after a share `progress` of the steps: cos(progress pi / 2)."""
         return torch.cos(progress * torch.pi / 2)
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Set the number of steps; call this before decoding."""
         self.num_inference_steps = num_inference_steps
         self.timesteps = torch.arange(num_inference_steps, device=device)
 
@@ -55,15 +57,27 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         return scale if start <= timestep / self.num_inference_steps < end else 1.0
 
     def still_masked(self, steps: int, num_masked: torch.LongTensor) -> torch.LongTensor:
-        """How many tokens are masked when so many steps are done, of those that were masked before the first."""
+        """Return the number of tokens that are still masked after `steps`, for each sample `(batch_size,)`.
+
+        Args:
+            steps (`int`): steps that are done.
+            num_masked (`torch.LongTensor` of shape `(batch_size,)`): tokens that were masked before the first step.
+        """
         return (self.mask_ratio(torch.tensor(steps / self.num_inference_steps)) * num_masked).round().long()
 
     def settles(self, timestep: int, num_masked: torch.LongTensor) -> torch.BoolTensor:
-        """Whether a step settles any token, of each sample; of a short clip many steps do not, and may be left out."""
+        """Tell for each sample `(batch_size,)` if a step settles any token.
+
+        Many steps settle none of a short clip, and can be left out.
+
+        Args:
+            timestep (`int`): index of the step.
+            num_masked (`torch.LongTensor` of shape `(batch_size,)`): tokens that were masked before the first step.
+        """
         return self.still_masked(timestep + 1, num_masked) < self.still_masked(timestep, num_masked)
 
     def add_noise(self, codes: torch.LongTensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Corrupts one clip for training: masks a random share, of these 10 % become a random code, 10 % stay.
+        """Corrupt one clip for training: mask a random share, of which 10 % become a random code and 10 % stay.
 
         Args:
             codes (`torch.LongTensor` of shape `(num_tokens,)`): indices.
@@ -92,21 +106,26 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         choice_temperature: float = 0.0,
         num_masked: torch.LongTensor | None = None,
     ) -> MaskedMotionSchedulerOutput:
-        """
+        """Draw the masked tokens and mask the least certain of them again.
+
         Args:
-            logits (`torch.FloatTensor` of shape `(batch_size, num_tokens, codebook_size)`): for every position.
+            logits (`torch.FloatTensor` of shape `(batch_size, num_tokens, codebook_size)`): codes of every position.
             timestep (`int`): index of the step.
-            sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices so far, masks among them.
+            sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices so far, `mask_token_id` where
+                masked.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-            generators (`list[torch.Generator]`): a random stream for each sample, so that its tokens do not depend on
-                its neighbours in the batch.
-            temperature (`float`): of sampling; 0 takes the most likely token.
+            generators (`list[torch.Generator]`): source of randomness of each sample, so that its tokens do not depend
+                on its neighbours in the batch.
+            temperature (`float`): temperature of sampling; 0 takes the most likely token.
             top_k (`int`, *optional*): candidates for each token.
-            choice_temperature (`float`): Gumbel noise on the logarithm of the certainty that decides which tokens
-                stay, less as tokens are settled (MaskGIT). At 0, as released, the surest tokens come first, and
-                these are those of a body at rest: motion slows down. Large values settle tokens in random order.
+            choice_temperature (`float`): scale of Gumbel noise on the log-probability that decides which tokens stay;
+                it falls to 0 over the steps (MaskGIT). At 0, as released, the most certain tokens come first, which
+                are those of a body at rest: motion slows down. Large values settle tokens in random order.
             num_masked (`torch.LongTensor` of shape `(batch_size,)`, *optional*): tokens that were masked before the
                 first step; all if not given.
+
+        Returns:
+            [`MaskedMotionSchedulerOutput`].
         """
         candidates = logits
         if top_k is not None and top_k < logits.shape[-1]:
@@ -132,7 +151,7 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
 
 
 def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: list[torch.Generator]) -> torch.Tensor:
-    """Noise whose arg-max over logits draws from their softmax; each sample's is drawn for its own length only."""
+    """Draw noise that makes the arg-max of logits a sample of their softmax; for each clip's own length only."""
     noise = torch.zeros(logits.shape, dtype=torch.float32)
     for row, length, generator in zip(noise, token_mask.sum(1).tolist(), generators, strict=True):
         uniform = torch.rand(length, logits.shape[-1], generator=generator).clamp(min=1e-20)
