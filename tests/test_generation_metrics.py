@@ -73,7 +73,7 @@ def test_diversity_and_multimodality_are_distances_of_pairs():
 
 
 @pytest.mark.parametrize(("count", "pairs"), [(100, 100), (300, 100), (301, 300)])
-def test_diversity_takes_300_pairs_where_there_are_more_motions(self, count, pairs):
+def test_diversity_takes_300_pairs_where_there_are_more_motions(count, pairs):
     spread = np.random.default_rng(1).normal(size=(count, 3))
     expected = diversity(spread, np.random.default_rng(0), pairs=pairs)
     assert diversity(spread, np.random.default_rng(0)) == expected
