@@ -10,6 +10,8 @@ import importlib.util
 import sys
 import warnings
 from importlib.machinery import ModuleSpec
+from types import CodeType, ModuleType
+from typing import Any
 
 
 NEW_PATHS = {
@@ -20,38 +22,40 @@ NEW_PATHS = {
 }
 
 
-class _OldPaths(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and loads the modules of [`NEW_PATHS`] and their submodules under their old names."""
+class _OldPathFinder(importlib.abc.MetaPathFinder):
+    """Finds the modules of [`NEW_PATHS`], and their submodules, by their old names."""
 
-    def find_spec(self, name, path=None, target=None) -> ModuleSpec | None:
-        new = importlib.util.find_spec(_new_path(name)) if _new_path(name) else None
+    def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
+        moved = next((old for old in NEW_PATHS if f"{name}.".startswith(f"{old}.")), None)
+        new = importlib.util.find_spec(NEW_PATHS[moved] + name.removeprefix(moved)) if moved else None
         if new is None:
             return None
-        return importlib.util.spec_from_loader(name, self, is_package=new.submodule_search_locations is not None)
+        is_package = new.submodule_search_locations is not None
+        return importlib.util.spec_from_loader(name, _MovedModule(name, new), is_package=is_package)
 
-    def exec_module(self, module) -> None:
-        name = module.__name__
-        if name in NEW_PATHS:  # and not again for its submodules
-            warnings.warn(_message(name), DeprecationWarning, stacklevel=2)
-        sys.modules[name] = importlib.import_module(_new_path(name))
 
-    def get_code(self, name):
-        """Return the code to run for `python -m`, whose user sees warnings of `__main__` only."""
-        warnings.warn_explicit(_message(name), DeprecationWarning, name, 1, module="__main__")
-        return importlib.util.find_spec(_new_path(name)).loader.get_code(_new_path(name))
+class _MovedModule(importlib.abc.Loader):
+    """Loads a module from where it is now."""
+
+    def __init__(self, old_name: str, new: ModuleSpec):
+        self._old_name, self._new = old_name, new
+
+    def exec_module(self, module: ModuleType) -> None:
+        if self._old_name in NEW_PATHS:  # its submodules need no warning of their own
+            warnings.warn(self._message(), DeprecationWarning, stacklevel=2)
+        sys.modules[self._old_name] = importlib.import_module(self._new.name)
+
+    def get_code(self, name: str) -> CodeType:
+        """Return the code that `python -m` runs; its user sees warnings of `__main__` only."""
+        warnings.warn_explicit(self._message(), DeprecationWarning, name, 1, module="__main__")
+        loader: Any = self._new.loader
+        return loader.get_code(self._new.name)
+
+    def _message(self) -> str:
+        old, new = (path.removesuffix(".__main__") for path in (self._old_name, self._new.name))
+        return f"{old} is now {new}; the old name goes away in the next version"
 
 
 def install() -> None:
     """Make the old paths importable."""
-    sys.meta_path.insert(0, _OldPaths())
-
-
-def _new_path(name: str) -> str | None:
-    """Translate an old path, or the path of a module below it; None for any other module."""
-    old = next((old for old in NEW_PATHS if f"{name}.".startswith(f"{old}.")), None)
-    return NEW_PATHS[old] + name.removeprefix(old) if old else None
-
-
-def _message(name: str) -> str:
-    old, new = (path.removesuffix(".__main__") for path in (name, _new_path(name)))
-    return f"{old} is now {new}; the old name goes away in the next version"
+    sys.meta_path.insert(0, _OldPathFinder())

@@ -45,7 +45,7 @@ def content_digest(name: str | Path) -> str:
     """
     folder = Path(name)
     if not folder.is_dir():
-        folder = Path(cached_file(str(name), "config.json")).parent
+        folder = Path(str(cached_file(str(name), "config.json"))).parent
     digest = hashlib.sha256()
     for key, path in sorted(_weight_files(folder).items()):
         with safe_open(path, "pt") as file:

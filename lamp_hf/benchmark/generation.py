@@ -1,5 +1,7 @@
 """Speed of text to motion: latency, throughput, the share of each stage, time to the first frames, memory."""
 
+from functools import partial
+
 import torch
 from transformers import pipeline
 
@@ -57,8 +59,9 @@ def _measure_model(name: str, model: LampForTextToMotion, processor: LampProcess
     results = {}
     for batch_size in BATCH_SIZES:
         inputs = processor(text=[TEXT] * batch_size).to(model.device)
-        inputs |= {"num_tokens": [num_tokens] * batch_size, "seeds": list(range(batch_size))}
-        seconds = median_seconds(lambda inputs=inputs: model.generate(**inputs), repeats=9 if batch_size == 1 else 2)
+        seeds = list(range(batch_size))
+        run = partial(model.generate, **inputs, num_tokens=[num_tokens] * batch_size, seeds=seeds)
+        seconds = median_seconds(run, repeats=9 if batch_size == 1 else 2)
         results[f"{name}_batch_{batch_size}_s"] = seconds
         results[f"{name}_batch_{batch_size}_clips_per_s"] = batch_size / seconds
     shares = {
@@ -73,7 +76,7 @@ def _stage_seconds(model: LampForTextToMotion, processor: LampProcessor) -> dict
     """Time the stages around the masked decoding of tokens, for one motion."""
     inputs, num_tokens = processor(text=[TEXT]).to(model.device), _num_tokens(model, processor)
     mask = torch.ones(1, num_tokens, dtype=torch.bool, device=model.device)
-    codes = torch.zeros(*mask.shape, model.config.motion_config.num_quantizers, dtype=torch.long, device=model.device)
+    codes = mask.new_zeros((*mask.shape, model.config.motion_config.num_quantizers), dtype=torch.long)
     return {
         "text": median_seconds(lambda: model.encode_text(**inputs), repeats=9),
         "decoder": median_seconds(lambda: model.vqvae.decode(codes, mask), repeats=9),

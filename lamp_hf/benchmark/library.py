@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +97,8 @@ def _saving_seconds() -> dict[str, float]:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for suffix in ("bvh", "glb", "html", "npz", "mp4", "gif"):
-            path = Path(folder) / f"clip.{suffix}"
-            results[f"save_10_seconds_{suffix}_s"] = median_seconds(lambda path=path: motion.save(path, size=256), 3)
+            save = partial(motion.save, Path(folder) / f"clip.{suffix}", size=256)
+            results[f"save_10_seconds_{suffix}_s"] = median_seconds(save, 3)
     return results
 
 

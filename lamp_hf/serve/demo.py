@@ -133,7 +133,7 @@ def _caption_tab(actions: DemoActions) -> None:
 
 
 def _compare_tab(actions: DemoActions) -> None:
-    inputs = []
+    inputs: list[gr.Component] = []
     with gr.Row():
         for side in "AB":
             with gr.Column():

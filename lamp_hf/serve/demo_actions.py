@@ -172,7 +172,7 @@ class DemoActions:
 
     def _similarity_table(self, motions: list[Motion], texts: dict[str, str]) -> str:
         embedder = self._lamp_index.embedder
-        columns = embedder.embed_motions([embedder.read(motion, motion.text) for motion in motions])
+        columns = embedder.embed_motions([embedder.read(motion, motion.text or "motion") for motion in motions])
         rows = dict(zip(("motion A", "motion B"), columns))
         if texts:
             rows |= zip(texts, embedder.embed_texts(list(texts.values())))
