@@ -239,7 +239,7 @@ def language_folder(tmp_path_factory) -> Path:
 
 
 def tiny_language_config(kind, vocab_size: int = 300, **changes):
-    """Of any causal language model."""
+    """Make a small config of any causal language model."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128}
     special = {"bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1}
     return kind(vocab_size=vocab_size, **sizes, **special, **changes)

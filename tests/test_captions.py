@@ -1,4 +1,4 @@
-"""Caption metrics and BERTScore, against other people's code."""
+"""Caption metrics and BERTScore against independent implementations."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def words():
     return [text.split() for text in PREDICTIONS], [[text.split() for text in texts] for texts in REFERENCES]
 
 
-def test_bleu_is_that_of_sacrebleu_and_coco(words):
+def test_bleu_equals_that_of_sacrebleu_and_coco(words):
     sacrebleu = pytest.importorskip("sacrebleu")
     coco = pytest.importorskip("pycocoevalcap.bleu.bleu")
     longest = max(map(len, REFERENCES))
@@ -40,14 +40,14 @@ def test_bleu_is_that_of_sacrebleu_and_coco(words):
     assert bleu([["x"]], [[["y"]]]) == [0, 0, 0, 0]
 
 
-def test_rouge_is_that_of_rouge_score(words):
+def test_rouge_equals_that_of_rouge_score(words):
     scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rougeL"])
     scores = [scorer.score_multi(texts, text)["rougeL"].fmeasure for texts, text in zip(REFERENCES, PREDICTIONS)]
     plain = [[[word for word in text if word.isalnum()] for text in texts] for texts in words[1]]
     assert rouge_l(words[0], plain) == pytest.approx(np.mean(scores), abs=1e-6)
 
 
-def test_cider_is_that_of_coco(words):
+def test_cider_equals_that_of_coco(words):
     coco = pytest.importorskip("pycocoevalcap.cider.cider")
     assert cider(*words) == pytest.approx(coco.Cider().compute_score(*as_coco())[0], abs=1e-6)
     assert cider(*(part[:1] for part in words)) == 0  # a single clip: every word is in every document
@@ -82,7 +82,7 @@ def test_captions_that_cannot_be_scored_are_refused(predictions, references, mes
 class TestBertScore:
     @pytest.fixture(scope="class")
     def encoder(self, tmp_path_factory) -> str:
-        """A tiny BERT with random weights; its words are those of the sentences."""
+        """Save a tiny BERT with random weights whose vocabulary is the words of the sentences."""
         import torch
         from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -97,7 +97,7 @@ class TestBertScore:
         return str(folder)
 
     @pytest.mark.parametrize("idf", [False, True])
-    def test_it_is_that_of_bert_score(self, encoder, idf):
+    def test_it_equals_that_of_bert_score(self, encoder, idf):
         bert_score = pytest.importorskip("bert_score")
         ours = BertScorer(encoder, layer=2, idf=idf)(PREDICTIONS, REFERENCES)
         theirs = bert_score.score(PREDICTIONS, REFERENCES, model_type=encoder, num_layers=2, idf=idf, nthreads=0)
@@ -119,7 +119,7 @@ class TestBertScore:
         with pytest.raises(ValueError, match="layer 9"):
             BertScorer(encoder, layer=9)
 
-    def test_the_first_word_is_a_word_like_others_to_a_roberta(self, tmp_path):
+    def test_roberta_reads_the_first_word_like_any_other(self, tmp_path):
         from tokenizers import ByteLevelBPETokenizer
         from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 
@@ -134,7 +134,7 @@ class TestBertScore:
         scorer = BertScorer(str(tmp_path))
         assert scorer._pieces("person walks")[1:-1] == scorer._pieces("a person walks")[-3:-1]
 
-    def test_the_bundled_encoder_knows_near_from_far(self):
+    def test_the_bundled_encoder_ranks_paraphrases_above_other_sentences(self):
         scorer = BertScorer()
         scores = scorer(
             ["a man walks forward"] * 3, ["a man walks forward", "someone strolls ahead", "he does a flip"]

@@ -56,7 +56,7 @@ def test_caption_lines_hold_times_and_tolerate_nan():
     assert parse_captions(text) == [("walks", 0.0, 0.0), ("jumps", 0.0, 0.0), ("bows", 1.5, 2.5)]
 
 
-def test_missing_data_is_said_in_a_line(tmp_path):
+def test_missing_data_is_an_error_that_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="HumanML3D's layout"):
         lamp_hf.load_motion_dataset(tmp_path, "train")
     with pytest.raises(ValueError, match="unknown split"):

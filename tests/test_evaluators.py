@@ -22,7 +22,7 @@ class TestGuo:
 
     @pytest.fixture(scope="class")
     def files(self, tmp_path_factory):
-        """What its authors publish, with random weights."""
+        """Write the files that its authors publish, with random weights."""
         folder = tmp_path_factory.mktemp("guo")
         torch.manual_seed(0)
         model = GuoEvaluatorModel(GuoEvaluatorConfig())
@@ -95,6 +95,14 @@ class TestGuo:
         with pytest.raises(ValueError, match=r"our_vab_words\.pkl: refused"):
             convert_guo_evaluator(files / "finest.tar", files, tmp_path, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+def test_evaluator_embeds_padded_clips_as_it_embeds_them_alone():
+    torch.manual_seed(0)
+    model = MotionEvaluatorModel(MotionEvaluatorConfig(actions=["a", "b"], styles=["c"], width=8)).eval()
+    motion = torch.randn(1, 64, 263)
+    mask = torch.arange(64)[None] < 40
+    torch.testing.assert_close(model(motion, mask).embedding, model(motion[:, :40], mask[:, :40]).embedding)
 
 
 def test_the_evaluator_embeds_alone_as_in_a_batch_and_loads_whole_or_not_at_all(bert_folder, tmp_path):

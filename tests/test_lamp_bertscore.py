@@ -1,4 +1,4 @@
-"""LaMP-BertScore as a metric of `evaluate`, as users call it."""
+"""LaMP-BertScore as a metric of `evaluate`, called as users do."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def metric(monkeypatch):
     return evaluate.load(lamp_hf.metrics.path("lamp_bertscore"))
 
 
-def test_it_is_bertscore_of_the_captions(options, expected, captioner_folder):
+def test_it_is_the_bertscore_of_the_captions(options, expected, captioner_folder):
     from transformers import pipeline
 
     answers = pipeline("motion-to-text", model=str(captioner_folder))(MOTIONS)
@@ -47,7 +47,7 @@ def test_it_is_bertscore_of_the_captions(options, expected, captioner_folder):
     assert "captioner=captioner" in expected["hashcode"] and scores.hashcode in expected["hashcode"]
 
 
-def test_joints_and_features_batches_and_references_are_taken_alike(metric, options, expected):
+def test_joints_features_batches_and_references_give_the_same_scores(metric, options, expected):
     features = [lamp_hf.joints_to_features(joints) for joints in MOTIONS]
     assert metric.compute(predictions=MOTIONS, references=TEXTS, **options) == expected
     result = metric.compute(predictions=features, references=TEXTS, **options)
@@ -68,7 +68,7 @@ def test_it_combines_with_other_metrics(metric, options, expected):
     assert result["a_lamp_bertscore"] == result["b_lamp_bertscore"] == pytest.approx(expected["lamp_bertscore"])
 
 
-def test_the_scale_comes_with_it(options):
+def test_calibration_gives_the_bounds(options):
     result = lamp_bertscore(MOTIONS, TEXTS, calibrate=True, real=MOTIONS, **options)
     assert result["real"] == pytest.approx(result["lamp_bertscore"])
     assert set(result) >= {"shuffled", "real_f1", "shuffled_f1"} and result["shuffled_f1"] != result["real_f1"]
@@ -87,12 +87,12 @@ def test_the_scale_comes_with_it(options):
         ([], [], "no predictions"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(options, motions, texts, message):
+def test_invalid_input_is_refused(options, motions, texts, message):
     with pytest.raises(ValueError, match=message):
         lamp_bertscore(motions, texts, **options)
 
 
-def test_a_scorer_that_cannot_be_is_told_before_any_work(options):
+def test_invalid_options_are_refused_before_any_work(options):
     with pytest.raises(ValueError, match="no baseline"):
         lamp_bertscore([np.zeros((0, 22, 3))], ["walks"], rescale=True, **options)
 
@@ -112,7 +112,7 @@ print(json.dumps(result and result["f1"]))
 
 
 def fresh(tmp_path, captioner: str, rows: tuple[int, int], **load) -> subprocess.Popen:
-    """A process that knows the metric by nothing but its bare name, offline, with an empty cache."""
+    """Start a process that loads the metric by its bare name, offline, with an empty cache."""
     motions = tmp_path / "motions.npy"
     if not motions.exists():
         np.save(motions, np.stack([motion[:40] for motion in MOTIONS]))
@@ -130,7 +130,8 @@ def answer(process: subprocess.Popen):
     return json.loads(output.splitlines()[-1])
 
 
-def test_its_bare_name_works_offline_and_two_processes_give_what_one_gives(tmp_path, options):
+@pytest.mark.slow
+def test_its_bare_name_works_offline_and_two_processes_agree_with_one(tmp_path, options):
     captioner = options["captioner"]
     one = answer(fresh(tmp_path, captioner, (0, 4)))
     parts = [

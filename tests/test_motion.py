@@ -41,7 +41,7 @@ def test_array_files_keep_every_bit(motion, tmp_path, suffix):
     assert loaded.text == (motion.text if suffix == ".npz" else None)
 
 
-def test_features_file_is_told_from_joints_by_its_shape(motion, tmp_path):
+def test_a_file_of_features_is_recognised_by_its_shape(motion, tmp_path):
     np.save(tmp_path / "features.npy", motion.features)
     loaded = Motion.load(tmp_path / "features.npy")
     assert loaded.num_frames == motion.num_frames - 1
@@ -58,7 +58,7 @@ def test_video_plays_as_long_as_the_motion(motion, tmp_path):
     assert len(frames) == motion.num_frames and frames[0].shape == (480, 480, 3)
 
 
-def test_a_gif_repeats_and_tells_its_frame_rate(motion, tmp_path):
+def test_a_gif_repeats_and_keeps_its_duration(motion, tmp_path):
     with Image.open(motion.save(tmp_path / "clip.gif", size=64)) as picture:
         assert picture.n_frames == motion.num_frames and picture.info["duration"] == 50 and picture.info["loop"] == 0
     with Image.open(motion.resample(60).save(tmp_path / "clip.gif", size=64)) as picture:
@@ -90,7 +90,7 @@ def test_resampling_keeps_bones_and_the_pace(motion):
 
 
 def test_amass_poses_give_the_body_back(motion, tmp_path):
-    """Of a body with the reference skeleton's bones, up to what its rest pose does not share."""
+    """Limbs point where they did; the trunk may differ, because SMPL's rest pose does."""
     archive = dict(np.load(motion.save(tmp_path / "clip.npz")))
     assert archive["poses"].shape == (motion.num_frames, 156) and archive["betas"].tolist() == [0] * 16
     assert archive["mocap_framerate"] == 20 and archive["trans"].shape == (motion.num_frames, 3)
@@ -135,7 +135,7 @@ class TestClean:
 
 
 def walking_with_sliding_feet() -> np.ndarray:
-    """A body that glides along with its legs at rest, toes down, and lifts its feet in turn."""
+    """Make a body that glides with its legs at rest, toes down, and lifts its feet one after the other."""
     joints = np.repeat(make_motion()[:1], 60, 0).astype(np.float32)
     joints[..., 1] -= joints[..., 1].min()
     joints[..., [7, 8, 10, 11], 1] = [0.08, 0.08, 0.02, 0.02]
@@ -176,7 +176,7 @@ def test_pickles_and_damaged_arrays_are_refused(tmp_path):
     (tmp_path / "promise.npy").write_bytes(header.getvalue() + bytes(100))
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
         archive.writestr("joints.npy", bytes(100))
-        archive.infolist()[0].file_size = 5 * 10**9  # what the archive says it unpacks to
+        archive.infolist()[0].file_size = 5 * 10**9  # the size that the archive declares
     names = (
         "pickle.npy",
         "damaged.npz",

@@ -1,4 +1,4 @@
-"""BVH and GLB: files of any rig in, rotations out, judged by other people's readers where there are some."""
+"""BVH and GLB: files of any rig are read; written rotations are checked by independent readers, where installed."""
 
 import contextlib
 import dataclasses
@@ -25,14 +25,14 @@ BROWSER = Path(__file__).parent / "browser"
 
 
 def rigid_motion(skeleton=HUMANML3D, **options) -> np.ndarray:
-    """The walking body of the tests with rigid hips and shoulders, as a BVH's rotations give it."""
+    """Make the walking body of the tests with rigid hips and shoulders, as a BVH's rotations give it."""
     joints = make_motion(skeleton=skeleton, **options) * skeleton.metres
     rotations, offsets = solve_rotations(joints, skeleton)
     return forward_kinematics(joints[:, 0], local_rotations(rotations, skeleton.parents), offsets, skeleton.parents)
 
 
 def bvh_of_rig(path: Path, rig: dict, joints: np.ndarray) -> Path:
-    """Writes a motion under the joint names of another rig."""
+    """Write a motion under the joint names of another rig."""
     names = dict(zip(HUMANML3D.joint_names, HUMANML3D.joint_names))
     for part, joint in rig.items():
         if part == "spine":
@@ -101,7 +101,7 @@ class TestReading:
         assert np.abs(loaded.joints[:, spine] - joints[:, spine]).max() < 0.1  # some rigs have fewer
 
     @pytest.mark.parametrize("rig", FILES)
-    def test_a_rig_is_told_by_the_joints_that_published_files_have(self, rig):
+    def test_a_rig_is_recognised_by_the_joints_of_published_files(self, rig):
         middle, limbs = FILES[rig]
         arms_and_legs = [name.replace("*", side) for name in limbs.split(", ") for side in SIDES_OF[rig]]
         assert find_rig(middle.split(", ") + arms_and_legs) is rigs()[rig]
@@ -268,7 +268,7 @@ class TestWriting:
         assert text.count("Xposition") == 2
 
     def test_rotations_turn_no_further_than_their_bones(self):
-        """In one frame, against the least turn that takes each bone from one place to the next; wrists do not spin."""
+        """Compare each step with the smallest rotation of the bone from frame to frame; wrists must not spin."""
         joints = rigid_motion()
         joints[:, [18, 20]] = joints[:, [16]] + np.stack([circle(0.26), circle(0.53)], 1)  # an arm goes round
         turned, least = turns(joints)
@@ -289,11 +289,13 @@ class TestWriting:
         skin = np.array(seen["skin"])  # in the last frame, near the body
         assert np.linalg.norm(skin[:, None] - joints[-1], axis=-1).min(1).max() < 0.35
 
+    @pytest.mark.slow
     def test_a_glb_is_drawn_and_moves_in_a_browser(self, tmp_path):
         seen = in_browser("glb_page.mjs", Motion(make_motion()).save(tmp_path / "clip.glb"))
         assert seen["errors"] == [] and seen["seconds"] == pytest.approx(59 / 20, abs=1e-3)
         assert min(seen["orange"]) > 200 and seen["moved"] > 500
 
+    @pytest.mark.slow
     def test_the_html_page_plays_in_a_browser_without_network(self, tmp_path):
         text = 'a <script>alert("x")</script> walks'
         path = Motion(make_motion(), text=text).save(tmp_path / "clip.html")
@@ -303,7 +305,7 @@ class TestWriting:
 
 
 def turns(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far joints turn from frame to frame, and their bones at least; degrees, `(frames - 1, joints)`."""
+    """Return the rotation of joints from frame to frame and the least that their bones need, degrees `(T - 1, J)`."""
     rotations, _ = solve_rotations(joints, HUMANML3D)
     steps = rotations[:-1].swapaxes(-1, -2) @ rotations[1:]
     turned = np.degrees(np.arccos(np.clip((np.trace(steps, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))
@@ -317,7 +319,7 @@ def turns(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def circle(radius: float) -> np.ndarray:
-    """Once round in 60 frames, sideways, up and down again."""
+    """Swing an arm once around in 60 frames: sideways, up, and down again."""
     angle = np.linspace(0, 2 * np.pi, 60)
     return radius * np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
 
@@ -343,6 +345,7 @@ def node(script: str, *arguments, **environment: str) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "mocap.parquet").is_file(), reason="needs the motion capture")
 def test_real_clips_go_through_bvh_within_two_millimetres_and_without_flips(tmp_path):
     from datasets import Dataset

@@ -1,4 +1,4 @@
-"""Own files into a data set that the loaders and the training read."""
+"""Preparation: a folder of motion files becomes a data set that the loaders read."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from lamp_hf.models.skeleton import KIT
 
 @pytest.fixture
 def recordings(tmp_path):
-    """Files of several kinds and rates, two of them broken, one without a caption."""
+    """Write files of several formats and frame rates; two are broken and one has no caption."""
     folder = tmp_path / "recordings"
     (folder / "deep").mkdir(parents=True)
     captions = {}
@@ -54,18 +54,18 @@ def test_a_folder_becomes_a_data_set_and_names_what_is_broken(recordings, tmp_pa
     assert np.load(tmp_path / "data" / "Mean.npy").shape == np.load(tmp_path / "data" / "Std.npy").shape == (263,)
 
 
-def test_an_interrupted_preparation_goes_on_where_it_was(recordings, tmp_path, monkeypatch):
+def test_an_interrupted_preparation_resumes(recordings, tmp_path, monkeypatch):
     whole = prepare(recordings, tmp_path / "whole", workers=1)
     real, count = preparation._prepare_file, 0
 
-    def tired(job):
+    def interrupted(job):
         nonlocal count
         count += 1
         if count > 5:
             raise KeyboardInterrupt
         return real(job)
 
-    monkeypatch.setattr(preparation, "_prepare_file", tired)
+    monkeypatch.setattr(preparation, "_prepare_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(recordings, tmp_path / "data", workers=1)
     monkeypatch.setattr(preparation, "_prepare_file", real)
@@ -75,7 +75,7 @@ def test_an_interrupted_preparation_goes_on_where_it_was(recordings, tmp_path, m
         assert path.read_bytes() == (tmp_path / "data" / path.relative_to(tmp_path / "whole")).read_bytes()
 
 
-def test_what_changed_in_the_source_is_done_again_and_what_is_gone_is_left_out(recordings):
+def test_changed_files_are_prepared_again_and_removed_files_are_left_out(recordings):
     output = recordings / "data"  # the output may lie in the source
     assert prepare(recordings, output, workers=1).kept == 0
     captions = json.loads((recordings / "captions.json").read_text())
@@ -93,13 +93,13 @@ def test_what_changed_in_the_source_is_done_again_and_what_is_gone_is_left_out(r
         prepare(recordings, output, workers=1)
 
 
-def test_files_of_humanml3d_and_kit_come_through_as_they_are(humanml3d_folder, tmp_path):
+def test_data_sets_in_humanml3d_layout_keep_their_motions_and_splits(humanml3d_folder, tmp_path):
     done = prepare(humanml3d_folder, tmp_path / "data", workers=1)
     assert done.clips == 11 and list(done.broken) == ["new_joint_vecs/000003.npy"]
     before = np.load(humanml3d_folder / "new_joint_vecs" / "000007.npy")
     after = np.load(tmp_path / "data" / "new_joint_vecs" / "000007.npy")
     np.testing.assert_allclose(after, before[:-1], atol=0.01)  # the end of a clip is smoothed without what followed
-    for split in ("train", "val", "test"):  # less the broken one
+    for split in ("train", "val", "test"):  # without the broken clip
         before = (humanml3d_folder / f"{split}.txt").read_text().split()
         assert (tmp_path / "data" / f"{split}.txt").read_text().split() == [n for n in before if n != "000003"]
     kit = tmp_path / "kit"
@@ -112,7 +112,7 @@ def test_files_of_humanml3d_and_kit_come_through_as_they_are(humanml3d_folder, t
     assert lamp_hf.load_motion_dataset(tmp_path / "kit_data", split, "kit")[0]["motion"].shape[1] == 251
 
 
-def test_what_cannot_be_prepared_is_said_in_a_line(recordings, tmp_path):
+def test_errors_name_the_problem(recordings, tmp_path):
     with pytest.raises(FileNotFoundError, match="no motion file"):
         prepare(tmp_path / "nowhere", tmp_path / "data")
     with pytest.raises(FileNotFoundError, match="no such file"):

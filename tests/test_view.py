@@ -1,4 +1,4 @@
-"""Films of a motion: what is where in the picture, and that a seed says all."""
+"""Drawn motions: body, camera, light and background are where a view puts them, and a seed determines the view."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ LEFT_HAND, RIGHT_HAND, HEAD = (HUMANML3D.joint_names.index(name) for name in ("l
 
 @pytest.fixture(scope="module")
 def standing() -> np.ndarray:
-    """Faces Z+, arms to the sides, its left hand raised; `(1, 22, 3)`."""
+    """Make a body that faces Z+ with arms to the sides and the left hand raised; `(1, 22, 3)`."""
     joints = np.zeros((1, 22, 3))
     for joint, parent in enumerate(HUMANML3D.parents):
         if parent >= 0:
@@ -31,12 +31,12 @@ def standing() -> np.ndarray:
 
 
 def painted(view: View, **colours) -> View:
-    """All black but some parts."""
+    """Return the view with every part black except the given ones."""
     return dataclasses.replace(view, colours={"": (0, 0, 0)} | colours, ambient=1.0)
 
 
 def middle(picture: np.ndarray) -> tuple[float, float]:
-    """Row and column of what is painted."""
+    """Return the mean row and column of the painted pixels."""
     rows, columns = np.nonzero(picture.sum(-1) > 100)
     return rows.mean(), columns.mean()
 
@@ -74,15 +74,14 @@ def test_a_body_that_goes_to_its_left_goes_to_the_right_of_a_camera_that_stands(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_joints_are_seen_where_they_are_told_to_be(seed):
-    """Of a hand that alone is painted, for any view without a floor, whatever the body's proportions."""
+def test_joints_are_drawn_where_they_are_projected_to(seed):
+    """Paint one hand alone, in any view without a floor, with a body of any proportions."""
     joints = make_motion(12, seed=seed)
     view = painted(dataclasses.replace(random_view("clip", seed), floor=None, backdrop=None, grain=0, exposure=0))
     view = dataclasses.replace(view, colours={"": (0, 0, 0), "right_hand": (255,) * 3, "right_forearm": (255,) * 3})
-    told = project_joints(joints, HUMANML3D, view, [0, 11])[
-        :, [RIGHT_HAND, HUMANML3D.joint_names.index("right_elbow")]
-    ]
-    for number, ends in zip((0, 11), told):
+    hand_and_elbow = [RIGHT_HAND, HUMANML3D.joint_names.index("right_elbow")]
+    projected = project_joints(joints, HUMANML3D, view, [0, 11])[:, hand_and_elbow]
+    for number, ends in zip((0, 11), projected):
         (picture,) = draw_frames(joints, HUMANML3D, 224, view, frame_indices=[number])
         rows, columns = np.nonzero(picture.sum(-1) > 300)
         assert len(rows) > 10
@@ -91,14 +90,14 @@ def test_joints_are_seen_where_they_are_told_to_be(seed):
         assert (across > low[0]).all() and (across < high[0]).all() and (up > low[1]).all() and (up < high[1]).all()
 
 
-def test_a_clip_and_a_seed_say_all_of_a_view():
+def test_a_name_and_a_seed_determine_a_view():
     joints = make_motion(6)
     pictures = [render(joints, HUMANML3D, 64, random_view(*key)) for key in (("a", 0), ("a", 0), ("a", 1), ("b", 0))]
     assert pictures[0].tobytes() == pictures[1].tobytes()
     assert all((other != pictures[0]).any() for other in pictures[2:])
 
 
-def test_random_views_show_the_body_and_differ_in_all_that_may_differ():
+def test_random_views_show_the_body_and_differ_in_everything():
     views = [random_view("clip", seed) for seed in range(60)]
     assert {view.camera for view in views} == {"fixed", "follow"}
     for name in ("yaw", "pitch", "distance", "light", "ambient", "girth", "proportions", "colours"):
@@ -130,7 +129,7 @@ def test_grain_is_another_in_every_frame():
 
 
 def test_a_view_is_the_same_at_any_size():
-    """So is the place behind; only grain is finer."""
+    """So is the background; grain alone is finer."""
     joints = make_motion(4)
     for seed in range(12):
         view = dataclasses.replace(random_view("clip", seed), grain=0)
@@ -166,7 +165,7 @@ def test_longer_legs_stand_on_the_same_ground(standing):
 
 @pytest.mark.parametrize("name", ["humanml3d", "kit"])
 def test_degenerate_poses_are_drawn(name):
-    """All joints in one place, at a huge distance, behind the camera."""
+    """All joints in one point, very far away, or behind the camera."""
     skeleton = get_skeleton(name)
     point = np.zeros((2, skeleton.num_joints, 3))
     for joints in (point, point + 1e3, point - [0, 0, 1e3], point + np.linspace(0, 50, 2)[:, None, None]):
