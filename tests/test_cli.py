@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_motion, tiny_lamp_config
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 import lamp_hf
+from lamp_hf.cli import main
 from lamp_hf.fingerprint import fingerprint
 
 
@@ -86,13 +88,27 @@ def test_the_bundled_model_waves_the_hand_it_is_asked_to():
     ],
     ids=lambda arguments: " ".join(arguments)[:40],
 )
-def test_what_a_hurried_user_does_wrong_ends_in_one_line(tmp_path, arguments, monkeypatch):
+def test_what_a_hurried_user_does_wrong_ends_in_one_line(tmp_path, arguments, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.save("broken.npy", np.full((5, 22, 3), np.nan))
-    done = run(*arguments)
+    monkeypatch.setattr("sys.argv", ["lamp-hf", *arguments])
+    disable_progress_bar()  # as in a process of its own, where the command sets the environment before any import
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        enable_progress_bar()
+    printed = capsys.readouterr()
+    assert ended.value.code == 1 and printed.out == ""
+    assert printed.err.startswith("lamp-hf: ") and printed.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.npy"]
+
+
+def test_an_error_ends_the_process_with_one_line_and_exit_code_1(tmp_path):
+    done = run("convert", tmp_path / "missing.bvh", tmp_path / "out.glb")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("lamp-hf: ") and done.stderr.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.npy"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_motion_goes_from_kind_to_kind(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from test_lavimo import config as lavimo_config
 import lamp_hf
 
 
+pytestmark = pytest.mark.slow
 WAYS = {
     "with the package": ("pull", MODELS + PIPELINES + OURS),
     "without the package": ("stranger", MODELS + PIPELINES),

@@ -217,17 +217,20 @@ def workshop(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_metric_and_a_data_set_reach_the_hub(hub):
     assert {"lamp_bertscore.py", "app.py", "lamp_hf/serve/demo.py"} <= set(hub.files("space", f"{USER}/metric"))
     files = hub.files("dataset", f"{USER}/dataset")
     assert "new_joint_vecs/000000.npy" in files and b"cc-by-4.0" in files["README.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text-to-motion", "captioning", "video", "dataset", "index"])
 def test_the_example_of_a_pushed_card_runs(hub, workshop, kind):
     run(hub, workshop, sys.executable, "-c", example(hub, kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text-to-motion", "captioning"])
 def test_the_example_of_a_pushed_card_runs_without_the_package(hub, workshop, kind, strangers_python):
     run(hub, workshop, strangers_python, "-c", example(hub, kind))
@@ -248,6 +251,7 @@ def test_the_example_of_a_card_in_the_package_runs(name, workshop, monkeypatch):
     exec(compile(code, name, "exec"), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "endpoint", "inputs", "answer"),
     [

@@ -15,6 +15,7 @@ import lamp_hf
 
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
