@@ -8,7 +8,7 @@ from conftest import free_port
 from torch import nn
 
 from lamp_hf.models.configuration_lamp import LampQuirks
-from lamp_hf.models.contrastive import contrastive_loss, contrastive_targets, cosines
+from lamp_hf.models.contrastive import contrastive_loss, contrastive_targets, cosines, similarity
 from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss
 from lamp_hf.models.modeling_lavimo import LavimoModel
 
@@ -87,8 +87,63 @@ def test_soft_of_unlike_captions_is_infonce_and_of_equal_ones_finite():
     assert torch.autograd.grad(loss, logits)[0].isfinite().all()
 
 
+def test_soft_targets_of_each_row_sum_to_one_where_rows_have_more_or_fewer_like_captions():
+    angle = torch.tensor([0.0, 0.8, 1.6])  # the middle caption is like both others, which are unlike
+    captions = torch.stack([angle.cos(), angle.sin()], 1)
+    targets, _ = contrastive_targets(captions, None, captions, "soft")
+    near = torch.cos(torch.tensor(0.8)).item()
+    expected = [[1, near, 0], [near, 1, near], [0, near, 1]]
+    for row, wanted in zip(targets.tolist(), expected):
+        assert row == pytest.approx([value / sum(wanted) for value in wanted], abs=1e-5)
+
+
+def test_captions_are_alike_from_a_cosine_of_six_tenths_by_default():
+    angle = torch.tensor([0.0, 0.92, -0.94])  # cosines to the first of 0.606 and 0.590
+    captions = torch.stack([angle.cos(), angle.sin()], 1)
+    for way in ("filter", "soft"):
+        targets, excluded = contrastive_targets(captions, None, captions, way)
+        assert (targets[0] > 0).tolist() == [True, way == "soft", False]
+        assert excluded[0].tolist() == [False, way == "filter", False]
+
+
+@pytest.mark.parametrize("way", ["none", "filter", "soft"])
+def test_no_row_is_compared_with_a_filler_and_a_filler_has_no_loss(captions, way):
+    torch.manual_seed(0)
+    present = torch.tensor([True, True, False, True, True, True])
+    logits = 10 * unit(6, 8) @ unit(6, 8).T
+    targets, excluded = contrastive_targets(logits, None, captions, way, present=present)
+    assert excluded[:, 2].tolist() == [True, True, False, True, True, True]  # its own pair stays
+    assert not targets[present][:, 2].any()
+    loss = contrastive_loss(logits, targets, excluded, present=present)
+    rows = present.nonzero()[:, 0]
+    fewer = logits[rows][:, rows]
+    torch.testing.assert_close(loss, contrastive_loss(fewer, *contrastive_targets(fewer, None, captions[rows], way)))
+    assert contrastive_loss(logits, targets, excluded, present=torch.zeros(6, dtype=torch.bool)) == 0
+
+
+def test_smoothing_is_spread_over_the_pairs_of_each_row_that_are_compared():
+    logits = torch.zeros(3, 3)
+    targets, excluded = contrastive_targets(logits, [torch.tensor([0, 0, 1])])
+    logits = torch.tensor([[2.0, 9.0, 0.0], [9.0, 2.0, 0.0], [1.0, 1.0, 2.0]])
+    rows = [torch.tensor(row).log_softmax(0) for row in ([2.0, 0.0], [2.0, 0.0], [2.0, 1.0, 1.0])]
+    expected = torch.stack([-(0.7 * row[0] + 0.3 * row.mean()) for row in rows]).mean()
+    torch.testing.assert_close(contrastive_loss(logits, targets, excluded, label_smoothing=0.3), expected)
+
+
+def test_similarity_is_that_of_plain_loops():
+    torch.manual_seed(0)
+    text, motion = unit(2, 5), unit(3, 4, 5)
+    best = [[max(float(row @ query) for query in queries) for queries in motion] for row in text]
+    means = [queries.mean(0) / queries.mean(0).norm() for queries in motion]
+    mean = [[float(row @ vector) for vector in means] for row in text]
+    distance = [[-float((row - queries.mean(0)).norm()) for queries in motion] for row in text]
+    for scoring, expected in {"max": best, "mean": mean, "euclidean": distance}.items():
+        torch.testing.assert_close(similarity(text, motion, scoring), torch.tensor(expected))
+    assert torch.equal(similarity(text, motion), similarity(text, motion, "max"))
+
+
 def test_bad_ways_are_refused():
-    with pytest.raises(ValueError, match="unknown false_negatives"):
+    with pytest.raises(ValueError, match="unknown false_negatives 'hard'; known: none, filter, soft"):
         contrastive_targets(torch.eye(2), None, torch.eye(2), "hard")
     with pytest.raises(ValueError, match="needs sentence_embeds"):
         contrastive_targets(torch.eye(2), false_negatives="soft")

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from lamp_hf.metrics.physics import floating, foot_skating, jitter, largest_acceleration, penetration
+from lamp_hf.metrics.physics import (
+    bone_length_variation,
+    floating,
+    foot_skating,
+    jitter,
+    largest_acceleration,
+    penetration,
+)
 from lamp_hf.models.skeleton import HUMANML3D, KIT
 
 
@@ -66,6 +73,18 @@ class TestFloating:
         high = standing(20) + [0, 0.5, 0]
         assert floating(high) == 0
         assert floating(high, floor=0.0) == 1
+
+
+def test_bones_vary_by_a_share_of_their_own_mean_length():
+    joints = standing()
+    neck, head = 12, 15  # of all bones only this one changes
+    joints[:, head] = joints[:, neck] + [0.0, 0.2, 0.0]
+    joints[::2, head, 1] += 0.02
+    joints[1::2, head, 1] -= 0.02
+    joints[:, :, 0] += np.arange(22) * 0.5  # no bone without length
+    bones = np.linalg.norm(joints[:, head] - joints[:, neck], axis=-1)
+    expected = np.abs(bones / bones.mean() - 1).max()
+    assert bone_length_variation(joints) == pytest.approx(expected) and expected > 1e-3
 
 
 def test_penetration_is_the_mean_depth_of_the_lowest_joint():

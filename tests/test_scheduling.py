@@ -71,6 +71,8 @@ class TestSchedule:
 class TestCorruption:
     def test_at_least_one_token_is_asked_for_and_ten_percent_become_another_code(self):
         scheduler, (generator,) = scheduler_of(1, mask_token_id=512), generators(0)
+        asked = [int((scheduler.add_noise(torch.arange(3), generator)[1] != -100).sum()) for _ in range(50)]
+        assert set(asked) == {1, 2, 3}
         assert all((scheduler.add_noise(torch.tensor([7]), generator)[1] == 7).all() for _ in range(50))
         codes, other, asked = torch.full((400,), 7), 0, 0
         for _ in range(100):
@@ -79,6 +81,12 @@ class TestCorruption:
             other += int(((corrupted != 7) & (corrupted != 512)).sum())
             asked += int((labels != -100).sum())
         assert abs(other / asked - 0.1) < 0.01
+
+    def test_the_generator_decides_all(self):
+        first, again, other = (
+            scheduler_of(1).add_noise(torch.arange(30), generator)[0] for generator in generators(0, 0, 1)
+        )
+        assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 class TestStep:
@@ -116,6 +124,9 @@ class TestStep:
         drawn = scheduler.step(logits, 0, sample, mask, generators(0), temperature).prev_sample
         shares = torch.bincount(drawn[0], minlength=3) / 4000
         torch.testing.assert_close(shares, (logits[0, 0] / temperature).softmax(-1), atol=0.025, rtol=0)
+        usual = scheduler.step(logits * temperature, 0, sample, mask, generators(0), 1.0)
+        by_default = scheduler.step(logits * temperature, 0, sample, mask, generators(0))
+        assert torch.equal(by_default.prev_sample, usual.prev_sample)
         drawn = scheduler.step(logits, 0, sample, mask, generators(0), temperature, top_k=2).prev_sample
         shares = torch.bincount(drawn[0], minlength=3) / 4000
         expected = torch.tensor([2.0, -torch.inf, 1.0]).div(temperature).softmax(-1)
@@ -155,12 +166,12 @@ class TestStep:
         logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).expand(count, -1, -1)
         sample, mask = torch.full((count, 2), 2), torch.ones(count, 2, dtype=torch.bool)
         output = scheduler_of(num_steps, mask_token_id=2).step(
-            logits, step, sample, mask, generators(*range(count)), temperature=0, choice_temperature=3.0
+            logits, step, sample, mask, generators(*range(count)), temperature=0, choice_temperature=0.9
         )
         settled = output.prev_sample != 2
         assert (settled.sum(1) == 1).all()
         gap = torch.log(torch.sigmoid(torch.tensor(2.0)) / 0.5)
-        expected = torch.sigmoid(gap / (3.0 * noise)).item()
+        expected = torch.sigmoid(gap / (0.9 * noise)).item()
         assert settled[:, 1].float().mean().item() == pytest.approx(expected, abs=0.03)
 
     def test_every_sample_needs_a_generator(self):
