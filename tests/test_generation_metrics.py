@@ -87,3 +87,20 @@ def test_too_few_or_unlike_pairs_are_refused(embeddings):
         r_precision(text, motion * np.nan)
     with pytest.raises(ValueError, match="70 texts but 69 motions"):
         r_precision(text, motion[1:])
+
+
+@pytest.mark.parametrize(("count", "ranked"), [(32, 32), (63, 32), (64, 64)])
+def test_r_precision_ranks_whole_batches_only(embeddings, count, ranked):
+    text, motion = embeddings
+    shares = np.array(r_precision(text[:count], motion[:count])) * ranked
+    assert np.array_equal(shares, np.array(r_precision(text[:ranked], motion[:ranked])) * ranked)
+    assert shares[0] > 0 and np.array_equal(shares, np.round(shares))
+
+
+def test_halves_are_disjoint_random_and_of_twenty_draws_with_seed_0(embeddings):
+    first, second = embeddings
+    rng, expected = np.random.default_rng(0), []
+    for _ in range(20):
+        order = rng.permutation(70)
+        expected.append(frechet_distance(first[order[:35]], second[order[35:]]))
+    assert halves_distance(first, second) == pytest.approx(np.mean(expected))
