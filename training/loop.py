@@ -140,9 +140,7 @@ def train(
     averaged = AveragedModel(objective, multi_avg_fn=get_ema_multi_avg_fn(settings["ema_decay"]))
     averaged.to(accelerator.device)
     model, optimizer = accelerator.prepare(objective, optimizer)
-    for ours, theirs in zip(averaged.module.parameters(), accelerator.unwrap_model(model).parameters(), strict=True):
-        if not theirs.requires_grad:
-            ours.data = theirs.data  # frozen weights, such as those of a large language model, need no second copy
+    _share_frozen_weights(averaged.module, accelerator.unwrap_model(model))
     accelerator.register_for_checkpointing(scheduler, averaged)
     first_step = step = _resume(accelerator, output)
     loader = _loader(source, settings, recipe["seed"], step, accelerator)
@@ -167,12 +165,24 @@ def train(
         if last or step % recipe["checkpoint_steps"] == 0:
             _save_checkpoint(accelerator, output, step)
     if accelerator.is_main_process:
-        saved = [part for part in (averaged.module.model, processor) if part is not None]
-        save_atomically(lambda folder: [part.save_pretrained(folder) for part in saved], output / "model")
+        _save_model(averaged.module.model, processor, output / "model")
         seconds = (time.perf_counter() - started) / max(step - first_step, 1)
         tqdm.write(f"{seconds:.2f} s a step, all included; memory {_memory(accelerator.device):.1f} GB")
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def _save_model(model: nn.Module, processor: PushToHubMixin | None, folder: Path) -> None:
+    """Save the averaged model, and its processor if it has one."""
+    parts = [model] if processor is None else [model, processor]
+    save_atomically(lambda temporary: [part.save_pretrained(temporary) for part in parts], folder)
+
+
+def _share_frozen_weights(averaged: nn.Module, model: nn.Module) -> None:
+    """Let the averaged model use the frozen weights, such as those of a large language model, without a copy."""
+    for ours, theirs in zip(averaged.parameters(), model.parameters(), strict=True):
+        if not theirs.requires_grad:
+            ours.data = theirs.data
 
 
 def _accelerator(recipe: dict, output: Path) -> Accelerator:

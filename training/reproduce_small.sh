@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes the bundled models from the motion capture parquet. Some nine hours on two CPU cores; each stage goes on where it stopped.
+# Train, bundle and evaluate the bundled models from the motion capture parquet. Takes some nine hours on two CPU cores; each
+# stage resumes where it stopped.
 #   training/reproduce_small.sh mocap.parquet captions.json runs
-# captions.json: sentences whose words stay in the vocabulary (KIT-ML's annotations).
+# captions.json: sentences whose words are kept in the vocabulary (KIT-ML's annotations).
 set -euo pipefail
 python -c "import mitsuba" || { echo "videos by another renderer need: pip install mitsuba"; exit 1; }
 data=$1 captions=$2 runs=$3
@@ -15,7 +16,7 @@ python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tok
 python -m training.train_retrieval --recipe "$recipes/retrieval.yaml" --data "$data" --lamp "$runs/lamp/model" \
     --output "$runs/retrieval"
 python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/residual_tokenizer"
-for steps in 1800 5600; do # the bundled one was trained in two goes, each to the end of its schedule
+for steps in 1800 5600; do # the bundled one was trained twice, each time to the end of its schedule
     python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
         --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/text_to_motion" \
         --set optimization.max_steps=$steps
@@ -26,10 +27,10 @@ python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" 
     --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/text_to_motion_parts" \
     --set start="$runs/part_reader/model" model.part_reader_size=256 data.composed=3000 optimization.max_steps=3600 \
     optimization.learning_rate=5.0e-4 optimization.warmup_steps=100
-# The bundled one's reader was trained on, for the generator had learned by one that knew fewer wordings.
+# The bundled one's reader was trained further: the generator had learned with a reader that knew fewer wordings.
 python -m training.train_part_reader --recipe "$recipes/part_reader.yaml" --data "$data" --generator "$runs/text_to_motion_parts/model" \
     --output "$runs/generator" --set optimization.max_steps=1000 optimization.learning_rate=5.0e-4
-# It had no codes for gentle waves: its tokenizer was trained on to have them, and the generator with that.
+# Its tokenizer had no codes for gentle waves, so it was trained further to have them, and then the generator with it.
 python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/gentle_tokenizer" \
     --set start="$runs/residual_tokenizer/model" geometry_weights.raised_hands=0.6 model.quantizer_dropout=0.6 data.composed=1500 \
     optimization.max_steps=1200 optimization.learning_rate=3.0e-4 optimization.warmup_steps=50
