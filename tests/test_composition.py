@@ -78,7 +78,7 @@ def test_the_judge_tells_at_once_from_one_after_the_other(clips):
 
 
 def test_prompts_to_choose_on_are_made_of_captions(clips):
-    """Of clips that do what they are labelled with; at once only what one body can do."""
+    """Only clips that show their label are used; at the same time, only what one body can do."""
     rows = {
         "walk": ("a man walks", "walk"),
         "lift": ("a man lifts the left arm", "raise-up-left-hand"),

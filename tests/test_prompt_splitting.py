@@ -1,4 +1,4 @@
-"""What a sentence says comes after what."""
+"""Splitting of a sentence into actions that follow one another."""
 
 import pytest
 
