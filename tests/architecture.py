@@ -84,7 +84,9 @@ def module_name(path: Path) -> str:
 
 
 def source_files(*folders: str) -> dict[Path, ast.Module]:
-    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    paths = sorted(
+        path for folder in folders for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts
+    )
     return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 
 
