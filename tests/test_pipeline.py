@@ -1,3 +1,5 @@
+"""The text-to-motion pipeline: calls, batches, sequences, streams, edits and refusals."""
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from transformers import pipeline
 
 import lamp_hf
 from lamp_hf.metrics.geometry import facing_angles, measure
-from lamp_hf.models.windowed_generation import NEW_TEXT_OVERLAP, OVERLAP
+from lamp_hf.models.motion_inbetweening import _blend
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +62,14 @@ def test_the_length_of_a_text_has_a_distribution_that_motions_follow(pipe):
     assert abs(mean - told["probability"] @ told["seconds"]) < 4 * deviation / 8
 
 
-def test_bones_keep_their_length_unless_told_not_to(pipe):
+def test_bones_keep_their_length_unless_fit_bones_is_off(pipe):
     from lamp_hf.metrics.physics import bone_length_variation
 
     assert bone_length_variation(pipe("she bows", duration=4.0, seed=0)["joints"]) < 1e-3
     assert bone_length_variation(pipe("she bows", duration=4.0, seed=0, fit_bones=False)["joints"]) > 1e-3
 
 
-def test_texts_in_a_row_make_one_motion_that_starts_as_the_first_does(pipe):
+def test_a_sequence_of_texts_makes_one_motion_that_starts_as_the_first_does(pipe):
     made = pipe(["she bows", "a person walks"], mode="sequence", duration=[2.0, 1.5], seed=4)
     assert made["joints"].shape == (70, 22, 3) and made["features"].shape == (70, 263)
     assert made["text"] == "she bows, then a person walks"
@@ -80,7 +82,7 @@ def test_the_bundled_model_does_one_thing_after_the_other():
     pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
     texts = ["a person walks forward", "a person waves with the left hand"]
     joints = pipe(texts, mode="sequence", duration=4.0, seed=0)["joints"]
-    walk, wave = measure(joints[:76]), measure(joints[80:])  # the last token leads over
+    walk, wave = measure(joints[:76]), measure(joints[80:])  # the last token is the transition
     assert walk.path > 1.5 and not walk.left_rise > 0.3
     assert wave.left_rise > 0.3 > wave.right_rise
 
@@ -122,19 +124,46 @@ def test_a_sentence_that_says_an_order_is_a_sequence(pipe):
         pipe("she bows, then walks", mode="sequence", duration=0.3)
 
 
-def test_another_text_goes_on_from_less_than_the_same_one(pipe, monkeypatch):
+@pytest.fixture
+def seconds_given(pipe, monkeypatch) -> list[tuple[float, float]]:
+    """Seconds of given motion that each window starts and ends with."""
     seen, generate_codes = [], pipe.model.generate_codes
 
     def spied(condition, mask, generators, known_codes, **sampling):
-        seen.append(int((known_codes[..., 0] >= 0).sum()))
+        unknown = (known_codes[0, :, 0] < 0).nonzero()[:, 0]
+        tokens = int(unknown[0]), known_codes.shape[1] - 1 - int(unknown[-1])
+        seen.append(tuple(pytest.approx(count * pipe.frames_per_token / pipe.fps) for count in tokens))
         return generate_codes(condition, mask, generators, known_codes, **sampling)
 
     monkeypatch.setattr(pipe.model, "generate_codes", spied)
+    return seen
+
+
+def test_a_window_continues_more_of_the_same_text_than_of_another(pipe, seconds_given):
     pipe(["she bows", "a man"], mode="sequence", duration=[12.0, 12.0], seed=1)
-    assert seen == [0, OVERLAP, NEW_TEXT_OVERLAP, OVERLAP]
+    assert seconds_given == [(0, 0), (1.6, 0), (0.8, 0), (1.6, 0)]
 
 
-def test_what_is_done_in_a_row_shares_the_duration(pipe):
+def test_an_edit_sees_a_little_more_than_a_second_of_each_side(pipe, seconds_given):
+    motion = make_motion(200).astype(np.float32)
+    pipe("she bows", seed=1, motion=motion, keep=[(0, 4), (6, 10)])
+    pipe("she bows", seed=1, prefix=motion, suffix=motion, duration=2.0)
+    pipe("she bows", seed=1, prefix=motion[:10], duration=2.0)  # of fewer frames, as many as there are
+    assert seconds_given == [(1.2, 1.2), (1.2, 1.2), (0.4, 0)]
+
+
+def test_four_frames_at_each_transition_are_blended_with_the_kept_ones(pipe):
+    """If all decoded frames are the same, those of the gap rise from it towards the kept ones, contacts excepted."""
+    decoded, kept = torch.zeros(24, 263), torch.ones(5, 263)
+    gap = _blend(decoded, 6, 18, kept, kept, pipe.skeleton)
+    shares = [0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0, 0.2, 0.4, 0.6, 0.8]
+    contacts = pipe.skeleton.slices["contacts"]
+    torch.testing.assert_close(gap[:, : contacts.start], torch.tensor(shares)[:, None].expand(-1, contacts.start))
+    assert (gap[:, contacts] == 0).all()
+    assert torch.equal(_blend(decoded, 0, 18, None, kept, pipe.skeleton)[:14], decoded[:14])
+
+
+def test_parts_of_a_text_share_its_duration(pipe):
     four = "she bows, then walks, then jumps, then runs"
     parts = ["she bows", "walks", "jumps", "runs"]
     for seconds, shares in ((3.0, [12, 16, 16, 16]), (3.1, [12, 16, 16, 18])):
@@ -151,18 +180,18 @@ def test_long_and_short_motions_may_be_asked_for_together(pipe):
 
 
 @pytest.mark.parametrize(("text", "seed"), [(" ", 0), ("she bows", -1), (["she bows", ""], 0), ("she bows", [1, 2])])
-def test_a_stream_that_cannot_be_made_is_refused_at_once(pipe, text, seed):
+def test_a_stream_that_cannot_be_made_is_refused_before_the_first_frame(pipe, text, seed):
     with pytest.raises(ValueError):
         pipe.stream(text, duration=2.0, seed=seed)
 
 
-def test_ten_minutes_stream_in_parts_of_like_size(pipe):
+def test_ten_minutes_stream_in_parts_of_similar_size(pipe):
     sizes = [len(joints) for joints in pipe.stream("she bows", duration=600.0, seed=0, num_inference_steps=1)]
     assert sum(sizes) == 12_000 and max(sizes) <= 300
 
 
 class TestEditing:
-    """Frames that are given stay as they are; what is made fits to them."""
+    """Given frames stay as they are; generated ones fit to them."""
 
     def test_a_prefix_and_a_suffix_stay_and_the_gap_is_made(self, pipe):
         before, after = (make_motion(n, seed=n).astype(np.float32) for n in (45, 30))
@@ -187,21 +216,21 @@ class TestEditing:
         step = np.linalg.norm(joints[30, 0] - joints[29, 0])
         assert step < 0.3
 
-    def test_a_suffix_that_is_higher_is_led_up_to(self, pipe):
+    def test_the_path_rises_to_a_higher_suffix(self, pipe):
         walk = make_motion(40).astype(np.float32)
         made = pipe("she bows", prefix=walk, suffix=walk + [0, 0.5, 0], duration=2.0, seed=0)["joints"]
         np.testing.assert_allclose(made[-40:, :, 1], walk[..., 1] + 0.5, atol=1e-4)
         steps = np.abs(np.diff(made[:, 0, 1]))
         assert steps[78:81].max() < 0.05  # metres, where 0.5 were
 
-    def test_a_side_of_few_frames_is_led_over_to(self, pipe):
+    def test_the_transition_to_a_side_of_few_frames_is_smooth(self, pipe):
         walk = make_motion(60, seed=3).astype(np.float32)
         whole, few = (pipe("she bows", prefix=walk[-n:], duration=2.0, seed=0)["joints"] for n in (40, 3))
-        seams = [
+        jumps = [
             np.linalg.norm(np.diff(made - made[:, :1], axis=0), axis=-1).max(-1)[n - 1]
             for made, n in ((whole, 40), (few, 3))
         ]
-        assert seams[1] < 1.5 * seams[0] + 0.02
+        assert jumps[1] < 1.5 * jumps[0] + 0.02
 
     def test_kept_ranges_stay_where_they_are(self, pipe):
         motion = make_motion(100, facing=1.0).astype(np.float32)
@@ -224,7 +253,7 @@ class TestEditing:
 
     @pytest.mark.parametrize("count", [1, 2, 20])
     def test_a_right_answer_in_the_gap_meets_both_sides(self, pipe, monkeypatch, count):
-        """With the clip's own features as what was made, body and facing go through the seams as the clip does."""
+        """With the clip's own features decoded, body and facing pass the transitions as the clip does."""
         motion = make_motion(80, facing=0.5).astype(np.float32)
         first, last, tokens = 30, 30 + count, -(-count // 4)
         features = torch.from_numpy(lamp_hf.joints_to_features(motion)[first - 24 : first + 4 * tokens + 24])

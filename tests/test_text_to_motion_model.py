@@ -137,8 +137,8 @@ class TestTextToMotion:
         prefix = {"queries": 49, "query_and_text_mean": 2}.get(mode, 1)
         assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, prefix, 32)
 
-    def test_parts_of_a_sentence_are_told_behind_the_whole(self, processor):
-        """Vectors of each part as of the whole, and one of how they go together; a text's own in any batch."""
+    def test_the_condition_of_each_part_follows_that_of_the_whole_text(self, processor):
+        """As many vectors of each part as of the whole, and one of how they are combined; the same in any batch."""
         options = {"condition_mode": "query_and_text_mean", "part_reader_size": 16}
         model = tiny_text_to_motion(processor, **options)
         kind = model.part_reader.kind_head
@@ -172,7 +172,7 @@ class TestTextToMotion:
         with pytest.raises(ValueError, match="multiple of 4"):
             tiny_text_to_motion(processor, part_reader_size=6)
 
-    def test_what_is_frozen_stays_so_when_loaded(self, processor, tmp_path):
+    def test_frozen_parts_stay_frozen_when_loaded(self, processor, tmp_path):
         model = tiny_text_to_motion(processor, part_reader_size=16)
         model.save_pretrained(tmp_path)
         loaded = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path).train()
@@ -183,6 +183,18 @@ class TestTextToMotion:
         assert torch.equal(*told)
         for encoder in (lamp_hf.LampModel, lamp_hf.LampMotionModel):
             encoder.from_pretrained(tmp_path)  # leaves the reader
+
+    def test_a_dropped_condition_hides_the_text_from_the_tokens_but_not_from_the_length(self, processor):
+        model = tiny_text_to_motion(processor)
+        codes, mask = torch.randint(32, (2, 9)), torch.ones(2, 9, dtype=torch.bool)
+        drop = torch.tensor([True, False])
+        texts = [processor(text=[text] * 2) for text in CAPTIONS[:2]]
+        with torch.no_grad():
+            one, other = (model(codes, mask, labels=codes, drop_condition=drop, **text) for text in texts)
+            without = model.transformer(codes, mask, torch.zeros(2, 1, 32))
+        torch.testing.assert_close(one.logits[0], without[0])
+        assert torch.equal(one.logits[0], other.logits[0]) and not torch.allclose(one.logits[1], other.logits[1])
+        assert not torch.allclose(one.length_logits[0], other.length_logits[0])
 
     def test_trains_without_touching_lamp_and_tokenizer(self, processor):
         model = tiny_text_to_motion(processor, released_quirks={"new_text_projection": True}).train()

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from training_stages import assert_same, tiny_recipe, train
 from transformers import pipeline
 
 import lamp_hf
-from training.train_text_to_motion import build
+from training.data import Clips
+from training.train_text_to_motion import CodeSource, build
 
 
 @pytest.fixture
@@ -31,6 +33,17 @@ def test_it_trains_validates_and_generates(stage_folder):
     assert numbers["step"] == 4 and all(value == value for value in numbers.values())
     pipe = pipeline("text-to-motion", model=str(folder / "model"))
     assert pipe("a person walks forward", duration=2.0)["joints"].shape == (40, 22, 3)
+
+
+def test_as_many_clips_are_trained_without_their_text_as_the_configuration_says(stage_folder, odd_clips_folder):
+    folder = stage_folder("text_to_motion") / "model"
+    model, processor = (kind.from_pretrained(folder) for kind in (lamp_hf.LampForTextToMotion, lamp_hf.LampProcessor))
+    data = {"skeleton": "humanml3d", "mirrored": False, "max_frames": 196, "rarity_exponent": 0.0}
+    source, rng = CodeSource(Clips(odd_clips_folder, "train", data), model, processor, data), np.random.default_rng(0)
+    for share in (0.0, 0.3, 1.0):
+        model.config.condition_dropout = share
+        dropped = source.collate([source.item(0, rng) for _ in range(400)])["drop_condition"]
+        assert dropped.float().mean().item() == pytest.approx(share, abs=0.08)
 
 
 def test_a_trained_generator_is_continued_from_its_weights(stage_folder, continued):
