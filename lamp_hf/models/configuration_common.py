@@ -24,6 +24,7 @@ class ReleasedQuirksMixin:
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict:
+        """Return the configuration as a dictionary, with those quirks alone that differ from the default."""
         values, correct = super().to_dict(), asdict(self.quirks_class())
         del values["released_quirks"]
         quirks = {name: value for name, value in asdict(self.released_quirks).items() if value != correct[name]}
@@ -50,6 +51,7 @@ class ShippedPipelinesMixin:
         self.__dict__["_custom_pipelines"] = value
 
     def to_dict(self) -> dict:
+        """Return the configuration as a dictionary."""
         values = super().to_dict()
         shipped = values.pop("_custom_pipelines", None)
         return values | {"custom_pipelines": shipped} if shipped else values

@@ -43,12 +43,12 @@ class LampMotionCaptioningPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
-    """Captioner that reads a motion with LaMP's queries and describes it with a causal language model.
+    r"""Captioner that reads a motion with LaMP's queries and describes it with a causal language model.
 
     The language model is adapted by PEFT's LoRA. The adapter is added to the whole model, so that the queries and the
     projection are saved with it:
 
-        model.add_adapter(LoraConfig(..., target_modules=r"language_model\\..*(q|v)_proj", modules_to_save=TRAINED))
+        model.add_adapter(LoraConfig(..., target_modules=r"language_model\..*(q|v)_proj", modules_to_save=TRAINED))
 
     Args:
         config ([`LampMotionCaptioningConfig`]): Configuration of the model.

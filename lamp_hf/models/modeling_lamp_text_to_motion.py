@@ -119,6 +119,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return [part for part in (self.lamp, self.vqvae, self.part_reader) if part is not None]
 
     def train(self, mode: bool = True):
+        """Set training mode, except for the frozen parts."""
         super().train(mode)
         for part in self._frozen_parts():
             part.eval()  # the released code leaves LaMP's dropout on
@@ -126,9 +127,11 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
 
     @property
     def max_num_tokens(self) -> int:
+        """Greatest number of motion tokens in one motion."""
         return self.config.lamp_config.num_query_tokens
 
     def get_input_embeddings(self) -> nn.Embedding:
+        """Return the word embeddings of LaMP."""
         return self.lamp.get_input_embeddings()
 
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -30,6 +30,7 @@ class MotionRequest:
 
     @property
     def text(self) -> str:
+        """All texts as one sentence."""
         return ", then ".join(self.texts)
 
 

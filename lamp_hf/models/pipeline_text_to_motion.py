@@ -228,6 +228,7 @@ class TextToMotionPipeline(MotionPipeline):
         return (self._whole(request, **options) for request in requests)
 
     def preprocess(self, request: MotionRequest) -> dict:
+        """Tokenise the text of a request."""
         num_frames, seed = torch.tensor([request.num_frames[0] or 0]), torch.tensor([request.seed])
         tokens = dict(self.processor(text=request.texts))
         return tokens | {"num_frames": num_frames, "seed": seed, "text": [request.text]}
@@ -246,6 +247,7 @@ class TextToMotionPipeline(MotionPipeline):
         return {"motion_values": output.motion_values, "num_frames": num_frames, "text": inputs["text"]}
 
     def postprocess(self, outputs: dict, fit_bones: bool = True) -> dict:
+        """Turn the features of one motion into joints."""
         values, text = outputs["motion_values"][0, : int(outputs["num_frames"][0])], outputs["text"]
         while not isinstance(text, str):  # the base class wraps it once more when it batches
             text = text[0]

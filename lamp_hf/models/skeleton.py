@@ -96,8 +96,7 @@ class Skeleton:
 
     @functools.cached_property
     def ancestors(self) -> torch.Tensor:
-        """Float matrix `(num_joints, num_joints)`, 1 where the column's bone is on the path from the root to the row's
-        joint."""
+        """Float matrix `(num_joints, num_joints)`, 1 if the column's bone is between the root and the row's joint."""
         matrix = torch.zeros(self.num_joints, self.num_joints)
         for joint in range(1, self.num_joints):
             step = joint
