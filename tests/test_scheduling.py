@@ -161,7 +161,7 @@ class TestStep:
 
     @pytest.mark.parametrize(("num_steps", "step", "noise"), [(2, 0, 1 / 2), (3, 1, 1 / 3)])
     def test_noise_on_the_order_is_annealed_to_nothing_at_the_last_step(self, num_steps, step, noise):
-        """Of two tokens one is settled: the surer one with the probability that scaled Gumbel noise gives it."""
+        """One of two tokens is settled: the surer one with the probability that scaled Gumbel noise gives it."""
         count = 2000
         logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).expand(count, -1, -1)
         sample, mask = torch.full((count, 2), 2), torch.ones(count, 2, dtype=torch.bool)
