@@ -1,10 +1,20 @@
+"""Joints to features and back."""
+
 import numpy as np
 import pytest
 import torch
 from conftest import SHARED, make_motion
+from scipy.ndimage import gaussian_filter1d
 
 import lamp_hf
-from lamp_hf.models.motion_representation import canonicalise, fit_bone_lengths, mirror, retarget, shortest_rotation
+from lamp_hf.models.motion_representation import (
+    canonicalise,
+    fit_bone_lengths,
+    integrate_root,
+    mirror,
+    retarget,
+    shortest_rotation,
+)
 from lamp_hf.models.skeleton import HUMANML3D, KIT
 
 
@@ -65,6 +75,20 @@ def test_a_turn_through_facing_backwards_has_no_jump():
     spinning = np.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
     yaw = lamp_hf.joints_to_features(spinning)[1:, 0]
     assert np.isfinite(yaw).all() and np.abs(yaw).max() < 0.2
+
+
+def test_the_facing_is_smoothed_by_a_gaussian_of_twenty_frames():
+    body = np.zeros((22, 3))
+    for joint, parent in enumerate(HUMANML3D.parents[1:], 1):
+        body[joint] = body[parent] + np.array(HUMANML3D.directions[joint]) * HUMANML3D.bone_lengths[joint]
+    angle = np.where(np.arange(120) < 60, 0.0, np.pi / 2)[:, None]  # turns within one frame
+    x, y, z = body.T[:, None]
+    joints = np.stack(
+        [np.cos(angle) * x + np.sin(angle) * z, y + 0 * angle, np.cos(angle) * z - np.sin(angle) * x], -1
+    )
+    sin, cos = (gaussian_filter1d(side(angle[:, 0]), 20, mode="nearest") for side in (np.sin, np.cos))
+    heading, _ = integrate_root(torch.from_numpy(lamp_hf.joints_to_features(joints)), HUMANML3D)
+    np.testing.assert_allclose(heading[1:], np.arctan2(sin, cos)[1:-1], atol=1e-3)
 
 
 def test_shortest_rotation_carries_vectors_also_opposite_ones():
