@@ -233,8 +233,8 @@ class MotionIndex:
 
         Args:
             folder (`str` or `Path`): what `save` wrote, or the name of what `push_to_hub` uploaded.
-            model (`str` or `Path`, *optional*): folder or Hub id of the model, loaded and checked here; if not given, the
-                one that made the index, loaded and checked when it is first needed.
+            model (`str` or `Path`, *optional*): folder or Hub id of the model, loaded and checked here; if not given,
+                the one that made the index, loaded and checked when it is first needed.
 
         Raises:
             FileNotFoundError: when there is no index.
