@@ -1,4 +1,4 @@
-"""Clips composed of others: what they show, how smooth they are, what is said of them."""
+"""Composed clips: the actions they show, their smoothness, and their captions."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_an_arm_is_lifted_on_a_body_that_walks(clips):
     assert np.array_equal(joints[:, legs], clips["walk"][:, legs])
 
 
-def test_composed_clips_keep_bones_and_what_feet_do(clips):
+def test_composed_clips_keep_bone_lengths_and_skate_no_more(clips):
     """Features give bones their lengths, and feet slide no more than those of the clips."""
     slides = [foot_skating(clips[name]) for name in ("walk", "lift")]
     grafted = graft(clips["walk"], clips["lift"][20:45], ["left"], start=20)
@@ -68,7 +68,7 @@ def test_composed_clips_keep_bones_and_what_feet_do(clips):
         assert foot_skating(kept) < max(slides) * 1.3
 
 
-def test_the_judge_tells_at_once_from_one_after_the_other(clips):
+def test_the_judges_distinguish_simultaneous_from_sequential_actions(clips):
     both = graft(clips["walk"], clips["lift"], ["left"], start=0)
     lift_then_walk = chained(clips["lift"], clips["walk"])
     lift, walk = "raise-up-left-hand", "walk"
@@ -77,8 +77,8 @@ def test_the_judge_tells_at_once_from_one_after_the_other(clips):
     assert not shows_in_order(both, [lift, walk]) and not shows_in_order(both, [walk, lift])
 
 
-def test_prompts_to_choose_on_are_made_of_captions(clips):
-    """Only clips that show their label are used; at the same time, only what one body can do."""
+def test_validation_prompts_are_made_of_captions(clips):
+    """Only clips that show their labels take part, and at the same time only what one body can do."""
     rows = {
         "walk": ("a man walks", "walk"),
         "lift": ("a man lifts the left arm", "raise-up-left-hand"),
@@ -110,7 +110,7 @@ def test_a_wave_is_no_next_thing_after_lifting_the_same_arm(clips):
     assert set(pairs["time"]) == {(0, 1), (1, 0), (0, 2), (2, 0)}
 
 
-def test_captions_that_nothing_can_be_composed_of_are_told(clips):
+def test_captions_without_subjects_are_refused(clips):
     motions = [joints_to_features(joints) for joints in clips.values()]
     with pytest.raises(ValueError, match="nothing to compose: no caption starts with its subject"):
         Composer(motions, [["walking forward"], ["lift"], ["still"]], np.ones(3), 196)
@@ -121,7 +121,7 @@ def chained(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([first, second - second[0, 0] + first[-1, 0]])
 
 
-def test_arms_go_over_and_back_without_a_jump(clips):
+def test_arms_are_blended_in_and_out_without_a_jump(clips):
     joints = graft(clips["walk"], clips["lift"][20:45], ["left"], start=20)
     assert np.array_equal(joints[:20], clips["walk"][:20])
     assert np.array_equal(joints[45:], clips["walk"][45:])

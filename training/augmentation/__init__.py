@@ -1,1 +1,1 @@
-"""Training clips and captions made of real ones."""
+"""Training clips composed of real ones, and paraphrased captions."""

@@ -55,7 +55,7 @@ def render_clip(features: np.ndarray, name: str, seed: int, skeleton: str, count
 
 
 def maybe_compressed(pictures: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """Compress a random share of videos, all pictures of one alike."""
+    """Compress a random share of videos, all frames of a video in the same way."""
     if rng.random() < COMPRESSED:
         side, quality = int(len(pictures[0]) * rng.uniform(0.5, 1)), int(rng.integers(15, 60))
         return [compressed(picture, side, quality) for picture in pictures]
