@@ -9,16 +9,17 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..models.skeleton import Skeleton
+from .limits import check_rate, check_size
 from .retarget import Animation
 from .rotations import children_of, forward_kinematics, local_rotations, solve_rotations, stretching_bones
 
 
-_CHUNK = 20_000  # frames whose rotation matrices are in memory at the same time
+_CHUNK = 500_000  # joint rotations that are in memory as matrices at the same time
 _STATEMENT = re.compile(
     r"""\s*(?: HIERARCHY\b
     | (?P<brace>[{}])
     | (?P<end>End\s+Site)\b [^\n{]*
-    | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*?) \s*(?=[{\n])  # a name may contain blanks
+    | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*)  # a name may contain blanks
     | OFFSET (?P<offset>(?:\s+[-+.\w]+){3})
     | CHANNELS \s+ (?P<count>\d+) (?P<channels>(?:\s+[XYZ](?:position|rotation))*)
     )""",
@@ -109,9 +110,10 @@ def read_bvh(path: Path) -> Animation:
         raise ValueError(f"{path}: not a BVH file: it lacks HIERARCHY or MOTION")
     try:
         tree = _parse_hierarchy(text[: start.start()])
-        values, fps = _parse_motion(text[start.end() :], sum(len(joint.channels) for joint in tree))
+        values, fps = _parse_motion(text[start.end() :], tree)
         _drop_empty_positions(tree, values)
-        chunks = [values[first : first + _CHUNK] for first in range(0, len(values), _CHUNK)]
+        step = -(-_CHUNK // len(tree))
+        chunks = [values[first : first + step] for first in range(0, len(values), step)]
         positions = np.concatenate([_positions(tree, chunk) for chunk in chunks])
     except (IndexError, ValueError) as error:
         raise ValueError(f"{path}: damaged BVH: {error}") from None
@@ -143,7 +145,7 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
             open_joints.pop()
         elif found["name"] is not None or found["end"]:
             parent = open_joints[-1] if open_joints else -1
-            tree.append(_Joint(found["name"] or f"{tree[parent].name} end", parent))
+            tree.append(_Joint((found["name"] or "").strip() or f"{tree[parent].name} end", parent))
             pending = len(tree) - 1
         elif found["offset"]:
             tree[open_joints[-1]].offset = [float(value) for value in found["offset"].split()]
@@ -159,14 +161,17 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
     return tree
 
 
-def _parse_motion(text: str, num_channels: int) -> tuple[np.ndarray, float]:
+def _parse_motion(text: str, tree: list[_Joint]) -> tuple[np.ndarray, float]:
     """Parse what stands after MOTION into channel values `(num_frames, num_channels)` and frames per second."""
+    num_channels = sum(len(joint.channels) for joint in tree)
     header = re.match(r"\s*Frames:\s*(\d+)\s+Frame Time:\s*(\S+)", text, re.IGNORECASE)
     if header is None:
         raise ValueError("MOTION lacks 'Frames:' or 'Frame Time:'")
     num_frames, seconds = int(header[1]), float(header[2])
     if num_frames < 1 or not 1e-5 < seconds < 100:
         raise ValueError(f"{num_frames} frames of {seconds} seconds each")
+    check_size(num_frames, len(tree))
+    check_rate(num_frames, 1 / seconds)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # NumPy only warns of text that is not a number
         try:

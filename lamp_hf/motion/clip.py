@@ -76,7 +76,7 @@ class Motion:
             fps (`float`): frames per second, at most 1000.
 
         Raises:
-            ValueError: when `fps` is out of range.
+            ValueError: when `fps` is out of range, or the motion would be too large.
         """
         if not 0 < fps <= 1000:
             raise ValueError(f"fps must be a number up to 1000, got {fps}")

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from ..models.motion_representation import shortest_rotation
 from ..models.skeleton import Skeleton
+from .limits import check_size
 
 
 # Bones in a T-pose that faces Z+. Rotations are solved against it rather than against the data sets' own rest pose
@@ -162,11 +163,16 @@ def resample(joints: np.ndarray, fps: float, new_fps: float, skeleton: Skeleton)
 
     Returns:
         `np.ndarray` of shape `(new_num_frames, num_joints, 3)`, float32.
+
+    Raises:
+        ValueError: when the result would be too large.
     """
-    times = np.arange(len(joints)) / fps
-    new_times = np.arange(int(times[-1] * new_fps + 1e-6) + 1) / new_fps
     if len(joints) < 2:
         return np.asarray(joints)
+    times = np.arange(len(joints)) / fps
+    num_frames = int(times[-1] * new_fps + 1e-6) + 1
+    check_size(num_frames, skeleton.num_joints)
+    new_times = np.arange(num_frames) / new_fps
     rotations, offsets = solve_rotations(joints, skeleton)
     local = local_rotations(rotations, skeleton.parents)
     new_times = np.minimum(new_times, times[-1])
