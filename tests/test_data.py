@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 from conftest import make_motion
+from datasets import Dataset
 
 import lamp_hf
 from lamp_hf.data.captions import mirror_caption, parse_captions
@@ -54,6 +55,18 @@ def test_mirrored_captions(caption, mirrored):
 def test_caption_lines_hold_times_and_tolerate_nan():
     text = "walks#walks/VERB#0.0#0.0\njumps # twice#jumps/VERB#nan#nan\n\nbows#bows/VERB#1.5#2.5\n"
     assert parse_captions(text) == [("walks", 0.0, 0.0), ("jumps", 0.0, 0.0), ("bows", 1.5, 2.5)]
+
+
+def test_a_split_without_clips_is_an_error_that_names_it(tmp_path):
+    for folder in ("new_joint_vecs", "texts"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "val.txt").write_text("")
+    with pytest.raises(ValueError, match="the val split has no usable clip"):
+        lamp_hf.load_motion_dataset(tmp_path, "val")
+    row = {"name": "a", "split": "train", "joints_mm": [0] * 66, "captions": ["a"], "action": "", "style": ""}
+    Dataset.from_list([row]).to_parquet(str(tmp_path / "motions.parquet"))
+    with pytest.raises(ValueError, match="the val split has no usable clip"):
+        lamp_hf.load_motion_dataset(tmp_path / "motions.parquet", "val")
 
 
 def test_missing_data_is_an_error_that_names_it(tmp_path):

@@ -10,6 +10,7 @@ from conftest import make_motion
 import lamp_hf
 from lamp_hf import Motion
 from lamp_hf.data import preparation
+from lamp_hf.data.humanml3d_writer import _split_by_name
 from lamp_hf.data.preparation import prepare
 from lamp_hf.models.skeleton import KIT
 
@@ -108,8 +109,28 @@ def test_data_sets_in_humanml3d_layout_keep_their_motions_and_splits(humanml3d_f
         np.save(kit / f"{i}.npy", make_motion(30, seed=i, skeleton=KIT))
         (kit / f"{i}.txt").write_text("a person walks\n")
     assert prepare(kit, tmp_path / "kit_data", workers=1).clips == 3
-    split = next(s for s in ("train", "val", "test") if (tmp_path / "kit_data" / f"{s}.txt").read_text().strip())
-    assert lamp_hf.load_motion_dataset(tmp_path / "kit_data", split, "kit")[0]["motion"].shape[1] == 251
+    assert lamp_hf.load_motion_dataset(tmp_path / "kit_data", "train", "kit")[0]["motion"].shape[1] == 251
+
+
+@pytest.mark.parametrize(("clips", "empty"), [(1, ["val", "test"]), (2, ["test"]), (3, []), (12, [])])
+def test_no_split_is_empty_where_there_are_clips_for_it(tmp_path, clips, empty):
+    (tmp_path / "walks").mkdir()
+    for i in range(clips):
+        np.save(tmp_path / "walks" / f"take_{i}.npy", make_motion(30, seed=i))
+        (tmp_path / "walks" / f"take_{i}.txt").write_text("a person walks\n")
+    prepare(tmp_path / "walks", tmp_path / "data", mirrored=True, workers=1)
+    names = {split: (tmp_path / "data" / f"{split}.txt").read_text().split() for split in ("train", "val", "test")}
+    assert [split for split, members in names.items() if not members] == empty
+    assert sum(map(len, names.values())) == 2 * clips
+    for split, members in names.items():  # mirror images stay with their originals, also in a split that was filled
+        assert {name.removeprefix("M") for name in members} == set(members) - {n for n in members if n[0] == "M"}
+        if members:
+            assert len(lamp_hf.load_motion_dataset(tmp_path / "data", split)) == len(members)
+
+
+def test_a_clip_stays_in_its_split_when_others_are_added():
+    few, many = (_split_by_name([f"clip_{i}" for i in range(count)]) for count in (100, 200))
+    assert set(few.values()) == {"train", "val", "test"} and few.items() <= many.items()
 
 
 def test_errors_name_the_problem(recordings, tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Array2D, Dataset, Features, List, Value
+from datasets.exceptions import DatasetGenerationError
 
 from ..models.motion_representation import check_motion, joints_to_features, mirror
 from ..models.skeleton import HUMANML3D, get_skeleton
@@ -74,10 +75,12 @@ def load_motion_dataset(
         "mirrored": mirrored,
         "changed": modified,  # a changed source gets another cache
     }
-    dataset = Dataset.from_generator(rows, features=columns, gen_kwargs=arguments)
-    if len(dataset) == 0:
-        raise ValueError(f"{source}: the {split} split has no usable clip")
-    return dataset.with_format("numpy")
+    try:
+        return Dataset.from_generator(rows, features=columns, gen_kwargs=arguments).with_format("numpy")
+    except (ValueError, DatasetGenerationError) as error:
+        if "no data" not in f"{error} {error.__cause__}":  # so `datasets` refuses a table without rows
+            raise
+        raise ValueError(f"{source}: the {split} split has no usable clip") from None
 
 
 def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, changed: int) -> Iterator[dict]:

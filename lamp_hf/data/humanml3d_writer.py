@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,13 +106,30 @@ def _split(source: Path, clips: list[str]) -> dict[str, list[str]]:
     own = {}
     if all(path.is_file() for path in lists.values()):
         own = {name: split for split, path in lists.items() for name in path.read_text(encoding="utf-8").split()}
+    known = set(clips)
+    originals = {name: name[1:] if name.startswith("M") and name[1:] in known else name for name in clips}
+    by_name = _split_by_name(sorted({original for original in originals.values() if original not in own}))
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for name in clips:
-        original = name[1:] if name.startswith("M") and name[1:] in clips else name
-        share = int.from_bytes(hashlib.sha256(original.encode()).digest()[:4]) / 2**32
-        by_name = "train" if share < 0.8 else "val" if share < 0.85 else "test"
-        splits[own.get(name, own.get(original, by_name))].append(name)
+    for name, original in originals.items():
+        splits[own.get(name) or own.get(original) or by_name[original]].append(name)
     return splits
+
+
+def _split_by_name(names: list[str]) -> dict[str, str]:
+    """Assign names to splits, 80 : 5 : 15, by a hash of each.
+
+    A split that would be empty gets the name whose hash comes nearest to it: from a split that can spare one, otherwise
+    from a later one, so that two clips suffice for training and validation and three for all splits.
+    """
+    places = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32 for name in names}
+    result = {name: "train" if place < 0.8 else "val" if place < 0.85 else "test" for name, place in places.items()}
+    for i, (split, centre) in enumerate({"train": 0.4, "val": 0.825, "test": 0.925}.items()):
+        counts = Counter(result.values())
+        spare = [name for name in names if counts[result[name]] > 1]
+        spare = spare or [name for name in names if SPLITS.index(result[name]) > i]
+        if not counts[split] and spare:
+            result[min(spare, key=lambda name: abs(places[name] - centre))] = split
+    return result
 
 
 def _write_statistics(source: Path, output: Path, names: list[str]) -> str:

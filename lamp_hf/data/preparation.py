@@ -63,8 +63,9 @@ def prepare(
 
     Writes `new_joints/`, `new_joint_vecs/`, `texts/`, `train.txt`, `val.txt`, `test.txt`, `Mean.npy`, `Std.npy`, as in
     HumanML3D, and `broken.csv` and a card. A folder in HumanML3D's layout keeps its splits. Other clips are split
-    80 : 5 : 15 by a hash of their names, so that a clip stays in its split when others are added. A second run
-    processes only files that are new or newer than their clips.
+    80 : 5 : 15 by a hash of their names, so that a clip stays in its split when others are added; where a split would
+    be empty, the clip whose hash is nearest goes there. A second run processes only files that are new or newer than
+    their clips.
 
     Args:
         source (`str` or `Path`): the folder. Captions are looked for in it: `captions.csv` (columns `name`,
