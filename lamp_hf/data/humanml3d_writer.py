@@ -118,7 +118,7 @@ def _split(source: Path, clips: list[str]) -> dict[str, list[str]]:
 def _split_by_name(names: list[str]) -> dict[str, str]:
     """Assign names to splits, 80 : 5 : 15, by a hash of each.
 
-    A split that would be empty gets the name whose hash comes nearest to it: from a split that can spare one, otherwise
+    A split that would be empty gets the name whose hash comes nearest to it: from a split that can spare one, or else
     from a later one, so that two clips suffice for training and validation and three for all splits.
     """
     places = {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32 for name in names}
