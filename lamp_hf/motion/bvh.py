@@ -9,9 +9,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..models.skeleton import Skeleton
+from .articulation import articulate
 from .limits import check_rate, check_size
 from .retarget import Animation
-from .rotations import children_of, forward_kinematics, local_rotations, solve_rotations, stretching_bones
+from .rotations import children_of, forward_kinematics
 
 
 _CHUNK = 500_000  # joint rotations that are in memory as matrices at the same time
@@ -38,7 +39,7 @@ class _Joint:
 def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) -> None:
     """Write a motion as rotations from a T-pose; the file's unit is a metre.
 
-    The root has position channels, and so has a joint whose bone stretches.
+    The root alone has position channels, unless a bone changes its length, see [`lamp_hf.motion.articulation`].
 
     Args:
         path (`Path`): the file.
@@ -46,32 +47,30 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) ->
         fps (`float`): frames per second.
         skeleton ([`Skeleton`]): the joint tree.
     """
-    rotations, offsets = solve_rotations(joints, skeleton)
-    positions = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
-    angle_orders = [_rotation_order(name) for name in skeleton.joint_names]
-    angles = _euler_angles(local_rotations(rotations, skeleton.parents), angle_orders)
+    tree = articulate(joints, skeleton)
     lines, channels = ["HIERARCHY"], []
 
     def add_joint(joint: int, depth: int) -> None:
         """Add a joint and all below it to the lines, and their channels in the order in which the file lists them."""
-        indent, children = "  " * depth, children_of(joint, skeleton.parents)
-        names = [f"{axis}rotation" for axis in angle_orders[joint]]
-        if joint in positions:
+        indent, children = "  " * depth, children_of(joint, tree.parents)
+        order = _rotation_order(tree.names[joint])
+        names = [f"{axis}rotation" for axis in order]
+        if joint in tree.positions:
             names = ["Xposition", "Yposition", "Zposition", *names]
-            channels.append(positions[joint])
-        channels.append(angles[:, joint])
+            channels.append(tree.positions[joint])
+        channels.append(_euler_angles(tree.local[joint], order))
         lines.extend(
             [
-                f"{indent}{'JOINT' if depth else 'ROOT'} {skeleton.joint_names[joint]}",
+                f"{indent}{'JOINT' if depth else 'ROOT'} {tree.names[joint]}",
                 f"{indent}{{",
-                f"{indent}  OFFSET {' '.join(f'{value:.6f}' for value in offsets[joint])}",
+                f"{indent}  OFFSET {' '.join(f'{value:.6f}' for value in tree.offsets[joint])}",
                 f"{indent}  CHANNELS {len(names)} {' '.join(names)}",
             ]
         )
         for child in children:
             add_joint(child, depth + 1)
         if not children:
-            tip = " ".join(f"{value:.6f}" for value in 0.4 * offsets[joint])
+            tip = " ".join(f"{value:.6f}" for value in 0.4 * tree.offsets[joint])
             lines.extend([f"{indent}  End Site", f"{indent}  {{", f"{indent}    OFFSET {tip}", f"{indent}  }}"])
         lines.append(f"{indent}}}")
 
@@ -85,17 +84,18 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) ->
 
 def _rotation_order(name: str) -> str:
     """Return the order of a joint's Euler angles: the middle one, to stay off 90 degrees, is twist or pitch."""
+    name = name.removesuffix("_base")
     if name == "pelvis":
         return "YXZ"
     return "ZXY" if name.endswith(("collar", "shoulder", "elbow", "wrist")) else "ZYX"
 
 
-def _euler_angles(local: np.ndarray, orders: list[str]) -> np.ndarray:
-    """Turn rotations `(T, J, 3, 3)` into degrees `(T, J, 3)` that do not jump by a full turn between frames."""
+def _euler_angles(rotations: np.ndarray, order: str) -> np.ndarray:
+    """Turn rotations `(T, 3, 3)` into degrees `(T, 3)` that do not jump by a full turn between frames."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # at 90 degrees the angles are not unique, and SciPy reports its choice
-        angles = [Rotation.from_matrix(local[:, i]).as_euler(order, degrees=True) for i, order in enumerate(orders)]
-    return np.unwrap(np.stack(angles, 1), axis=0, period=360)
+        angles = Rotation.from_matrix(rotations).as_euler(order, degrees=True)
+    return np.unwrap(angles, axis=0, period=360)
 
 
 def read_bvh(path: Path) -> Animation:
@@ -111,7 +111,7 @@ def read_bvh(path: Path) -> Animation:
     try:
         tree = _parse_hierarchy(text[: start.start()])
         values, fps = _parse_motion(text[start.end() :], tree)
-        _drop_empty_positions(tree, values)
+        _interpret_positions(tree, values)
         step = -(-_CHUNK // len(tree))
         chunks = [values[first : first + step] for first in range(0, len(values), step)]
         positions = np.concatenate([_positions(tree, chunk) for chunk in chunks])
@@ -185,19 +185,34 @@ def _parse_motion(text: str, tree: list[_Joint]) -> tuple[np.ndarray, float]:
     return values.reshape(num_frames, num_channels), 1 / seconds
 
 
-def _drop_empty_positions(tree: list[_Joint], values: np.ndarray) -> None:
-    """Mark position channels that are zero throughout as unused.
+def _interpret_positions(tree: list[_Joint], values: np.ndarray) -> None:
+    """Rewrite the position channels below the root as places relative to the parent, whatever their writer meant.
 
-    A joint's position replaces its offset from its parent, but some programs write zeros and mean the offset.
+    By the rules of BVH a position replaces the joint's offset. Programs also write zeros, rounding noise or a constant
+    where they mean the offset, and small displacements from it. Only a bone of no length takes its place from a
+    constant.
     """
     column = 0
     for joint in tree:
-        block = values[:, column : column + len(joint.channels)]
+        columns, axes = _channels(joint, "position", column)
         column += len(joint.channels)
-        moves = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == "position"]
-        if joint.parent >= 0 and not block[:, moves].any():
-            for k in moves:
-                joint.channels[k] = "unused"
+        length = np.linalg.norm(joint.offset)
+        if joint.parent < 0 or not columns or not length:
+            continue
+        block, offset = values[:, columns], np.array(joint.offset)[axes]
+        if len(block) > 1 and np.ptp(block, axis=0).max() < _CONSTANT * length:
+            values[:, columns] = offset
+        elif np.linalg.norm(block, axis=-1).max() < _NEAR_ZERO * length:
+            values[:, columns] = offset + block
+
+
+_CONSTANT, _NEAR_ZERO = 1e-3, 0.1  # as shares of the bone's length
+
+
+def _channels(joint: _Joint, kind: str, first: int) -> tuple[list[int], list[int]]:
+    """Return the columns of a joint's "position" or "rotation" channels and their axes, 0 to 2."""
+    found = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == kind]
+    return [first + k for k in found], ["XYZ".index(joint.channels[k][0].upper()) for k in found]
 
 
 def _positions(tree: list[_Joint], values: np.ndarray) -> np.ndarray:
@@ -206,14 +221,12 @@ def _positions(tree: list[_Joint], values: np.ndarray) -> np.ndarray:
     local = np.tile(np.eye(3), (len(values), len(tree), 1, 1))
     column = 0
     for i, joint in enumerate(tree):
-        block = values[:, column : column + len(joint.channels)]
+        turns, turn_axes = _channels(joint, "rotation", column)
+        moves, axes = _channels(joint, "position", column)
         column += len(joint.channels)
-        axes = [channel[0].upper() for channel in joint.channels]
-        turns = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == "rotation"]
-        moves = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == "position"]
         if turns:
-            order = "".join(axes[k] for k in turns)
-            local[:, i] = Rotation.from_euler(order, block[:, turns], degrees=True).as_matrix()
+            order = "".join("XYZ"[axis] for axis in turn_axes)
+            local[:, i] = Rotation.from_euler(order, values[:, turns], degrees=True).as_matrix()
         if moves:
-            offsets[:, i, ["XYZ".index(axes[k]) for k in moves]] = block[:, moves]
+            offsets[:, i, axes] = values[:, moves]
     return forward_kinematics(offsets[:, 0], local, offsets, tuple(joint.parent for joint in tree))

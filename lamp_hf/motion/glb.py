@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from ..models.skeleton import Skeleton
 from .body import BONE_RADII, bone_colour
-from .rotations import children_of, local_rotations, rest_positions, solve_rotations, stretching_bones
+from .rotations import STRETCH, children_of, local_rotations, rest_positions, solve_rotations, stretching_bones
 
 
 _SEGMENTS, _RINGS = 12, 4  # around a capsule, and on each of its caps
@@ -24,7 +24,7 @@ def write_glb(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, te
         skeleton ([`Skeleton`]): the joint tree.
         text (`str`, *optional*): name of the body's node.
     """
-    rotations, offsets = solve_rotations(joints, skeleton)
+    rotations, offsets = solve_rotations(joints, skeleton, STRETCH)
     local = local_rotations(rotations, skeleton.parents)
     rest = rest_positions(offsets, skeleton.parents)
     rest += [0, -rest[:, 1].min(), 0]

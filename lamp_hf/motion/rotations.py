@@ -46,7 +46,9 @@ def rest_positions(offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
     return rest
 
 
-def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+def solve_rotations(
+    joints: np.ndarray, skeleton: Skeleton, tolerance: float = math.inf
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the rotations of a rigid body that brings its joints to the given positions.
 
     A joint with several children (pelvis, chest) takes the rotation that fits all of them best (Kabsch). A joint with
@@ -57,6 +59,9 @@ def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray,
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): positions.
         skeleton ([`Skeleton`]): the joint tree.
+        tolerance (`float`): metres; bones that start at a joint which the rigid body misses by more are aimed from its
+            true position, for callers that bring the joint there: [`stretching_bones`] and
+            [`lamp_hf.motion.articulation.articulate`].
 
     Returns:
         Rotations `(num_frames, num_joints, 3, 3)` in the world, and offsets `(num_joints, 3)` of each joint from its
@@ -71,7 +76,9 @@ def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray,
         parent, children = skeleton.parents[joint], children_of(joint, skeleton.parents)
         inherited = rotations[:, parent] if parent >= 0 else rotations[:, joint]
         if parent >= 0:
-            reached[:, joint] = reached[:, parent] + inherited @ offsets[joint]
+            rigid = reached[:, parent] + inherited @ offsets[joint]
+            missed = float((rigid - positions[:, joint]).norm(dim=-1).max()) > tolerance
+            reached[:, joint] = positions[:, joint] if missed else rigid
         bones = positions[:, children] - reached[:, joint, None]  # [T, children, 3]
         if len(children) > 1:
             rotations[:, joint] = _best_rotation(rest[children], bones)
@@ -82,7 +89,7 @@ def solve_rotations(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray,
             length = bones[:, 0].norm(dim=-1, keepdim=True)
             direction = torch.where(length > 1e-8, bones[:, 0] / length.clamp(min=1e-8), inherited @ rest[child])
             local = (inherited.mT @ direction[..., None])[..., 0]
-            rotations[:, joint] = inherited @ _steady_rotation(rest[child], local)
+            rotations[:, joint] = inherited @ steady_rotation(rest[child], local)
             offsets[child] = rest[child] * (positions[:, child] - positions[:, joint]).norm(dim=-1).mean()
         else:
             rotations[:, joint] = inherited
@@ -108,14 +115,14 @@ def stretching_bones(
     for joint in root_first(parents)[1:]:
         turn = rotations[:, parents[joint]]
         exact = (turn.swapaxes(-1, -2) @ (joints[:, joint] - reached[:, parents[joint]])[..., None])[..., 0]
-        if np.linalg.norm(exact - offsets[joint], axis=-1).max() > _STRETCH:
+        if np.linalg.norm(exact - offsets[joint], axis=-1).max() > STRETCH:
             stretching[joint] = exact
         else:
             reached[:, joint] = reached[:, parents[joint]] + turn @ offsets[joint]
     return stretching
 
 
-_STRETCH = 0.002  # metres
+STRETCH = 0.002  # metres
 
 
 def local_rotations(rotations: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
@@ -197,7 +204,7 @@ def root_first(parents: tuple[int, ...]) -> list[int]:
     return order
 
 
-def _steady_rotation(rest: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+def steady_rotation(rest: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
     """Return rotations from `rest` `(3,)` to `(T, 3)` directions: the shortest ones, twisted where those would jump.
 
     Close to the direction opposite to `rest`, the shortest rotation changes sides from one frame to the next. There
