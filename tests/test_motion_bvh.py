@@ -1,5 +1,6 @@
 """BVH: files that other readers play alike, and readings of what programs write besides the rules."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,45 @@ def test_positions_below_the_root_are_read_as_they_are_meant(length, first, seco
     path = tmp_path / "arm.bvh"
     path.write_text(ARM.format(length=length, first=first, second=second))
     np.testing.assert_allclose(bvh.read_bvh(path).positions[:, 1], places, atol=1e-5)
+
+
+class TestTolerance:
+    """Variants that programs write, and what is said of real damage."""
+
+    TEXT = ARM.format(length=4, first="0 4.5 0", second="0 4.5 1.25").replace("0 9 0 90", "-0.5 -9.25 0.125 90")
+
+    @pytest.mark.parametrize(
+        "written",
+        [
+            TEXT.replace("Frames: 2", "Frames: 1").encode(),  # Rokoko announces one frame too few
+            TEXT.replace("Frames: 2", "Frames 2").replace("Frame Time:", "FrameTime").encode(),
+            TEXT.encode() + b"\x1a",
+            TEXT.encode() + b"\0\0\r\n\0",
+            b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode(),
+            TEXT.replace("\n", "\r").encode(),
+            TEXT.encode("utf-16"),
+            re.sub(r"(\d)\.(\d)", r"\1,\2", TEXT).encode(),  # decimal commas
+            TEXT.replace("-0.5 -9.25 0.125", "-0.5, -9.25,0.125").encode(),
+            TEXT.replace("-0.5 -9.25", "-0.5-9.25").encode(),  # fixed columns
+        ],
+    )
+    def test_variants_of_the_format_are_read(self, written, tmp_path):
+        (tmp_path / "clean.bvh").write_text(self.TEXT)
+        (tmp_path / "clip.bvh").write_bytes(written)
+        read, clean = bvh.read_bvh(tmp_path / "clip.bvh"), bvh.read_bvh(tmp_path / "clean.bvh")
+        assert read.positions.shape == (2, 3, 3) and read.fps == 20
+        np.testing.assert_array_equal(read.positions, clean.positions)
+        np.testing.assert_allclose(read.positions[:, 0], [[-0.5, -9.25, 0.125]] * 2)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("Frames: 2", "Frames: 3", "3 frames of 12 channels announced, 24 numbers found"),
+            ("0.125 90", "0.12590.123456", r"value 3, '0.12590.123456', is not a number: numbers are glued together"),
+            ("0.125 90", "0.125 x90", r"value 4, 'x90', is not a number"),
+        ],
+    )
+    def test_damage_is_named_with_its_place(self, old, new, message, tmp_path):
+        (tmp_path / "clip.bvh").write_text(self.TEXT.replace(old, new))
+        with pytest.raises(ValueError, match=message):
+            bvh.read_bvh(tmp_path / "clip.bvh")

@@ -19,7 +19,7 @@ _CHUNK = 500_000  # joint rotations that are in memory as matrices at the same t
 _STATEMENT = re.compile(
     r"""\s*(?: HIERARCHY\b
     | (?P<brace>[{}])
-    | (?P<end>End\s+Site)\b [^\n{]*
+    | (?P<end>End\s*Site)\b [^\n{]*
     | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*)  # a name may contain blanks
     | OFFSET (?P<offset>(?:\s+[-+.\w]+){3})
     | CHANNELS \s+ (?P<count>\d+) (?P<channels>(?:\s+[XYZ](?:position|rotation))*)
@@ -104,7 +104,7 @@ def read_bvh(path: Path) -> Animation:
     Raises:
         ValueError: when the file is not a BVH, or is damaged.
     """
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = _decode(path.read_bytes())
     start = re.search(r"^[ \t]*MOTION[ \t]*$", text, re.MULTILINE | re.IGNORECASE)
     if start is None or not re.search(r"\bHIERARCHY\b", text[: start.start()], re.IGNORECASE):
         raise ValueError(f"{path}: not a BVH file: it lacks HIERARCHY or MOTION")
@@ -120,6 +120,16 @@ def read_bvh(path: Path) -> Animation:
     if not np.isfinite(positions).all():
         raise ValueError(f"{path}: damaged BVH: numbers too large")
     return Animation([joint.name for joint in tree], [joint.parent for joint in tree], positions, fps)
+
+
+def _decode(content: bytes) -> str:
+    """Decode a file in UTF-8 or UTF-16, without the end marks of old programs; decimal commas become points."""
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = content.decode(encoding, errors="replace").rstrip("\0\x1a \t\r\n") + "\n"
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if re.search(r"\d\.\d", text) is None:
+        text = re.sub(r"(?<=\d),(?=\d)", ".", text)
+    return text
 
 
 def _parse_hierarchy(text: str) -> list[_Joint]:
@@ -164,7 +174,7 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
 def _parse_motion(text: str, tree: list[_Joint]) -> tuple[np.ndarray, float]:
     """Parse what stands after MOTION into channel values `(num_frames, num_channels)` and frames per second."""
     num_channels = sum(len(joint.channels) for joint in tree)
-    header = re.match(r"\s*Frames:\s*(\d+)\s+Frame Time:\s*(\S+)", text, re.IGNORECASE)
+    header = re.match(r"\s*Frames\s*:?\s*(\d+)\s+Frame\s*Time\s*:?\s*(\S+)", text, re.IGNORECASE)
     if header is None:
         raise ValueError("MOTION lacks 'Frames:' or 'Frame Time:'")
     num_frames, seconds = int(header[1]), float(header[2])
@@ -172,17 +182,36 @@ def _parse_motion(text: str, tree: list[_Joint]) -> tuple[np.ndarray, float]:
         raise ValueError(f"{num_frames} frames of {seconds} seconds each")
     check_size(num_frames, len(tree))
     check_rate(num_frames, 1 / seconds)
+    values = _parse_numbers(text[header.end() :])
+    rows, rest = divmod(len(values), max(num_channels, 1))
+    if rest or rows < num_frames:  # some programs announce too few
+        raise ValueError(f"{num_frames} frames of {num_channels} channels announced, {len(values)} numbers found")
+    check_size(rows, len(tree))
+    if not np.isfinite(values).all():
+        raise ValueError("a channel holds NaN or infinity")
+    return values.reshape(rows, num_channels), 1 / seconds
+
+
+def _parse_numbers(text: str) -> np.ndarray:
+    """Parse numbers between blanks or commas; a minus within a number begins the next one, as in fixed columns.
+
+    Raises:
+        ValueError: naming the first word that is not a number.
+    """
+    text = re.sub(r"(?<=[\d.])-", " -", text.replace(",", " "))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # NumPy only warns of text that is not a number
         try:
-            values = np.fromstring(text[header.end() :], dtype=np.float64, sep=" ")
-        except DeprecationWarning:
-            raise ValueError("a channel value is not a number") from None
-    if len(values) != num_frames * num_channels:
-        raise ValueError(f"{num_frames} frames of {num_channels} channels announced, {len(values)} numbers found")
-    if not np.isfinite(values).all():
-        raise ValueError("a channel holds NaN or infinity")
-    return values.reshape(num_frames, num_channels), 1 / seconds
+            return np.fromstring(text, dtype=np.float64, sep=" ")
+        except (DeprecationWarning, ValueError):
+            pass
+    for count, word in enumerate(text.split()):
+        try:
+            float(word)
+        except ValueError:
+            cause = ": numbers are glued together" if word.count(".") > 1 else ""
+            raise ValueError(f"value {count + 1}, {word[:40]!r}, is not a number{cause}") from None
+    raise ValueError("a channel value is not a number")
 
 
 def _interpret_positions(tree: list[_Joint], values: np.ndarray) -> None:
