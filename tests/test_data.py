@@ -20,8 +20,6 @@ def test_folder_in_humanml3d_layout_names_broken_clips_and_cuts_parts(humanml3d_
 
 
 def test_parquet_gives_the_same_shape_and_mirrors_motion_with_caption(tmp_path):
-    from datasets import Dataset
-
     joints = make_motion()
     row = {
         "name": "clip",
@@ -55,6 +53,23 @@ def test_mirrored_captions(caption, mirrored):
 def test_caption_lines_hold_times_and_tolerate_nan():
     text = "walks#walks/VERB#0.0#0.0\njumps # twice#jumps/VERB#nan#nan\n\nbows#bows/VERB#1.5#2.5\n"
     assert parse_captions(text) == [("walks", 0.0, 0.0), ("jumps", 0.0, 0.0), ("bows", 1.5, 2.5)]
+
+
+def test_labels_that_a_parquet_file_has_are_kept_and_mirrored(tmp_path):
+    row = {
+        "name": "a",
+        "split": "train",
+        "joints_mm": (1000 * make_motion()).astype(np.int16).ravel(),
+        "captions": ["raises the left hand"],
+        "family": "raise-left-hand",
+        "license_class": "CC0",
+        "trial": "t1",
+    }
+    Dataset.from_list([row]).to_parquet(tmp_path / "clips.parquet")
+    clip, image = lamp_hf.load_motion_dataset(tmp_path / "clips.parquet", "train", mirrored=True)
+    assert (clip["family"], image["family"]) == ("raise-left-hand", "raise-right-hand")
+    for row in (clip, image):
+        assert (row["license_class"], row["trial"], row["action"], row["style"]) == ("CC0", "t1", "", "")
 
 
 def test_a_split_without_clips_is_an_error_that_names_it(tmp_path):

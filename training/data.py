@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import Dataset
 
 from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
@@ -23,17 +24,25 @@ class Clips:
     Args:
         path (`Path`): parquet file or folder in HumanML3D's layout.
         split (`str`): `"train"`, `"val"` or `"test"`.
-        data (`dict`): the recipe's section `data`: `skeleton`, and `mirrored` (for the training split only).
+        data (`dict`): the recipe's section `data`: `skeleton`, `mirrored` (for the training split only) and,
+            optionally, `licenses_left_out` (values of `license_class` whose clips are not used) and `rarity_label`
+            (`"action"` or `"family"`: whose clips `rarity_weights` counts).
+
+    Raises:
+        ValueError: when no training clip has a licence that is to be left out: misspelt, it would let its clips in.
     """
 
     def __init__(self, path: Path, split: str, data: dict):
         mirrored = data["mirrored"] and split == "train"
         dataset = load_motion_dataset(path, split, data["skeleton"], mirrored)
+        dataset = without_licenses(dataset, data.get("licenses_left_out", []), check=split == "train")
         self.motions: list[np.ndarray] = [row["motion"] for row in dataset]
         self.captions: list[list[str]] = [[str(caption) for caption in row["captions"]] for row in dataset]
         self.names: list[str] = list(dataset["name"])
         self.actions: list[str] = list(dataset["action"])
         self.styles: list[str] = list(dataset["style"])
+        self.families: list[str] = list(dataset["family"])
+        self._counted = self.families if data.get("rarity_label", "action") == "family" else self.actions
         self.lengths = np.array([len(motion) for motion in self.motions])
 
     def __len__(self) -> int:
@@ -53,14 +62,15 @@ class Clips:
             self.captions.append(clip.captions)
             self.names.append("+".join(self.names[part] for part in clip.parts))
             self.actions.append(clip.kind)
+            self.families.append(clip.kind)
             self.styles.append("")
         self.lengths = np.array([len(motion) for motion in self.motions])
         print(f"{len(self.motions) - real} clips composed of {real}")
 
     def rarity_weights(self, exponent: float) -> np.ndarray:
-        """Return weights `(num_clips,)` of n^-exponent for each clip of an action that has n clips."""
-        counts = Counter(self.actions)
-        return np.array([counts[action] for action in self.actions], dtype=float) ** -exponent
+        """Return weights `(num_clips,)` of n^-exponent for each clip of an action, or family, that has n clips."""
+        counts = Counter(self._counted)
+        return np.array([counts[label] for label in self._counted], dtype=float) ** -exponent
 
     def distinct_captions(self) -> list[str]:
         """Return the captions of all clips, sorted, each once."""
@@ -71,6 +81,14 @@ class Clips:
         texts = self.distinct_captions()
         index = {text: i for i, text in enumerate(texts)}
         return texts, [[index[caption] for caption in captions] for captions in self.captions]
+
+
+def without_licenses(dataset: Dataset, left_out: list[str], check: bool) -> Dataset:
+    """Return the clips whose `license_class` is none of those left out; `check` that each of these occurs."""
+    classes = [str(name) for name in dataset["license_class"]]
+    if check and (unknown := sorted(set(left_out) - set(classes))):
+        raise ValueError(f"no clip has the licence {unknown[0]!r}; known: {', '.join(sorted(set(classes)))}")
+    return dataset.select([i for i, name in enumerate(classes) if name not in left_out]) if left_out else dataset
 
 
 class CaptionSimilarity:

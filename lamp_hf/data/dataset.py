@@ -1,12 +1,17 @@
 """Motion-text data sets in one form: `datasets.Dataset` rows with features and captions.
 
-| column     | type                      | content                                                             |
-|------------|---------------------------|---------------------------------------------------------------------|
-| `name`     | string                    | the clip's name; a leading "M" marks a mirror image                 |
-| `motion`   | float32 [num_frames, D]   | features, not normalised (`lamp_hf.joints_to_features`)             |
-| `captions` | list of strings           | at least one sentence                                               |
-| `action`   | string                    | action label where the source has one, else empty                   |
-| `style`    | string                    | style label where the source has one, else empty                    |
+| column          | type                    | content                                                     |
+|-----------------|-------------------------|-------------------------------------------------------------|
+| `name`          | string                  | the clip's name; a leading "M" marks a mirror image         |
+| `motion`        | float32 [num_frames, D] | features, not normalised (`lamp_hf.joints_to_features`)     |
+| `captions`      | list of strings         | at least one sentence                                       |
+| `action`        | string                  | action label                                                |
+| `style`         | string                  | style label                                                 |
+| `family`        | string                  | kind of action, coarser than `action`                       |
+| `license_class` | string                  | licence of the recording                                    |
+| `trial`         | string                  | the recording that the clip is a piece of                   |
+
+Labels, from `action` on, are empty where the source has none.
 """
 
 import logging
@@ -25,6 +30,8 @@ from .captions import clean_caption, mirror_caption, parse_captions
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+LABELS = ("action", "style", "family", "license_class", "trial")
+MIRRORED_LABELS = ("action", "family")  # that may name a side
 
 
 def load_motion_dataset(
@@ -64,8 +71,7 @@ def load_motion_dataset(
             "name": Value("string"),
             "motion": Array2D((None, tree.num_features), "float32"),
             "captions": List(Value("string")),
-            "action": Value("string"),
-            "style": Value("string"),
+            **dict.fromkeys(LABELS, Value("string")),
         }
     )
     arguments = {
@@ -84,34 +90,35 @@ def load_motion_dataset(
 
 
 def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, changed: int) -> Iterator[dict]:
-    """Yield the rows of a parquet file with `joints_mm` (int, millimetres), `captions`, `name`, `action`, `style`."""
+    """Yield the rows of a parquet file with `joints_mm` (int, millimetres), `captions`, `name` and labels."""
     for row in Dataset.from_parquet(source, filters=[("split", "==", split)]).with_format("numpy"):
         joints = np.asarray(row["joints_mm"], np.float32).reshape(-1, HUMANML3D.num_joints, 3) / 1000
         captions = [clean_caption(caption) for caption in row["captions"]]
-        yield from _row(row["name"], joints, captions, row["action"], row["style"])
+        labels = {label: str(row.get(label) or "") for label in LABELS}
+        yield from _row(row["name"], joints, captions, labels)
         if mirrored:
             yield from _row(
                 "M" + row["name"],
                 mirror(joints),
                 [mirror_caption(caption) for caption in captions],
-                mirror_caption(row["action"]),
-                row["style"],
+                labels | {label: mirror_caption(labels[label]) for label in MIRRORED_LABELS},
             )
 
 
-def _row(name: str, joints: np.ndarray, captions: list[str], action: str, style: str) -> Iterator[dict]:
+def _row(name: str, joints: np.ndarray, captions: list[str], labels: dict[str, str]) -> Iterator[dict]:
     """Yield one row, or none and a warning if the joints are broken."""
     try:
         motion = joints_to_features(joints)
     except ValueError as error:
         logger.warning("%s left out: %s", name, error)
         return
-    yield {"name": name, "motion": motion, "captions": captions, "action": action, "style": style}
+    yield {"name": name, "motion": motion, "captions": captions} | labels
 
 
 def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, changed: int) -> Iterator[dict]:
     """Yield the rows of a folder in HumanML3D's layout; a caption of a part of a clip gets a row of its own."""
     folder, tree = Path(source), get_skeleton(skeleton)
+    unlabelled = dict.fromkeys(LABELS, "")
     for name in (folder / f"{split}.txt").read_text(encoding="utf-8").split():
         try:
             motion = np.load(folder / "new_joint_vecs" / f"{name}.npy", allow_pickle=False).astype(np.float32)
@@ -122,7 +129,7 @@ def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, changed
             continue
         whole = [caption.text for caption in captions if caption.is_whole]
         if whole:
-            yield {"name": name, "motion": motion, "captions": whole, "action": "", "style": ""}
+            yield {"name": name, "motion": motion, "captions": whole} | unlabelled
         for caption in captions:
             if caption.is_whole:
                 continue
@@ -133,4 +140,4 @@ def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, changed
                 logger.warning("%s: the caption of %.1f-%.1f s left out: the clip ends before", name, start, end)
                 continue
             part_name = f"{name}@{start:g}-{end:g}"
-            yield {"name": part_name, "motion": part, "captions": [text], "action": "", "style": ""}
+            yield {"name": part_name, "motion": part, "captions": [text]} | unlabelled
