@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lamp_hf import Motion
 from lamp_hf.models.skeleton import HUMANML3D, KIT
 from lamp_hf.motion import bvh
-from lamp_hf.motion.retarget import find_rig, rigs
+from lamp_hf.motion.rigs import find_rig, rigs
 from lamp_hf.motion.rotations import forward_kinematics, local_rotations, rest_directions, solve_rotations
 
 
@@ -163,11 +163,11 @@ class TestReading:
 
     def test_a_bone_map_reads_what_has_no_known_names(self, tmp_path):
         odd = {
-            part: [f"x{name}" for name in joint] if isinstance(joint, list) else f"x{joint}"
+            part: [name[::-1] for name in joint] if isinstance(joint, list) else joint[::-1]
             for part, joint in rigs()["bandai-namco"].items()
         }
         path = bvh_of_rig(tmp_path / "odd.bvh", odd, rigid_motion())
-        with pytest.raises(ValueError, match=r"odd\.bvh: unknown rig.*give a bone map"):
+        with pytest.warns(UserWarning, match="unknown rig.*give a bone map"):
             Motion.load(path)
         (tmp_path / "rig.yaml").write_text(json.dumps(odd))
         assert Motion.load(path, rig=tmp_path / "rig.yaml").num_frames == 60

@@ -299,7 +299,8 @@ def _read_numpy(path: Path) -> Motion:
 
 def _read_bvh(path: Path, rig: str | Path | None, unit: float | None, up: str | None) -> Motion:
     from .bvh import read_bvh
-    from .retarget import load_rig, retarget_animation
+    from .retarget import retarget_animation
+    from .rigs import load_rig
 
     animation = read_bvh(path)
     bone_map = None if rig is None else load_rig(rig)

@@ -1,14 +1,14 @@
 """Map the joints of any rig to HumanML3D's skeleton: identify the bones, the unit of length and the up axis."""
 
-import functools
-import re
+import dataclasses
+import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from ..models.skeleton import HUMANML3D, KIT, Skeleton
+from .rig_guess import guess_rig
+from .rigs import PAIRS, find_bodies, find_rig, fits, index_joints, is_kit, plain_name, required_joints
 
 
 @dataclass
@@ -28,8 +28,6 @@ class Animation:
     fps: float
 
 
-_PAIRS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")  # required
-_OPTIONAL_PAIRS = ("collar", "foot")
 _LEG = 0.8  # metres from hip to ankle of an adult
 # The first unit that fits within a factor of 1.9 wins, which covers children too; metric units come first.
 _UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001, "inches": 0.0254, "CMU units": 0.0564444}
@@ -56,11 +54,12 @@ def retarget_animation(
     """
     if unit is not None and not 0 < unit < np.inf:
         raise ValueError(f"unit must be a positive number of metres, got {unit}")
-    names = {_plain(name): i for i, name in reversed(list(enumerate(animation.names)))}
-    if rig is None and all(_plain(name) in names for name in KIT.joint_names) and "leftcollar" not in names:
-        joints, skeleton = animation.positions[:, [names[_plain(name)] for name in KIT.joint_names]], KIT
+    animation = _one_body(animation, rig)
+    names = index_joints(animation.names)
+    if rig is None and is_kit(names):
+        joints, skeleton = animation.positions[:, [names[plain_name(name)] for name in KIT.joint_names]], KIT
     else:
-        rig = find_rig(animation.names) if rig is None else rig
+        rig = _find_or_guess(animation) if rig is None else rig
         joints, skeleton = _pick(animation, names, rig), HUMANML3D
     index = {name: i for i, name in enumerate(skeleton.joint_names)}
     joints = _upright(joints, index, up)
@@ -72,88 +71,60 @@ def retarget_animation(
 _LEG_BONES = (("left_hip", "left_knee"), ("left_knee", "left_ankle"))
 
 
-def find_rig(names: list[str]) -> dict:
-    """Return the bundled bone map whose required joints are all among `names`; the most detailed one if several fit.
+def _one_body(animation: Animation, rig: dict | None) -> Animation:
+    """Return the first body of a file; warn where there are several."""
+    bodies = find_bodies(animation.names, animation.parents, lambda names: fits(names, rig))
+    if len(bodies) > 1:
+        listed = ", ".join(animation.names[body[0]] for body in bodies)
+        warnings.warn(f"there are {len(bodies)} bodies ({listed}); the first is read", stacklevel=4)
+    rows = {-1: -1} | {joint: row for row, joint in enumerate(bodies[0])}
+    return dataclasses.replace(
+        animation,
+        names=[animation.names[joint] for joint in bodies[0]],
+        parents=[rows.get(animation.parents[joint], -1) for joint in bodies[0]],
+        positions=animation.positions[:, bodies[0]],
+    )
+
+
+def _find_or_guess(animation: Animation) -> dict:
+    """Return the bone map of a known rig, or one guessed from the tree, with a warning.
 
     Raises:
-        ValueError: listing the joints that the closest map requires in vain.
-    """
-    plain = {_plain(name) for name in names}
-    missing = {rig: [name for name in required_joints(rigs()[rig]) if _plain(name) not in plain] for rig in rigs()}
-    best = min(missing, key=lambda rig: len(missing[rig]))
-    if missing[best]:
-        listed = ", ".join(missing[best][:8]) + (", ..." if len(missing[best]) > 8 else "")
-        raise ValueError(
-            f"unknown rig; the closest is {best!r}, but these joints are missing: {listed}: give a bone map"
-        )
-    fitting = [rig for rig in missing if not missing[rig]]
-    return rigs()[max(fitting, key=lambda rig: sum(_plain(name) in plain for name in _all_joints(rigs()[rig])))]
-
-
-@functools.cache
-def rigs() -> dict[str, dict]:
-    """Read the bone maps that come with the package."""
-    return yaml.safe_load(Path(__file__).with_name("rigs.yaml").read_text(encoding="utf-8"))
-
-
-def load_rig(path: str | Path) -> dict:
-    """Read a bone map from a YAML file with the entries of one rig in `rigs.yaml`.
-
-    Raises:
-        ValueError: when the file is not such a map, naming what is missing.
+        ValueError: when neither is possible.
     """
     try:
-        rig = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        single, pairs = ("pelvis", "neck", "head"), (*_PAIRS, *_OPTIONAL_PAIRS)
-        missing = [part for part in ("pelvis", "neck", *_PAIRS) if part not in rig]
-        missing += [part for part in single if part in rig and not isinstance(rig[part], str)]
-        missing += [part for part in pairs if part in rig and not (_is_list(rig[part]) and len(rig[part]) == 2)]
-        missing += ["spine"] * ("spine" in rig and not _is_list(rig["spine"]))
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a bone map: {error}".replace("\n", " ")) from None
-    if missing:
-        raise ValueError(
-            f"{path}: the bone map lacks {', '.join(missing)} (a joint, a pair [left, right], or a list for the spine)"
-        )
+        return find_rig(animation.names)
+    except ValueError as unknown:
+        try:
+            rig = guess_rig(animation.names, animation.parents, animation.positions)
+        except ValueError as error:
+            raise ValueError(f"{unknown}; {error}") from None
+    limbs = ", ".join(f"{part} {' and '.join(rig[part])}" for part in ("hip", "knee", "shoulder", "elbow"))
+    warnings.warn(f"unknown rig; guessed from its tree: neck {rig['neck']}, {limbs}; or give a bone map", stacklevel=4)
     return rig
-
-
-def _is_list(names) -> bool:
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
-
-
-def required_joints(rig: dict) -> list[str]:
-    """List the joints of a bone map that a file must have."""
-    return [rig["pelvis"], rig["neck"], *(name for part in _PAIRS for name in rig[part])]
-
-
-def _all_joints(rig: dict) -> list[str]:
-    return [name for names in rig.values() for name in ([names] if isinstance(names, str) else names)]
-
-
-def _plain(name: str) -> str:
-    """Strip a joint's name of namespace, Biped number, blanks, dashes and case."""
-    name = re.sub(r"^(mixamorig\d*|character\d+_|[mf]_avg_)", "", name.rpartition(":")[2].lower())
-    return re.sub(r"[\W_]+", "", re.sub(r"^bip\d+", "bip", name))
 
 
 def _pick(animation: Animation, names: dict[str, int], rig: dict) -> np.ndarray:
     """Pick out HumanML3D's joints, `(num_frames, 22, 3)`; optional ones that the rig lacks are estimated."""
 
     def find(name: str | None) -> np.ndarray | None:
-        return animation.positions[:, names[_plain(name)]] if name and _plain(name) in names else None
+        return animation.positions[:, names[plain_name(name)]] if name and plain_name(name) in names else None
 
     missing = [name for name in required_joints(rig) if find(name) is None]
     if missing:
         raise ValueError(f"these joints of the bone map are not in the file: {', '.join(missing)}")
     named = {"pelvis": rig["pelvis"], "neck": rig["neck"], "head": rig.get("head")}
-    for part in (*_PAIRS, *_OPTIONAL_PAIRS):
+    for part in PAIRS:
         named |= {f"{side}_{part}": name for side, name in zip(("left", "right"), rig.get(part, ()))}
     found = {joint: place for joint, name in named.items() if (place := find(name)) is not None}
     spine = [place for place in map(find, rig.get("spine", [])) if place is not None]
     found |= _spine(found["pelvis"], spine, found["neck"])
     if "head" not in found:
         found["head"] = _end_of(animation, names, rig["neck"], found["neck"] - found["spine3"], 0.1)
+    for i, side in enumerate(("left", "right")):
+        if f"{side}_wrist" not in found:
+            upper_arm = found[f"{side}_elbow"] - found[f"{side}_shoulder"]
+            found[f"{side}_wrist"] = _end_of(animation, names, rig["elbow"][i], upper_arm, 0.9)
     collars_coincide = _collars_coincide(found)
     for i, side in enumerate(("left", "right")):
         if f"{side}_foot" not in found:
@@ -194,7 +165,7 @@ def _spine(pelvis: np.ndarray, between: list[np.ndarray], neck: np.ndarray) -> d
 
 def _end_of(animation: Animation, names: dict[str, int], name: str, direction: np.ndarray, share: float):
     """Return the end of a joint without a mapped child: its end site or first child, or a point along `direction`."""
-    joint = names[_plain(name)]
+    joint = names[plain_name(name)]
     children = [i for i, parent in enumerate(animation.parents) if parent == joint]
     if children:
         return animation.positions[:, children[0]]
