@@ -13,9 +13,14 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["lamp_hf", "lamp_hf.*"]), "lamp_hf.hub_cards"],
-    package_dir={"lamp_hf.hub_cards": "hub_cards"},
+    packages=[
+        *find_packages(include=["lamp_hf", "lamp_hf.*"]),
+        "lamp_hf.hub_cards",
+        *(f"lamp_hf.{name}" for name in find_packages(include=["training", "training.*"])),
+    ],
+    package_dir={"lamp_hf.hub_cards": "hub_cards", "lamp_hf.training": "training"},
     package_data={
+        "lamp_hf.training": ["recipes/*/*.yaml", "augmentation/*.yaml", "evaluation/*.yaml"],
         "lamp_hf.hub_cards": ["*.md", "*_space/*"],
         "lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html", "metrics/lamp_bertscore/*"],
     },

@@ -21,13 +21,14 @@ FLOORS = (  # from the ground up
     {"retrieval"},
     {"metrics"},
     {"batch_generation", "benchmark", "hub", "import_checkpoint", "serve"},
-    {"cli"},
+    {"training.pretrained", "training.progress", "training.recipe"},
     {"training.augmentation", "training.loop", "training.text_encoder"},
-    {"training.data"},
+    {"training.command_line", "training.data"},
     {"training.video"},
     {"training.train_*"},
     {"training.evaluation"},
     {"training.*"},  # what puts the stages together: evaluate, ablations, bundle
+    {"cli"},
 )
 MOST_LINES = 400  # of a file in lamp_hf/
 RIDDLES = ("Of ", "What ", "That ", "Whether ", "How ")  # a docstring says what the thing is or does
@@ -62,6 +63,8 @@ def room_of(module: str, exports: dict[str, str] | None = None) -> str | None:
         exports (`dict[str, str]`, *optional*): names of the front door and the modules that define them.
     """
     package, *names = module.split(".")
+    if [package, *names[:1]] == ["lamp_hf", "training"]:  # its name once it is installed
+        package, *names = names
     if package == "training":
         own = f"training.{names[0]}" if names else "training.*"
         if own.startswith("training.train_"):

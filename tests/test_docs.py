@@ -91,7 +91,8 @@ def run(code: str) -> str:
 def check_options(code: str) -> None:
     """Check scripts, recipes and options of commands that would take hours."""
     commands = re.sub(r"\\\n\s*", "", code)
-    script = r"training\.(?:evaluate|ablations) [\w-]+|training\.[\w.]+|lamp_hf\.import_checkpoint|lamp.hf [\w-]+"
+    script = r"(?:lamp_hf\.)?training\.(?:(?:evaluate|ablations) [\w-]+|[\w.]+)|lamp_hf\.import_checkpoint"
+    script += r"|lamp.hf train [\w-]+|lamp.hf [\w-]+"
     module = rf"(?:-m |^)({script})(.*)"
     known = re.findall(module, commands, re.MULTILINE)
     assert known, f"no command is checked in:\n{code}"
@@ -99,8 +100,8 @@ def check_options(code: str) -> None:
         printed = print_help(script.replace("lamp-hf", "lamp_hf"))
         for option in re.findall(r" (--[\w-]+)", rest.split("#")[0]):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", printed), f"{script} has no {option}"
-    for recipe in re.findall(r"training/recipes/\S+yaml", code):
-        assert (ROOT / recipe).is_file(), recipe
+    for recipe in re.findall(r"--recipe (\S+)", code):
+        assert (ROOT / "training" / "recipes" / f"{recipe}.yaml").is_file(), recipe
 
 
 @functools.cache

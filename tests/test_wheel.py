@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from training_stages import tiny_recipe
 
 import lamp_hf
 
@@ -59,9 +60,14 @@ def test_it_holds_models_pages_rigs_and_cards_and_nothing_of_ours(wheel, record_
         "lamp_hf/hub_cards/lamp_small.md",
         "lamp_hf/hub_cards/demo_space/app.py",
         "lamp_hf/hub_cards/metric_space/app.py",
+        "lamp_hf/training/train_lamp.py",
+        "lamp_hf/training/recipes/base/lamp.yaml",
+        "lamp_hf/training/augmentation/synonyms.yaml",
+        "lamp_hf/training/evaluation/composed_prompts.yaml",
     ]
     assert not set(wanted) - set(names)
-    assert not [name for name in names if name.startswith(("tests/", "training/", "runs/"))]
+    ours = ("tests/", "training/", "runs/", "lamp_hf/training/results", "lamp_hf/training/LOG")
+    assert not [name for name in names if name.startswith(ours)]
     bundles = [name.split("/") for name in names if name.startswith("lamp_hf/checkpoints/")]
     assert not ["/".join(parts) for parts in bundles if not BUNDLE.fullmatch(parts[-1])]  # no other results
     assert not [name for name in names if name.endswith(".json") and "/checkpoints/" not in name]
@@ -72,7 +78,7 @@ def test_it_holds_models_pages_rigs_and_cards_and_nothing_of_ours(wheel, record_
     )
 
 
-def test_it_works_where_it_is_installed(wheel, tmp_path):
+def test_it_works_where_it_is_installed(wheel, tmp_path, humanml3d_folder, bert_folder):
     run("-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "site", wheel)
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     where = run(
@@ -85,3 +91,7 @@ def test_it_works_where_it_is_installed(wheel, tmp_path):
     output = tmp_path / "bow.bvh"
     run("-m", "lamp_hf", "generate", "a person bows", "-o", output, "--duration", "1", cwd=tmp_path, env=environment)
     assert output.stat().st_size > 10_000
+    recipe = tiny_recipe(tmp_path, "tokenizer", bert_folder)
+    stage = ("--recipe", recipe, "--data", humanml3d_folder, "--output", tmp_path / "tokenizer")
+    run("-m", "lamp_hf", "train", "tokenizer", *stage, cwd=tmp_path, env=environment)
+    assert (tmp_path / "tokenizer" / "model" / "config.json").is_file()

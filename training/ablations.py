@@ -235,7 +235,7 @@ def folders(arguments: argparse.Namespace, names: tuple[str, ...]) -> list:
 
 def run(module: str, *arguments) -> None:
     """Run a module of this package in a process of its own."""
-    subprocess.run([sys.executable, "-m", f"training.{module}", *map(str, arguments)], check=True)
+    subprocess.run([sys.executable, "-m", f"{__package__}.{module}", *map(str, arguments)], check=True)
 
 
 if __name__ == "__main__":

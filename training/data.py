@@ -15,6 +15,7 @@ from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
 from .augmentation.composition import Composer
+from .progress import progress
 from .text_encoder import resolve_text_encoder
 
 
@@ -57,7 +58,7 @@ class Clips:
             composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
         except ValueError as error:
             raise ValueError(f"{error}; set data.composed=0 to train without composed clips") from None
-        for clip in composer(count, seed):
+        for clip in progress(composer(count, seed), "composing clips", 2 * count):
             self.motions.append(clip.motion)
             self.captions.append(clip.captions)
             self.names.append("+".join(self.names[part] for part in clip.parts))
@@ -174,7 +175,7 @@ def tokenise(motions: list[torch.Tensor], tokenizer: MotionVQVAEModel, max_frame
     codes: list[list[torch.Tensor]] = [[] for _ in motions]
     for start in range(factor):
         long_enough = [i for i in by_length(motions) if len(motions[i]) - start >= factor]
-        for rows in batched(long_enough, 64):
+        for rows in progress(list(batched(long_enough, 64)), f"tokenising, offset {start}"):
             values, mask = pad_motions([motions[i][start : start + max_frames] for i in rows], factor)
             batch, token_mask = tokenizer.encode(values.to(tokenizer.device), mask.to(tokenizer.device))
             batch = batch.unflatten(-1, (-1, 1)) if batch.ndim == 2 else batch

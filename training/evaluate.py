@@ -8,6 +8,7 @@ python -m training.evaluate TASK --help
 import argparse
 import json
 
+from .command_line import check_data
 from .evaluation import (
     captioning,
     composition,
@@ -22,6 +23,7 @@ from .evaluation import (
     transitions,
 )
 from .evaluation.options import DECODING, add_common_arguments
+from .pretrained import check_model
 
 
 TASKS = {
@@ -39,6 +41,7 @@ TASKS = {
 }
 ALIASES = {"transitions": ["seams"], "temporal-localization": ["moments"]}  # earlier names
 _SETTINGS = ("seed", *DECODING)  # recorded beside the numbers where a task has them
+_MODELS = ("model", "lamp", "evaluator")  # options that name a model
 
 
 def main() -> None:
@@ -53,6 +56,13 @@ def main() -> None:
         module.add_arguments(task)
         task.set_defaults(task=name, evaluate=module.evaluate)
     arguments = parser.parse_args()
+    try:
+        for name in _MODELS:
+            if value := getattr(arguments, name, None):
+                check_model(value, f"--{name}")
+        check_data(arguments.data, arguments.split)
+    except ValueError as error:
+        parser.exit(2, f"{parser.prog} {arguments.task}: error: {error}\n")
     numbers = {"task": arguments.task, "data": arguments.data.name, "split": arguments.split}
     numbers |= {name: value for name in _SETTINGS if (value := getattr(arguments, name, None)) is not None}
     numbers |= arguments.evaluate(arguments)

@@ -4,7 +4,6 @@ A batch is a pure function of the recipe's seed and the step: which clips, which
 killed therefore resumes exactly where it was, and processes that share a batch see the same batches as one process.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -25,6 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 from transformers.utils import PushToHubMixin
+
+from .recipe import RECORD
 
 
 class Source(Protocol):
@@ -82,37 +83,6 @@ class StepDataset(Dataset):
         return rng.permutation(order.reshape(batches, self.batch_size))
 
 
-def parse_arguments(description: str, *paths: str) -> tuple[dict, argparse.Namespace]:
-    """Read the command line of a stage and its recipe.
-
-    Args:
-        description (`str`): shown by `--help`.
-        paths (`str`): names of further required options, each a folder.
-
-    Returns:
-        The recipe, with the changes of `--set` applied, and the parsed arguments.
-    """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", required=True, type=Path, help="YAML file, see training/recipes")
-    parser.add_argument("--data", required=True, type=Path, help="parquet file or folder in HumanML3D's layout")
-    parser.add_argument("--output", required=True, type=Path, help="folder for checkpoints, logs and the model")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. optimization.max_steps=100")
-    for name in paths:
-        parser.add_argument(f"--{name}", required=True, type=Path)
-    arguments = parser.parse_args()
-    recipe = yaml.safe_load(arguments.recipe.read_text())
-    for override in arguments.set:
-        key, _, value = override.partition("=")
-        section = recipe
-        *parents, last = key.split(".")
-        for parent in parents:
-            section = section[parent]
-        if last not in section:
-            parser.error(f"the recipe has no {key}")
-        section[last] = yaml.safe_load(value)
-    return recipe, arguments
-
-
 def train(
     objective: nn.Module,
     source: Source,
@@ -127,7 +97,8 @@ def train(
         objective (`nn.Module`): see [`Objective`]; its `model` is saved.
         source ([`Source`]): the data.
         recipe (`dict`): `seed`, `checkpoint_steps`, `evaluation_steps` and `optimization`.
-        output (`Path`): holds `checkpoints/`, TensorBoard logs, `evaluations.jsonl` and, at the end, `model/`.
+        output (`Path`): holds `recipe.yaml`, `checkpoints/`, TensorBoard logs, `evaluations.jsonl` and, at the end,
+            `model/`.
         evaluate (`Callable`): returns the validation numbers of an objective.
         processor (*optional*): saved beside the model.
     """
@@ -143,6 +114,9 @@ def train(
     _share_frozen_weights(averaged.module, accelerator.unwrap_model(model))
     accelerator.register_for_checkpointing(scheduler, averaged)
     first_step = step = _resume(accelerator, output)
+    if accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / RECORD).write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     loader = _loader(source, settings, recipe["seed"], step, accelerator)
     progress = tqdm(total=settings["max_steps"], initial=step, disable=not accelerator.is_main_process, mininterval=5)
     model.train()
@@ -273,12 +247,22 @@ def to_device(batch: dict, device: torch.device) -> dict:
 
 
 def _resume(accelerator: Accelerator, output: Path) -> int:
-    """Load the newest checkpoint and return its step; 0 if there is none."""
+    """Load the newest checkpoint and return its step; 0 if there is none.
+
+    Raises:
+        ValueError: if the checkpoint does not fit the model.
+    """
     checkpoints = sorted((output / "checkpoints").glob("step_*[0-9]"))
     if not checkpoints:
         return 0
-    accelerator.load_state(str(checkpoints[-1]))
-    return int(checkpoints[-1].name.removeprefix("step_"))
+    try:
+        accelerator.load_state(str(checkpoints[-1]))
+    except RuntimeError:  # its message is a page of weights
+        raise ValueError(f"{checkpoints[-1]} is of a model of other sizes: name another --output") from None
+    step = int(checkpoints[-1].name.removeprefix("step_"))
+    if accelerator.is_main_process:
+        tqdm.write(f"resuming from step {step}")
+    return step
 
 
 def _save_checkpoint(accelerator: Accelerator, output: Path, step: int) -> None:

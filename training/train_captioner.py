@@ -1,6 +1,6 @@
 r"""Stage 4: train the captioner, LaMP's queries in front of a language model that LoRA adapts.
 
-    python -m training.train_captioner --recipe training/recipes/small/captioner.yaml --data mocap.parquet \
+    lamp-hf train captioner --recipe small/captioner --data mocap.parquet \
         --lamp runs/lamp/model --language-model runs/language_model/model --output runs/captioner
 
 `--language-model` is a folder or a Hub id. The model before adaptation goes to OUTPUT/base, the adapter to
@@ -21,8 +21,9 @@ from lamp_hf.models.modeling_lamp_motion_captioning import LampForMotionCaptioni
 from lamp_hf.models.pipeline_motion_to_text import start_tokens
 from lamp_hf.models.processing_lamp import LampProcessor
 
+from .command_line import parse_arguments
 from .data import Clips, batched, draw, normalised, pad_motions
-from .loop import Objective, parse_arguments, save_atomically, to_device, train
+from .loop import Objective, save_atomically, to_device, train
 
 
 class CaptionSource:
@@ -89,8 +90,8 @@ def validation_loss(model: LampForMotionCaptioning, source: CaptionSource) -> fl
     return total / count
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__, "lamp", "language-model")
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("captioner", __doc__, command_line, "lamp", "language-model")
     data = recipe["data"]
     clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
     model, processor = build(arguments.lamp, str(arguments.language_model), recipe)

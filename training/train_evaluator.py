@@ -1,6 +1,6 @@
 r"""Train the evaluator: action, style and captions of real clips.
 
-python -m training.train_evaluator --recipe training/recipes/small/evaluator.yaml --data mocap.parquet \
+lamp-hf train evaluator --recipe small/evaluator --data mocap.parquet \
     --output runs/evaluator
 """
 
@@ -19,8 +19,9 @@ from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.metrics.generation import r_precision
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 
+from .command_line import parse_arguments
 from .data import Clips, batched, draw, normalised, pad_motions
-from .loop import Objective, parse_arguments, train
+from .loop import Objective, train
 from .text_encoder import resolve_text_encoder
 
 
@@ -106,8 +107,8 @@ def accuracy(predicted: list[str], truth: list[str]) -> float:
     return 100 * float(np.mean([left == right for left, right in zip(predicted, truth)]))
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__)
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("evaluator", __doc__, command_line)
     data = recipe["data"]
     clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
     extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])

@@ -1,6 +1,6 @@
 r"""Stage 2: train LaMP's Q-Former by its four objectives.
 
-python -m training.train_lamp --recipe training/recipes/small/lamp.yaml --data mocap.parquet \
+lamp-hf train lamp --recipe small/lamp --data mocap.parquet \
         --tokenizer runs/tokenizer/model --output runs/lamp
 """
 
@@ -18,8 +18,9 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.paraphrase import load_paraphraser
+from .command_line import parse_arguments
 from .data import CaptionSimilarity, Clips, batched, draw, normalised, pad_motions, tokenise
-from .loop import Objective, parse_arguments, to_device, train
+from .loop import Objective, to_device, train
 from .text_encoder import load_text_encoder
 
 
@@ -127,8 +128,8 @@ def build(recipe: dict, captions: list[str], motion_tokenizer: MotionVQVAEModel)
     return model, text_tokenizer
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__, "tokenizer")
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("lamp", __doc__, command_line, "tokenizer")
     data = recipe["data"]
     motion_tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer)
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)

@@ -1,6 +1,6 @@
 r"""Train the captioner's small language model on sentences about motion.
 
-    python -m training.train_language_model --recipe training/recipes/small/language_model.yaml --data mocap.parquet \
+    lamp-hf train language-model --recipe small/language_model --data mocap.parquet \
         --output runs/language_model --set data.captions=captions.json
 
 The paper uses a pretrained OPT-2.7B instead (see recipes/base/captioner.yaml) and does not need this stage.
@@ -14,8 +14,9 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 from lamp_hf.data.captions import load_captions
 
 from .augmentation.paraphrase import load_paraphraser
+from .command_line import parse_arguments
 from .data import Clips, batched
-from .loop import Objective, parse_arguments, train
+from .loop import Objective, train
 
 
 class BlockSource:
@@ -74,8 +75,8 @@ def perplexity(model: OPTForCausalLM, tokenizer: PreTrainedTokenizerFast, senten
     return float(np.exp(total / count))
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__)
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("language_model", __doc__, command_line)
     data = recipe["data"]
     clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
     sentences = clips.distinct_captions()

@@ -1,6 +1,6 @@
 r"""Train LAVIMO: text, video and motion in one space.
 
-    python -m training.train_lavimo --recipe training/recipes/small/lavimo.yaml --data mocap.parquet \
+    lamp-hf train lavimo --recipe small/lavimo --data mocap.parquet \
         --vision runs/vision/model --cache runs/videos --output runs/lavimo
 
 `--vision` is a folder or a Hub id, of CLIP for instance. The vision encoder is frozen, and so is the text encoder
@@ -25,8 +25,10 @@ from lamp_hf.models.modeling_lavimo import LavimoModel
 from lamp_hf.models.processing_lavimo import LavimoProcessor
 
 from .augmentation.paraphrase import load_paraphraser, wordings
+from .command_line import parse_arguments
 from .data import CaptionSimilarity, Clips, batched, draw, normalised, pad_motions
-from .loop import Objective, parse_arguments, to_device, train
+from .loop import Objective, to_device, train
+from .progress import progress
 from .text_encoder import load_text_encoder
 from .video.rendered_videos import FIXED, UNSEEN, video_features
 
@@ -110,7 +112,7 @@ def encode_words(model: LavimoModel, processor: LavimoProcessor, texts: list[str
     If the encoder is trained, return the token ids, `(text_length,)`.
     """
     result: dict[str, torch.Tensor] = {}
-    for rows in batched(texts, 256):
+    for rows in progress(list(batched(texts, 256)), "encoding texts"):
         batch = processor.tokenizer(rows, padding=True, truncation=True, return_tensors="pt")
         ids, mask = (batch[name].to(model.device) for name in ("input_ids", "attention_mask"))
         words = model.encode_words(ids, mask).half() if model.config.freeze_text else ids
@@ -212,8 +214,8 @@ def build(recipe: dict, captions: list[str], vision: str, extractor: MotionFeatu
     return model.eval(), LavimoProcessor(extractor, tokenizer, data["num_video_frames"], data["image_size"], *pixels)
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__, "vision", "cache")
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("lavimo", __doc__, command_line, "vision", "cache")
     data = recipe["data"]
     clips = Clips(arguments.data, "train", data)
     extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])

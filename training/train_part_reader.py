@@ -1,6 +1,6 @@
 r"""Between two runs of stage 3: train a reader of the two actions that a sentence names, inside a trained generator.
 
-    python -m training.train_part_reader --recipe training/recipes/small/part_reader.yaml --data mocap.parquet \
+    lamp-hf train part-reader --recipe small/part_reader --data mocap.parquet \
         --generator runs/text_to_motion/model --output runs/part_reader
 
 The result is not ready for use: the generator has to learn to follow the reader, by `training.train_text_to_motion`
@@ -23,8 +23,9 @@ from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.composition import IN_SPACE, IN_TIME, Composer, plain, say
 from .augmentation.paraphrase import load_paraphraser
+from .command_line import parse_arguments
 from .data import Clips, batched, shortened
-from .loop import Objective, parse_arguments, to_device, train
+from .loop import Objective, to_device, train
 from .train_text_to_motion import encode_texts
 
 
@@ -118,8 +119,8 @@ def build(generator: Path, size: int) -> LampForTextToMotion:
     return model
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__, "generator")
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("part_reader", __doc__, command_line, "generator")
     torch.manual_seed(recipe["seed"])
     model = build(arguments.generator, recipe["part_reader_size"]).to(this_process().device)
     processor = LampProcessor.from_pretrained(arguments.generator)

@@ -1,6 +1,6 @@
 r"""Stage 2b: train the parts of LaMP that only retrieval uses, with everything else frozen.
 
-    python -m training.train_retrieval --recipe training/recipes/small/retrieval.yaml --data mocap.parquet \
+    lamp-hf train retrieval --recipe small/retrieval --data mocap.parquet \
         --lamp runs/lamp/model --output runs/retrieval
 
 The heads of the shared space, the motion summary, the temperature and the matching head are trained. The text
@@ -22,8 +22,10 @@ from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss, lamp
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.paraphrase import load_paraphraser, wordings
+from .command_line import parse_arguments
 from .data import CaptionSimilarity, Clips, batched, by_length, draw, normalised, pad_motions
-from .loop import Objective, parse_arguments, train
+from .loop import Objective, train
+from .progress import progress
 from .text_encoder import resolve_text_encoder
 from .train_lamp import recalls
 
@@ -79,7 +81,7 @@ class FrozenSource:
 def encode_texts(lamp: LampModel, processor: LampProcessor, texts: list[str]) -> dict[str, torch.Tensor]:
     """Return the pooled hidden states `(hidden_size,)` of each text."""
     pooled: dict[str, torch.Tensor] = {}
-    for rows in batched(texts, 256):
+    for rows in progress(list(batched(texts, 256)), "encoding texts"):
         batch = processor.tokenizer(rows, padding=True, truncation=True, return_tensors="pt")
         ids, mask = (batch[name].to(lamp.device) for name in ("input_ids", "attention_mask"))
         pooled |= dict(zip(rows, lamp.pool_text(lamp.encode_text(ids, mask), mask.bool()).cpu()))
@@ -95,7 +97,7 @@ def plain_texts(texts: list[str], encoder: str) -> dict[str, torch.Tensor]:
 def encode_motions(lamp: LampModel, motions: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return each clip's queries `(num_query_tokens, hidden_size)`, in half precision, and its latents."""
     result: dict[int, tuple] = {}
-    for rows in batched(by_length(motions), 64):
+    for rows in progress(list(batched(by_length(motions), 64)), "encoding motions"):
         values, mask = (values.to(lamp.device) for values in pad_motions([motions[i] for i in rows]))
         latents, mask = lamp.encode_latents(values, mask)
         queries, _ = lamp.attend(lamp.project_latents(latents), mask)
@@ -183,8 +185,8 @@ def trained_parts(lamp: LampModel) -> list[nn.Module | nn.Parameter]:
     return [part for name in TRAINED if (part := getattr(lamp, name)) is not None]
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__, "lamp")
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("retrieval", __doc__, command_line, "lamp")
     data = recipe["data"]
     model = load(arguments.lamp, recipe["model"], recipe["seed"])
     objective = RetrievalObjective(model, use_queries=not data["plain_text_encoder"]).eval()

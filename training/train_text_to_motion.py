@@ -1,6 +1,6 @@
 r"""Stage 3: train the text-to-motion generator.
 
-python -m training.train_text_to_motion --recipe training/recipes/small/text_to_motion.yaml --data mocap.parquet \
+lamp-hf train text-to-motion --recipe small/text_to_motion --data mocap.parquet \
         --tokenizer runs/tokenizer/model --lamp runs/lamp/model --output runs/text_to_motion
 """
 
@@ -20,8 +20,10 @@ from lamp_hf.models.processing_lamp import LampProcessor
 from lamp_hf.models.scheduling_masked_motion import MaskedMotionScheduler
 
 from .augmentation.paraphrase import load_paraphraser
+from .command_line import parse_arguments
 from .data import Clips, batched, by_length, draw, normalised, shortened, tokenise
-from .loop import Objective, parse_arguments, to_device, train
+from .loop import Objective, to_device, train
+from .progress import progress
 from .text_encoder import load_text_encoder
 
 
@@ -88,7 +90,7 @@ def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: li
     texts = shortened(texts, processor.tokenizer)
     order = by_length(texts)
     parts = []
-    for rows in batched(order, 128):
+    for rows in progress(list(batched(order, 128)), "encoding texts"):
         inputs = processor(text=[texts[i] for i in rows]).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16):
             parts.append(model.encode_text(**inputs).half().cpu())
@@ -193,8 +195,8 @@ def kept_words(tokenizer) -> list[str]:
     return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__, "tokenizer", "lamp")
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("text_to_motion", __doc__, command_line, "tokenizer", "lamp")
     data = recipe["data"]
     model, processor = build(recipe, arguments.tokenizer, arguments.lamp)
     model.to(this_process().device)  # clips and captions are encoded there too

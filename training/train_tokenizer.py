@@ -1,6 +1,6 @@
 r"""Stage 1: train the motion tokenizer.
 
-python -m training.train_tokenizer --recipe training/recipes/small/tokenizer.yaml --data mocap.parquet \
+lamp-hf train tokenizer --recipe small/tokenizer --data mocap.parquet \
     --output runs/tokenizer
 """
 
@@ -14,8 +14,9 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.motion_representation import features_to_joints
 from lamp_hf.models.skeleton import get_skeleton
 
+from .command_line import parse_arguments
 from .data import Clips, batched, normalised, pad_motions
-from .loop import Objective, parse_arguments, train
+from .loop import Objective, train
 
 
 class WindowSource:
@@ -137,8 +138,8 @@ def reconstruction_errors(
     }
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__)
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("tokenizer", __doc__, command_line)
     data = recipe["data"]
     clips = Clips(arguments.data, "train", data)
     if recipe["start"]:  # its weights expect motions normalised by its statistics

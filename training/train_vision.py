@@ -1,6 +1,6 @@
 r"""Train LAVIMO's small vision encoder to locate the joints of a body in a picture of it.
 
-    python -m training.train_vision --recipe training/recipes/small/vision.yaml --data mocap.parquet \
+    lamp-hf train vision --recipe small/vision --data mocap.parquet \
         --output runs/vision
 
 Pictures are rendered as they are needed, each with a random body, camera, light and place. LAVIMO takes the encoder
@@ -17,8 +17,9 @@ from lamp_hf.models.skeleton import get_skeleton
 from lamp_hf.motion.render import draw_frames, project_joints
 from lamp_hf.motion.view import random_view
 
+from .command_line import parse_arguments
 from .data import Clips, batched
-from .loop import Objective, parse_arguments, train
+from .loop import Objective, train
 from .video.rendered_videos import joints_in_metres
 
 
@@ -65,8 +66,8 @@ class PoseObjective(Objective):
         return loss, {}
 
 
-def main() -> None:
-    recipe, arguments = parse_arguments(__doc__)
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("vision", __doc__, command_line)
     data, vision = recipe["data"], recipe["vision"]
     source, validation = (
         PictureSource(Clips(arguments.data, split, data), data["skeleton"], data["image_size"])

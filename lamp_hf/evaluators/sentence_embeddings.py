@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def sentence_embeddings(texts: list[str], encoder: str) -> torch.Tensor:
     model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
     states = torch.zeros(len(texts), model.config.hidden_size)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    for first in range(0, len(order), 128):
+    for first in tqdm(range(0, len(order), 128), "embedding sentences", disable=None, delay=2):
         rows = order[first : first + 128]
         batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt")
         hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None]

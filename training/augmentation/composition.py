@@ -16,6 +16,8 @@ from lamp_hf.metrics.geometry import Measurements, measure, raised
 from lamp_hf.models.motion_representation import features_to_joints, joints_to_features
 from lamp_hf.models.skeleton import HUMANML3D
 
+from ..progress import progress
+
 
 IN_SPACE, IN_TIME = "composed in space", "composed in time"
 _INDEX = {name: i for i, name in enumerate(HUMANML3D.joint_names)}
@@ -60,7 +62,7 @@ class Composer:
             raise ValueError("clips are composed on HumanML3D's skeleton only")
         self.joints = [features_to_joints(motion) for motion in motions]
         self.captions = [[caption for caption in map(plain, row) if caption] for row in captions]
-        self.facts = [measure(joints) for joints in self.joints]
+        self.facts = [measure(joints) for joints in progress(self.joints, "measuring clips")]
         usable = np.array([bool(row) for row in self.captions])
         if not (weights * usable).any():
             raise ValueError("nothing to compose: no caption starts with its subject and is free of quantities")

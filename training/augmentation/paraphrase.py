@@ -40,11 +40,17 @@ class Paraphraser:
 def load_paraphraser(data: dict) -> Paraphraser | None:
     """Load the paraphraser of a recipe's section `data`, or return None if it names no `synonyms`.
 
-    `synonyms` is a file beside this module; `paraphrase_probability` is the probability for each phrase.
+    `synonyms` is a file, see [`synonyms_file`]; `paraphrase_probability` is the probability for each phrase.
     """
     if not data["synonyms"]:
         return None
-    return Paraphraser(Path(__file__).with_name(data["synonyms"]), data["paraphrase_probability"])
+    return Paraphraser(synonyms_file(data["synonyms"]), data["paraphrase_probability"])
+
+
+def synonyms_file(name: str) -> Path:
+    """Return the path of a file of synonyms: a path of the user's, or one beside this module."""
+    path = Path(name)
+    return path if path.is_file() else Path(__file__).parent / path
 
 
 def wordings(

@@ -1,0 +1,155 @@
+"""`lamp-hf train`: stages from any folder; what is wrong with recipe, data or models is said in one line."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from training_stages import ROOT, environment, tiny_recipe, train
+
+import lamp_hf
+from lamp_hf.cli.train import STAGES
+from training.evaluate import main as evaluate
+from training.progress import progress
+from training.recipe import load_recipe
+
+
+MODEL = lamp_hf.bundled()  # a generator that contains LaMP
+
+
+@pytest.fixture
+def refusal(humanml3d_folder, tmp_path, capsys):
+    """Returns the one line in which a stage refuses its arguments."""
+
+    def refusal(stage: str, *arguments, data=humanml3d_folder) -> str:
+        with pytest.raises(SystemExit, match="2"):
+            train(stage, "--data", data, "--output", tmp_path / "run", *arguments)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert not (tmp_path / "run").exists()
+        return line.removeprefix(f"lamp-hf train {stage.replace('_', '-')}: error: ")
+
+    return refusal
+
+
+def test_every_stage_is_a_subcommand():
+    modules = {path.stem.removeprefix("train_") for path in (ROOT / "training").glob("train_*.py")}
+    assert {stage.replace("-", "_") for stage in STAGES} == modules
+
+
+@pytest.mark.parametrize("path", (ROOT / "training/recipes").glob("*/*.yaml"), ids=lambda path: path.stem)
+def test_recipes_that_ship_are_found_by_name_and_valid(path):
+    stage = path.stem.removeprefix("residual_")
+    assert load_recipe(stage, f"{path.parent.name}/{path.stem}", []) == yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("small/lamp", "is no recipe of tokenizer: it lacks geometry_weights, start"),
+        ("mine.yaml", "no such file; these come with the package: base/tokenizer, small/residual_tokenizer"),
+    ],
+)
+def test_recipes_of_other_stages_and_missing_ones_are_refused(recipe, message, refusal):
+    assert message in refusal("tokenizer", "--recipe", recipe)
+
+
+def test_files_that_are_no_recipe_are_refused(refusal, tmp_path):
+    for content, message in {
+        "": "it has no entries",
+        "[1": "not YAML",
+        "data: 1": "it lacks",
+        "- 1": "no entries",
+    }.items():
+        (tmp_path / "mine.yaml").write_text(content)
+        assert message in refusal("tokenizer", "--recipe", tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optimization.max_steps=abc", "optimization.max_steps of the recipe must be a whole number of at least 1"),
+        ("optimization.batch_size=0", "optimization.batch_size of the recipe must be a whole number of at least 1"),
+        ("optimization.learning_rate=1e-4", "must be a number, not '1e-4'; in YAML, 1e-4 is text"),
+        ("optimization.warmup_steps=null", "must be a whole number, not None"),
+        ("optimization.schedule=steep", "must be one of linear, cosine"),
+        ("data.skeleton=smpl", "must be one of humanml3d, kit"),
+        ("data.mirrored=5", "data.mirrored of the recipe must be true or false"),
+        ("data.rarity_label=0", "data.rarity_label of the recipe must be text"),
+        ("data=null", "data of the recipe must be a section"),
+        ("data.x=1", "the recipe has no data.x"),
+        ("x.y=1", "the recipe has no x.y"),
+        ("seed", "write KEY=VALUE"),
+        ("start=runs/none", "start runs/none is no folder, and cannot be read from the Hub"),
+    ],
+)
+def test_changes_that_do_not_fit_are_refused(change, message, refusal):
+    assert message in refusal("tokenizer", "--recipe", "small/tokenizer", "--set", change)
+
+
+def test_missing_data_is_refused(refusal, tmp_path):
+    recipe = ("--recipe", "small/tokenizer")
+    assert "no such folder or parquet file" in refusal("tokenizer", *recipe, data=tmp_path / "none")
+    assert "it has no train.txt and no val.txt" in refusal("tokenizer", *recipe, data=tmp_path)
+
+
+def test_missing_models_and_models_of_another_kind_are_refused(refusal, tmp_path):
+    (tmp_path / "runs" / "lamp" / "model").mkdir(parents=True)
+
+    def lamp(folder, *options) -> str:
+        return refusal("retrieval", "--recipe", "small/retrieval", "--lamp", folder, *options)
+
+    assert lamp("missing").startswith("--lamp missing is no folder, and cannot be read from the Hub")
+    assert lamp(tmp_path / "none").endswith("none: no such folder")
+    assert lamp(tmp_path / "runs" / "lamp").endswith(f"did you mean {tmp_path / 'runs' / 'lamp' / 'model'}?")
+    wrong = refusal("lamp", "--recipe", "base/lamp", "--tokenizer", MODEL)
+    assert wrong.endswith("is a model of type lamp_text_to_motion; it must be motion_vqvae")
+    assert "the text encoder no/encoder" in lamp(MODEL, "--set", "data.sentence_encoder=no/encoder")
+    silent = ("data.sentence_encoder=null", "data.synonyms=none.yaml")
+    assert "data.synonyms of the recipe: no such file" in lamp(MODEL, "--set", *silent)
+
+
+def test_evaluation_names_a_missing_model_before_it_reads_clips(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["evaluate", "generation", "--data", str(tmp_path), "--model", "runs/none"])
+    with pytest.raises(SystemExit, match="2"):
+        evaluate()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "generation: error: --model runs/none" in line
+
+
+def test_an_output_folder_belongs_to_one_recipe(tmp_path, humanml3d_folder, bert_folder, capsys):
+    recipe, output = tiny_recipe(tmp_path, "tokenizer", bert_folder), tmp_path / "run"
+    arguments = ("--recipe", recipe, "--data", humanml3d_folder, "--output", output)
+    train("tokenizer", *arguments)
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        train("tokenizer", *arguments, "--set", "model.width=32")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "model.width is 16 there and 32 here" in line and str(output / "recipe.yaml") in line
+    train("tokenizer", *arguments, "--set", "optimization.max_steps=6")
+    assert "resuming from step 4" in capsys.readouterr().out
+    (output / "recipe.yaml").unlink()  # as in a folder of version 0.1.0
+    with pytest.raises(ValueError, match="step_00000006 is of a model of other sizes: name another --output"):
+        train("tokenizer", *arguments, "--set", "model.width=32", "optimization.max_steps=8")
+
+
+def test_a_long_preparation_draws_a_bar_in_the_first_process(capsys, monkeypatch):
+    assert list(progress(iter(range(3)), "composing clips", 3)) == [0, 1, 2]
+    shown = capsys.readouterr().err
+    assert "composing clips" in shown and "3/3" in shown
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert list(progress([1], "composing clips")) == [1]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_stage_runs_from_any_folder_and_under_accelerate(tmp_path, humanml3d_folder, bert_folder):
+    recipe = tiny_recipe(tmp_path, "tokenizer", bert_folder)
+    arguments = ["train", "tokenizer", "--recipe", recipe, "--data", humanml3d_folder, "--output"]
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    for output, launcher in {"plain": [], "launched": launch}.items():
+        words = [sys.executable, *launcher, "-m", "lamp_hf", *arguments, output]
+        done = subprocess.run(
+            [str(word) for word in words], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert (tmp_path / output / "model" / "config.json").is_file()
