@@ -42,6 +42,11 @@ def test_clips_of_a_licence_are_left_out(parquet):
     assert load(parquet, licenses_left_out=["CC BY-SA 3.0"]).names == ["walk", "jog"]
 
 
+def test_a_split_whose_licences_are_all_left_out_is_refused_by_name(parquet):
+    with pytest.raises(ValueError, match="all clips of the train split have licences that the recipe leaves out"):
+        load(parquet, licenses_left_out=["CC0", "CC BY-SA 3.0"])
+
+
 def test_a_misspelt_licence_is_refused_and_lets_no_clip_in(parquet):
     with pytest.raises(ValueError, match=r"no clip has the licence .CC-BY-SA.; known: CC BY-SA 3.0, CC0"):
         load(parquet, licenses_left_out=["CC-BY-SA"])

@@ -37,6 +37,8 @@ class Clips:
         mirrored = data["mirrored"] and split == "train"
         dataset = load_motion_dataset(path, split, data["skeleton"], mirrored)
         dataset = without_licenses(dataset, data.get("licenses_left_out", []), check=split == "train")
+        if not len(dataset):
+            raise ValueError(f"{path}: all clips of the {split} split have licences that the recipe leaves out")
         self.motions: list[np.ndarray] = [row["motion"] for row in dataset]
         self.captions: list[list[str]] = [[str(caption) for caption in row["captions"]] for row in dataset]
         self.names: list[str] = list(dataset["name"])

@@ -101,7 +101,14 @@ def train(
             `model/`.
         evaluate (`Callable`): returns the validation numbers of an objective.
         processor (*optional*): saved beside the model.
+
+    Raises:
+        ValueError: when no clip of the training split is usable, or the checkpoint there is of another model.
     """
+    if source.weights is not None and not np.any(source.weights):
+        raise ValueError(
+            "the train split has no clip that this stage can use: all are too short, or lack what it reads"
+        )
     settings = recipe["optimization"]
     accelerator = _accelerator(recipe, output)
     optimizer = torch.optim.AdamW(

@@ -1,7 +1,6 @@
 r"""Stage 1: train the motion tokenizer.
 
-lamp-hf train tokenizer --recipe small/tokenizer --data mocap.parquet \
-    --output runs/tokenizer
+lamp-hf train tokenizer --recipe small/tokenizer --data mocap.parquet --output runs/tokenizer
 """
 
 import numpy as np
