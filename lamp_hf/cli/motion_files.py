@@ -12,7 +12,7 @@ from .common import KINDS, CleanFeet, Json, Rig, Unit, Up, app, report, report_m
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A .bvh, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
+    source: Annotated[Path, typer.Argument(help="A .bvh, .amc, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
     output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
     fps: Annotated[float | None, typer.Option(help="Frames per second; those of the source if not given.")] = None,
     rig: Rig = None,

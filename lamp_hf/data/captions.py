@@ -148,4 +148,4 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
 
 def clip_name(path: str) -> str:
     """Turn a path into a clip's name of letters, digits, underscores and dashes, valid on any file system."""
-    return re.sub(r"[^\w-]+", "_", re.sub(r"\.(bvh|npz|npy)$", "", path, flags=re.IGNORECASE))
+    return re.sub(r"[^\w-]+", "_", re.sub(r"\.(bvh|amc|npz|npy)$", "", path, flags=re.IGNORECASE))

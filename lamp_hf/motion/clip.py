@@ -160,7 +160,7 @@ class Motion:
     def load(
         cls, path: str | Path, rig: str | Path | None = None, unit: float | None = None, up: str | None = None
     ) -> "Motion":
-        """Read `.npy` (joints or features, told apart by their shape), `.npz` (ours, AMASS, SMPL) or `.bvh`.
+        """Read `.npy` (joints or features, told apart by their shape), `.npz` (ours, AMASS, SMPL), `.bvh` or `.amc`.
 
         Args:
             path (`str` or `Path`): the file.
@@ -178,10 +178,10 @@ class Motion:
             raise ValueError(f"cannot read {path}: known suffixes are {', '.join(READABLE)}")
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-        return _read_bvh(path, rig, unit, up) if suffix == ".bvh" else _read_numpy(path)
+        return _read_numpy(path) if suffix in (".npy", ".npz") else _read_animation(path, rig, unit, up)
 
 
-READABLE = (".npy", ".npz", ".bvh")
+READABLE = (".npy", ".npz", ".bvh", ".amc")
 
 
 def read_folder(folder: Path, read: Callable[[Motion, str], Any], **options) -> tuple[dict[str, Any], dict[str, str]]:
@@ -297,12 +297,13 @@ def _read_numpy(path: Path) -> Motion:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read_bvh(path: Path, rig: str | Path | None, unit: float | None, up: str | None) -> Motion:
+def _read_animation(path: Path, rig: str | Path | None, unit: float | None, up: str | None) -> Motion:
+    from .asf_amc import read_amc
     from .bvh import read_bvh
     from .retarget import retarget_animation
     from .rigs import load_rig
 
-    animation = read_bvh(path)
+    animation = read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
     bone_map = None if rig is None else load_rig(rig)
     try:
         joints, skeleton = retarget_animation(animation, bone_map, unit, up)
