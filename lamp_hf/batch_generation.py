@@ -1,8 +1,6 @@
 """Motions for a file of prompts: shared by processes, resumable, none generated twice."""
 
 import contextlib
-import csv
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .data.tables import TOO_MANY_FIELDS, read_csv
 from .distributed import this_process
 from .fingerprint import identify
 from .models.prompt_splitting import parts_in_order
@@ -54,7 +53,7 @@ class BatchReport:
     failed: dict[str, str]
 
 
-def read_prompts(path: Path, seed: int) -> list[Prompt]:
+def read_prompts(path: Path, seed: int) -> tuple[list[Prompt], dict[str, str]]:
     """Read prompts from a .txt file, one a line, or a .csv file with a column `text` and optional other columns.
 
     Args:
@@ -62,47 +61,57 @@ def read_prompts(path: Path, seed: int) -> list[Prompt]:
         seed (`int`): seed of the first prompt; where none is given, each prompt takes the next number. Names are line
             numbers where none are given.
 
+    Returns:
+        `tuple[list[Prompt], dict[str, str]]`: the prompts, and the problem of each row that is none: a name that
+        occurred before or is no plain file name, a duration or seed that is no number, or a field without a column.
+
     Raises:
-        ValueError: when the file is of another kind or holds no sentence, a column is unknown, a name occurs twice or
-            is no plain file name, or a duration or seed is not a number.
+        ValueError: when the file is of another kind, a column is unknown, or no row is a prompt.
     """
-    prompts = [
-        _read_prompt(row, number, seed, f"{path}, row {number + 1}")
-        for number, row in enumerate(_read_rows(path))
-        if None in row or (row["text"] or "").strip()
-    ]
+    prompts: dict[str, Prompt] = {}
+    refused: dict[str, str] = {}
+    for number, row in enumerate(_read_rows(path)):
+        if None not in row and not (row["text"] or "").strip():
+            continue
+        try:
+            prompt = _read_prompt(row, number, seed)
+            if prompt.name in prompts:
+                raise ValueError(f"names must differ, and {prompt.name!r} occurred before")
+            prompts[prompt.name] = prompt
+        except ValueError as error:
+            refused[f"row {number + 1}"] = str(error)
     if not prompts:
-        raise ValueError(f"{path} holds no sentence")
-    names = {prompt.name for prompt in prompts}
-    if len(names) < len(prompts) or any(Path(name).name != name for name in names):
-        raise ValueError(f"{path}: names must differ and be plain file names")
-    return prompts
+        problem = "".join(f": {name}: {reason}" for name, reason in list(refused.items())[:1])
+        raise ValueError(f"{path} holds no sentence{problem}")
+    return list(prompts.values()), refused
 
 
 def _read_rows(path: Path) -> list[dict]:
-    content = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".txt":
-        return [{"text": line} for line in content.splitlines()]
+        return [{"text": line} for line in path.read_text(encoding="utf-8-sig").splitlines()]
     if path.suffix.lower() != ".csv":
         raise ValueError(f"{path} is neither a .txt, with a sentence a line, nor a .csv")
-    rows: list[dict] = list(csv.DictReader(io.StringIO(content, newline="")))
-    columns = list(rows[0]) if rows else ["text"]
-    if "text" not in columns or set(columns) - _COLUMNS - {None}:
+    rows = read_csv(path)
+    columns = [name for name in rows[0] if name is not None] if rows else ["text"]
+    if "text" not in columns or set(columns) - _COLUMNS:
         raise ValueError(f"{path} has columns {columns}; wanted: text, and if you like name, duration and seed")
     return rows
 
 
-def _read_prompt(row: dict, number: int, first_seed: int, place: str) -> Prompt:
-    if None in row:  # where `csv` puts fields that have no column
-        raise ValueError(f"{place}: more fields than columns; a text with commas needs quotes")
+def _read_prompt(row: dict, number: int, first_seed: int) -> Prompt:
+    if None in row:
+        raise ValueError(TOO_MANY_FIELDS)
     try:
         duration = float(row["duration"]) if row.get("duration") else None
         seed = int(row["seed"]) if row.get("seed") else first_seed + number
     except ValueError:
-        raise ValueError(f"{place}: duration and seed must be numbers") from None
+        raise ValueError("duration and seed must be numbers") from None
     if not 0 <= seed <= _MAX_SEED:
-        raise ValueError(f"{place}: a seed is a whole number from 0 to {_MAX_SEED}")
-    return Prompt(row.get("name") or f"{number + 1:06d}", " ".join(row["text"].split()), duration, seed)
+        raise ValueError(f"a seed is a whole number from 0 to {_MAX_SEED}")
+    name = row.get("name") or f"{number + 1:06d}"
+    if Path(name).name != name or name == "..":
+        raise ValueError(f"names must be plain file names, not {name!r}")
+    return Prompt(name, " ".join(row["text"].split()), duration, seed)
 
 
 def generate_files(

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up
     {"models", "_aliases"},
     {"motion", "distributed", "fingerprint"},
-    {"data", "evaluators"},
-    {"retrieval"},
+    {"data"},
+    {"retrieval", "evaluators"},
     {"metrics"},
     {"batch_generation", "benchmark", "hub", "import_checkpoint", "serve"},
     {"training.pretrained", "training.progress", "training.recipe"},

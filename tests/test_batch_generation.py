@@ -112,14 +112,13 @@ def test_a_sentence_that_names_an_order_becomes_a_sequence(pipe, tmp_path):
 
 def test_prompts_are_read_from_text_and_csv(tmp_path):
     (tmp_path / "a.txt").write_text("she bows\n\n a man walks \n")
-    assert read_prompts(tmp_path / "a.txt", 5) == [
-        Prompt("000001", "she bows", None, 5),
-        Prompt("000003", "a man walks", None, 7),
-    ]
+    prompts = [Prompt("000001", "she bows", None, 5), Prompt("000003", "a man walks", None, 7)]
+    assert read_prompts(tmp_path / "a.txt", 5) == (prompts, {})
     (tmp_path / "a.csv").write_text("text,name,duration,seed\nshe bows,bow,2.5,\na man,man,,9\n")
-    assert read_prompts(tmp_path / "a.csv", 0) == [Prompt("bow", "she bows", 2.5, 0), Prompt("man", "a man", None, 9)]
+    prompts = [Prompt("bow", "she bows", 2.5, 0), Prompt("man", "a man", None, 9)]
+    assert read_prompts(tmp_path / "a.csv", 0) == (prompts, {})
     (tmp_path / "a.csv").write_text('text\n"she\nbows"\n')
-    assert read_prompts(tmp_path / "a.csv", 0)[0].text == "she bows"
+    assert read_prompts(tmp_path / "a.csv", 0)[0][0].text == "she bows"
     (tmp_path / "a.jsonl").write_text('{"text": "she bows"}\n')
     with pytest.raises(ValueError, match=r"neither a \.txt"):
         read_prompts(tmp_path / "a.jsonl", 0)
@@ -131,10 +130,8 @@ def test_prompts_are_read_from_text_and_csv(tmp_path):
         ("name,duration\na,1\n", r"has columns \['name', 'duration'\]; wanted: text"),
         ("text,Duration\nwalk,1\n", "has columns .*'Duration'"),
         ("text,duration\nwalk,soon\n", "row 1: duration and seed must be numbers"),
-        ("text,name\nwalk,a\nrun,a\n", "names must differ"),
         ("text,name\nwalk,../a\n", "plain file names"),
         ("text\n", "holds no sentence"),
-        ("text\nwalk\nwalk, then run\n", "row 2: more fields than columns"),
         ("text,name\nwalk, then run,a\n", "row 1: more fields than columns"),
         ("text,seed\nwalk,100000000000000000000\n", "row 1: a seed is"),
     ],
@@ -143,3 +140,30 @@ def test_bad_files_of_prompts_are_refused(tmp_path, content, message):
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_prompts(tmp_path / "a.csv", 0)
+
+
+def test_a_bad_row_of_a_table_fails_alone(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "text,name,duration,seed\nbow,a,1,2\nwalk, then run,b,1,2\nwalk,c,soon,\nwalk,d,,-1\nrun,a,,\nrun,../e,,\n"
+        "\nrun,f,2,\n'=run,'-g,,\n"
+    )
+    prompts, refused = read_prompts(tmp_path / "a.csv", 0)
+    assert prompts == [Prompt("a", "bow", 1, 2), Prompt("f", "run", 2, 6), Prompt("-g", "=run", None, 7)]
+    assert {row: reason.split(",")[0].split(":")[0] for row, reason in refused.items()} == {
+        "row 2": "more fields than columns; a text with commas needs quotes",
+        "row 3": "duration and seed must be numbers",
+        "row 4": f"a seed is a whole number from 0 to {2**63 - 1}",
+        "row 5": "names must differ",
+        "row 6": "names must be plain file names",
+    }
+
+
+def test_the_command_generates_the_good_rows_and_names_the_bad_one(model_folder, tmp_path, monkeypatch, capsys):
+    from lamp_hf.cli import app
+
+    (tmp_path / "prompts.csv").write_text("text,name\nshe bows,bow\na man walks, then runs,walk\n")
+    arguments = ["generate", "--prompts", str(tmp_path / "prompts.csv"), "-o", str(tmp_path / "motions")]
+    app([*arguments, "--model", str(model_folder), "--json"], standalone_mode=False)
+    done = json.loads(capsys.readouterr().out)
+    assert done["made"] == 1 and list(done["failed"]) == ["row 2"]
+    assert [path.name for path in (tmp_path / "motions").glob("*.npz")] == ["bow.npz"]

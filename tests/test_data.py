@@ -6,7 +6,7 @@ from conftest import make_motion
 from datasets import Dataset
 
 import lamp_hf
-from lamp_hf.data.captions import mirror_caption, parse_captions
+from lamp_hf.data.captions import mirror_caption
 
 
 def test_folder_in_humanml3d_layout_names_broken_clips_and_cuts_parts(humanml3d_folder, caplog):
@@ -44,15 +44,16 @@ def test_parquet_gives_the_same_shape_and_mirrors_motion_with_caption(tmp_path):
         ("turns counterclockwise", "turns clockwise"),
         ("turns anticlockwise", "turns clockwise"),
         ("nothing is left-handed about leftovers", "nothing is right-handed about leftovers"),
+        ("Anticlockwise, LEFT arm first", "Clockwise, RIGHT arm first"),
+        ("has no energy left and turns left", "has no energy left and turns right"),
+        ("crawls with what is left of his strength", "crawls with what is left of his strength"),
+        ("bends the left arm at a right angle", "bends the right arm at a right angle"),
+        ("holds a right-angled ruler, all right", "holds a right-angled ruler, all right"),
+        ("the foot on the left is left, the other is right", "the foot on the right is right, the other is left"),
     ],
 )
 def test_mirrored_captions(caption, mirrored):
     assert mirror_caption(caption) == mirrored
-
-
-def test_caption_lines_hold_times_and_tolerate_nan():
-    text = "walks#walks/VERB#0.0#0.0\njumps # twice#jumps/VERB#nan#nan\n\nbows#bows/VERB#1.5#2.5\n"
-    assert parse_captions(text) == [("walks", 0.0, 0.0), ("jumps", 0.0, 0.0), ("bows", 1.5, 2.5)]
 
 
 def test_labels_that_a_parquet_file_has_are_kept_and_mirrored(tmp_path):

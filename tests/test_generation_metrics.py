@@ -89,6 +89,45 @@ def test_too_few_or_unlike_pairs_are_refused(embeddings):
         r_precision(text, motion[1:])
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_embeddings_that_are_not_finite_are_refused(embeddings, broken):
+    text, motion = embeddings
+    bad = motion.copy()
+    bad[3, 2] = broken
+    rng = np.random.default_rng(0)
+    for measure in (
+        lambda: r_precision(text, bad),
+        lambda: matching_distance(text, bad),
+        lambda: matching_distance(bad, motion),
+        lambda: frechet_distance(text, bad),
+        lambda: frechet_distance(bad, text),
+        lambda: halves_distance(bad, bad),
+        lambda: diversity(bad, rng, pairs=5),
+        lambda: multimodality(bad[None], rng, pairs=5),
+    ):
+        with pytest.raises(ValueError, match="an embedding holds NaN or infinity"):
+            measure()
+    with pytest.raises(ValueError, match="finite"):
+        mean_and_interval([1.0, broken])
+
+
+def test_a_distance_of_nothing_is_refused(embeddings):
+    text, motion = embeddings
+    nothing = np.zeros((0, 6))
+    with pytest.raises(ValueError, match="0 embeddings, at least 1 wanted"):
+        matching_distance(nothing, nothing)
+    for few in (nothing, motion[:1]):
+        for pair in ((few, motion), (motion, few)):
+            with pytest.raises(ValueError, match=f"{len(few)} embeddings, at least 2 wanted"):
+                frechet_distance(*pair)
+    with pytest.raises(ValueError, match="70 texts but 1 motions"):
+        matching_distance(text, motion[:1])  # NumPy would repeat the one
+    with pytest.raises(ValueError, match="different sizes"):
+        frechet_distance(text, motion[:, :1])
+    with pytest.raises(ValueError, match="at least one number"):
+        mean_and_interval([])
+
+
 @pytest.mark.parametrize(("count", "ranked"), [(32, 32), (63, 32), (64, 64)])
 def test_r_precision_ranks_whole_batches_only(embeddings, count, ranked):
     text, motion = embeddings

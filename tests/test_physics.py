@@ -113,3 +113,16 @@ def test_the_largest_acceleration_is_that_of_any_joint_at_any_time():
     assert largest_acceleration(joints) == pytest.approx(5.0)
     assert largest_acceleration(joints, fps=10.0) == pytest.approx(5.0 / 4)
     assert largest_acceleration(joints[:3]) == pytest.approx(5.0) and largest_acceleration(joints[:2]) == 0
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "measure", [foot_skating, floating, penetration, bone_length_variation, jitter, largest_acceleration]
+)
+def test_a_body_that_is_not_finite_or_has_no_frame_is_refused(measure, broken):
+    joints = standing()
+    joints[7, RIGHT_TOE, 0] = broken
+    with pytest.raises(ValueError, match="frame 7 holds NaN or infinity"):
+        measure(joints)
+    with pytest.raises(ValueError, match="at least one frame"):
+        measure(standing(0))

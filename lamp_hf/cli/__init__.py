@@ -1,5 +1,6 @@
 """The `lamp-hf` command."""
 
+import io
 import logging
 import os
 import sys
@@ -14,6 +15,8 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8, nor the terminal
     logging.getLogger().setLevel(logging.ERROR)
     warnings.showwarning = lambda message, *_: print(f"lamp-hf: {message}", file=sys.stderr)
     try:

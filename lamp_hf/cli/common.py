@@ -1,6 +1,5 @@
 """Options and output that the verbs of `lamp-hf` share."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Annotated
@@ -32,19 +31,6 @@ def load_pipeline(task: str, model: str, **options):
     from transformers import pipeline
 
     return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]), **options)
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """Write rows to a CSV file, atomically; the first row names the columns."""
-    from lamp_hf.motion.files import write_atomically
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_atomically(path, write)
 
 
 def report_motion(output: Path, motion: lamp_hf.Motion, as_json: bool) -> None:

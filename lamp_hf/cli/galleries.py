@@ -103,6 +103,7 @@ def _video_part(hit) -> str:
 
 def _hits_page(hits: list) -> str:
     """Make a page that plays the hits whose files are still there and can be read."""
+    from lamp_hf.motion.files import printable
     from lamp_hf.motion.html import player_page
 
     motions = []
@@ -113,7 +114,7 @@ def _hits_page(hits: list) -> str:
             except ValueError as error:  # it was indexed with --rig or --unit, or has changed since
                 print(f"not shown: {hit.id}: {error}", file=sys.stderr)
                 continue
-            motion.text = f"{rank}. {hit.id} ({hit.score:.2f}, {hit.start:g}-{hit.end:g} s)"
+            motion.text = f"{rank}. {printable(hit.id)} ({hit.score:.2f}, {hit.start:g}-{hit.end:g} s)"
             motions.append(motion)
     if not motions:
         raise ValueError("nothing to show: no file of a hit is where it was when it was indexed")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import lamp_hf
 
-from .common import KINDS, CleanFeet, Json, Model, Rig, Unit, Up, app, load_pipeline, report, report_motion, write_csv
+from .common import KINDS, CleanFeet, Json, Model, Rig, Unit, Up, app, load_pipeline, report, report_motion
 
 
 @app.command()
@@ -97,9 +97,11 @@ def _generate_files(
     from lamp_hf.batch_generation import generate_files, read_prompts
     from lamp_hf.distributed import this_process
 
-    requests = read_prompts(prompts, seed)
+    requests, refused = read_prompts(prompts, seed)
     pipe = load_pipeline("text-to-motion", model, device=this_process().device)  # each process has its own
     done = generate_files(pipe, requests, output, kind, batch_size)
+    if this_process().is_main_process:
+        done.failed = refused | done.failed
     lines = [f"{output}: {done.made} made, {done.kept} there before, {len(done.failed)} failed"]
     lines += [f"{name}: {problem}" for name, problem in done.failed.items()]
     report({"output": str(output), **asdict(done)}, "\n".join(lines), as_json)
@@ -128,11 +130,13 @@ def caption(
         raise ValueError(f"cannot write {output}: give a .csv file in a folder that exists")
     if not source.exists():
         raise FileNotFoundError(f"no such file: {source}")
+    from lamp_hf.data.tables import write_csv
+
     pipe = load_pipeline("motion-to-text", model)
     motions, broken = _read_motions(source, pipe, rig=rig, unit=unit, up=up)
     rows = _caption_rows(pipe, motions, prompt)
     if output is not None:
-        write_csv(output, rows)
+        write_csv(output, list(rows[0]), rows)
         lines = [f"{output}: {len(rows)} captions"]
     elif len(rows) == 1:
         lines = [rows[0]["caption"]]
@@ -146,9 +150,10 @@ def caption(
 def _read_motions(source: Path, pipe, **options) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read the motions of a file or folder for a pipeline; return them, and the problems of broken files, by name."""
     from lamp_hf.motion.clip import read_folder
+    from lamp_hf.motion.files import printable
 
     if not source.is_dir():
-        return {source.name: pipe.read(lamp_hf.Motion.load(source, **options), str(source))}, {}
+        return {printable(source.name): pipe.read(lamp_hf.Motion.load(source, **options), str(source))}, {}
     return read_folder(source, pipe.read, **options)
 
 

@@ -54,14 +54,14 @@ def view(
     import tempfile
     import webbrowser
 
-    from lamp_hf.motion.files import write_atomically
+    from lamp_hf.motion.files import printable, write_atomically
     from lamp_hf.motion.html import player_page
 
     if output is not None and output.suffix.lower() != ".html":
         raise ValueError(f"cannot write {output}: give an .html file")
     motions = [lamp_hf.Motion.load(source) for source in sources]
     for motion, source in zip(motions, sources):
-        motion.text = motion.text or source.name
+        motion.text = motion.text or printable(source.name)
     page = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
     write_atomically(page, lambda path: path.write_text(player_page(motions), encoding="utf-8"))
     if output is None:

@@ -1,12 +1,17 @@
 """Captions: reading them from files, cleaning and mirroring them."""
 
-import csv
 import json
+import logging
+import math
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+from ..motion.files import printable
+from .tables import TOO_MANY_FIELDS, read_csv
+
+
+logger = logging.getLogger(__name__)
 
 
 class TimedCaption(NamedTuple):
@@ -27,32 +32,57 @@ class TimedCaption(NamedTuple):
         return self.end <= self.start
 
 
+class CaptionLine(NamedTuple):
+    """A line of a caption file.
+
+    Args:
+        caption ([`TimedCaption`]): the sentence and the part of the clip that it describes.
+        words (`list[tuple[str, str]]`): its words with their parts of speech; empty for a plain sentence.
+    """
+
+    caption: TimedCaption
+    words: list[tuple[str, str]]
+
+
 _OPPOSITES = {
     "left": "right",
     "clockwise": "counterclockwise",
     "clock-wise": "counter-clockwise",
     "leftward": "rightward",
     "leftwards": "rightwards",
+    "leftmost": "rightmost",
 }
-_SWAP = _OPPOSITES | {other: word for word, other in _OPPOSITES.items()}
+_SWAP = _OPPOSITES | {other: word for word, other in _OPPOSITES.items()} | {"anticlockwise": "clockwise"}
+# "left" as what remains, and "right" as an angle or an adverb, are no sides.
+_NO_SIDE = (
+    r"right[- ]angle[sd]?|all right|right (?:now|away)|no \w+ left"
+    r"|(?:energy|strength|stamina|breath|nothing|anything|what|all that)(?: is|'s| was)? left"
+    r"|(?:he|she|they|it) left off"
+)
 # Longest first, so that "counterclockwise" is not read as "clockwise".
-_SIDED = re.compile(r"\b(" + "|".join(sorted(map(re.escape, _SWAP), key=len, reverse=True)) + r")\b", re.IGNORECASE)
+_SIDES = "|".join(sorted(map(re.escape, _SWAP), key=len, reverse=True))
+_SIDED = re.compile(rf"\b(?:(?P<no_side>{_NO_SIDE})|{_SIDES})\b", re.IGNORECASE)
 
 
 def mirror_caption(caption: str) -> str:
-    """Return the caption of the mirrored clip: left and right, clockwise and counterclockwise are swapped."""
+    """Return the caption of the mirrored clip: left and right, clockwise and counterclockwise are swapped.
+
+    Words that name no side stay: "at a right angle", "no energy left".
+    """
 
     def swap(match: re.Match) -> str:
         word = match.group()
+        if match["no_side"]:
+            return word
         other = _SWAP[word.lower()]
-        return other.capitalize() if word[0].isupper() else other
+        return other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
 
-    return _SIDED.sub(swap, caption.replace("anticlockwise", "counterclockwise"))
+    return _SIDED.sub(swap, caption)
 
 
 def clean_caption(caption: str) -> str:
-    """Collapse white space: one line, single blanks, none around."""
-    return " ".join(caption.split())
+    """Collapse white space, and "#", which separates fields in caption files: one line, single blanks, none around."""
+    return " ".join(caption.replace("#", " ").split())
 
 
 def load_captions(path: str | Path) -> list[str]:
@@ -61,26 +91,57 @@ def load_captions(path: str | Path) -> list[str]:
     Args:
         path (`str` or `Path`): holds `{id: {"annotations": [{"text": ...}, ...]}, ...}` or a list of strings.
     """
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     if isinstance(content, dict):
         content = [annotation["text"] for clip in content.values() for annotation in clip["annotations"]]
     return [clean_caption(caption) for caption in content]
 
 
-def parse_captions(text: str) -> list[TimedCaption]:
-    """Parse a HumanML3D text file, whose lines are `caption#word/POS word/POS ...#start#end`.
+def read_caption_file(path: Path) -> list[CaptionLine]:
+    """Read the lines of a text file of captions; a file without any is named in a warning.
+
+    Lines are HumanML3D's, `caption#word/POS word/POS ...#start#end`, or plain sentences about the whole clip. A "#"
+    inside a sentence is a blank, times that are not finite are 0, and lines without a sentence are left out.
+
+    Args:
+        path (`Path`): the file, in UTF-8 with or without a byte-order mark.
 
     Raises:
-        ValueError: when a line does not end in two numbers.
+        OSError: when the file cannot be read.
+        ValueError: when it is not UTF-8.
     """
-    captions = []
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        fields = line.strip().split("#")
-        start, end = (float(np.nan_to_num(float(field))) for field in fields[-2:])
-        captions.append(TimedCaption(clean_caption(fields[0]), start, end))
-    return captions
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: captions must be UTF-8 text, {error.reason} at byte {error.start}") from None
+    lines = [line for line in map(_parse_line, text.splitlines()) if line.caption.text]
+    if not lines:
+        logger.warning("%s holds no caption", path)
+    return lines
+
+
+def read_captions(path: Path) -> list[TimedCaption]:
+    """Read the captions of a text file, see [`read_caption_file`]."""
+    return [line.caption for line in read_caption_file(path)]
+
+
+def _parse_line(line: str) -> CaptionLine:
+    sentence, *rest = line.rsplit("#", 3)
+    words = rest[0].split() if len(rest) == 3 else []
+    times = [_seconds(field) for field in rest[1:]] if len(rest) == 3 else [None]
+    if None in times or (words and not any("/" in word for word in words)):  # a plain sentence
+        return CaptionLine(TimedCaption(clean_caption(line)), [])
+    tagged = [word.rpartition("/") for word in words if "/" in word]
+    return CaptionLine(TimedCaption(clean_caption(sentence), *times), [(word, part) for word, _, part in tagged])
+
+
+def _seconds(field: str) -> float | None:
+    """Return the time that a field holds, or None if it holds no number."""
+    try:
+        seconds = float(field)
+    except ValueError:
+        return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
 def format_captions(captions: list[TimedCaption]) -> str:
@@ -89,20 +150,16 @@ def format_captions(captions: list[TimedCaption]) -> str:
 
 
 def read_captions_beside(path: Path) -> list[TimedCaption]:
-    """Read the text file of a motion file: HumanML3D's lines, or plain sentences.
+    """Read the text file of a motion file, see [`read_caption_file`].
 
     It is looked for beside the motion, in `texts/` beside it, and in `texts/` beside the motion's folder.
 
     Returns:
-        `list[TimedCaption]`: the captions; empty if there is no such file.
+        `list[TimedCaption]`: the captions of the first file that has some; empty if there is none.
     """
-    for candidate in (path.with_suffix(".txt"), path.parent / "texts" / f"{path.stem}.txt",
-                      path.parent.parent / "texts" / f"{path.stem}.txt"):  # fmt: skip
-        if candidate.is_file():
-            lines = [line for line in candidate.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-            lines = [line if line.count("#") == 3 else f"{line.replace('#', ' ')}##0#0" for line in lines]
-            return parse_captions("\n".join(lines))
-    return []
+    folders = (path.parent, path.parent / "texts", path.parent.parent / "texts")
+    files = (folder / f"{path.stem}.txt" for folder in folders)
+    return next(filter(None, (read_captions(file) for file in files if file.is_file())), [])
 
 
 def read_caption_table(source: Path, path: Path | None = None) -> dict[str, list[TimedCaption]]:
@@ -130,22 +187,27 @@ def read_caption_table(source: Path, path: Path | None = None) -> dict[str, list
     try:
         for name, text in _read_table(path):
             if clean_caption(text):
-                found.setdefault(clip_name(name), []).append(TimedCaption(clean_caption(text).replace("#", " ")))
-    except (ValueError, KeyError, AttributeError, TypeError, csv.Error) as error:
+                found.setdefault(clip_name(name), []).append(TimedCaption(clean_caption(text)))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{path}: not a caption file (csv with name, caption; or json): {error!r}") from None
     return found
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:
     if path.suffix.lower() == ".json":
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
         return [
             (name, text) for name, texts in entries.items() for text in (texts if isinstance(texts, list) else [texts])
         ]
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return [(row["name"], row["caption"]) for row in csv.DictReader(file)]
+    captions = []
+    for number, row in enumerate(read_csv(path), 1):
+        if None in row:
+            logger.warning("%s, row %d left out: %s", path, number, TOO_MANY_FIELDS)
+        else:
+            captions.append((row["name"], row["caption"] or ""))
+    return captions
 
 
 def clip_name(path: str) -> str:
     """Turn a path into a clip's name of letters, digits, underscores and dashes, valid on any file system."""
-    return re.sub(r"[^\w-]+", "_", re.sub(r"\.(bvh|amc|npz|npy)$", "", path, flags=re.IGNORECASE))
+    return re.sub(r"[^\w-]+", "_", re.sub(r"\.(bvh|amc|npz|npy)$", "", printable(path), flags=re.IGNORECASE))

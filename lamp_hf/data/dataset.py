@@ -24,7 +24,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from ..models.motion_representation import check_motion, joints_to_features, mirror
 from ..models.skeleton import HUMANML3D, get_skeleton
-from .captions import clean_caption, mirror_caption, parse_captions
+from .captions import clean_caption, mirror_caption, read_captions
 
 
 logger = logging.getLogger(__name__)
@@ -119,11 +119,11 @@ def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, changed
     """Yield the rows of a folder in HumanML3D's layout; a caption of a part of a clip gets a row of its own."""
     folder, tree = Path(source), get_skeleton(skeleton)
     unlabelled = dict.fromkeys(LABELS, "")
-    for name in (folder / f"{split}.txt").read_text(encoding="utf-8").split():
+    for name in (folder / f"{split}.txt").read_text(encoding="utf-8-sig").split():
         try:
             motion = np.load(folder / "new_joint_vecs" / f"{name}.npy", allow_pickle=False).astype(np.float32)
             check_motion(motion, (tree.num_features,))
-            captions = parse_captions((folder / "texts" / f"{name}.txt").read_text(encoding="utf-8"))
+            captions = read_captions(folder / "texts" / f"{name}.txt")
         except (OSError, ValueError) as error:
             logger.warning("%s left out: %s", name, error)
             continue

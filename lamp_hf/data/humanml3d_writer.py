@@ -1,8 +1,6 @@
 """Writing a data set in HumanML3D's layout: clips, captions, splits, statistics, and optionally one parquet file."""
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +12,9 @@ from ..models.feature_extraction_motion import MotionFeatureExtractor
 from ..models.motion_representation import canonicalise, joints_to_features
 from ..models.skeleton import SKELETONS, get_skeleton
 from ..motion.files import write_atomically
-from .captions import TimedCaption, format_captions, parse_captions
+from .captions import TimedCaption, format_captions, read_captions
 from .dataset import SPLITS
+from .tables import write_csv
 
 
 FOLDERS = ("new_joints", "new_joint_vecs", "texts")
@@ -90,9 +89,8 @@ def write_summary(source: Path, output: Path, clips: list[str], broken: dict[str
     skeleton = _write_statistics(source, output, splits["train"] or clips)
     if parquet and skeleton != "humanml3d":
         raise ValueError("a parquet file holds HumanML3D's skeleton only; the folder is complete without it")
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([("file", "reason"), *broken.items()])
-    _write_text(output / "broken.csv", table.getvalue())
+    rows = [{"file": name, "reason": reason} for name, reason in broken.items()]
+    write_csv(output / "broken.csv", ["file", "reason"], rows)
     if not (output / "README.md").exists():  # its owner may have extended it
         _write_text(output / "README.md", _CARD.format(skeleton=skeleton, fps=get_skeleton(skeleton).fps))
     (output / "motions.parquet").unlink(missing_ok=True)  # an older one would contradict the folder
@@ -105,7 +103,7 @@ def _split(source: Path, clips: list[str]) -> dict[str, list[str]]:
     lists = {split: source / f"{split}.txt" for split in SPLITS}
     own = {}
     if all(path.is_file() for path in lists.values()):
-        own = {name: split for split, path in lists.items() for name in path.read_text(encoding="utf-8").split()}
+        own = {name: split for split, path in lists.items() for name in path.read_text(encoding="utf-8-sig").split()}
     known = set(clips)
     originals = {name: name[1:] if name.startswith("M") and name[1:] in known else name for name in clips}
     by_name = _split_by_name(sorted({original for original in originals.values() if original not in own}))
@@ -151,7 +149,7 @@ def _write_parquet(path: Path, output: Path, splits: dict[str, list[str]]) -> No
         for split, names in splits.items():
             for name in names:
                 joints = np.load(output / "new_joints" / f"{name}.npy")
-                captions = parse_captions((output / "texts" / f"{name}.txt").read_text(encoding="utf-8"))
+                captions = read_captions(output / "texts" / f"{name}.txt")
                 whole = [caption.text for caption in captions if caption.is_whole]
                 if whole:  # a parquet row has no place for captions of parts
                     millimetres = np.round(1000 * joints).astype(np.int32).reshape(-1)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ..models.motion_representation import mirror
 from ..models.skeleton import get_skeleton
 from ..motion.clip import READABLE, Motion
+from ..motion.files import printable
 from .captions import TimedCaption, clip_name, mirror_caption, read_caption_table, read_captions_beside
 from .humanml3d_writer import FOLDERS, is_written, write_clip, write_summary
 
@@ -100,7 +101,7 @@ def prepare(
     clips = []
     for job, (kept, problem) in _run(jobs, workers):
         if problem:
-            report.broken[str(job.path.relative_to(source))] = problem
+            report.broken[printable(job.path.relative_to(source))] = printable(problem)
         else:
             clips += [job.name, f"M{job.name}"] if mirrored else [job.name]
             report.kept += kept * (1 + mirrored)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ..data.captions import clean_caption, read_caption_file
 from ..models.modeling_common import StrictLoadingMixin
 
 
@@ -138,11 +139,11 @@ class GuoEvaluator:
             ValueError: for a caption that the data set does not have, because its words are not tagged.
         """
         for text in texts:
-            if " ".join(text.split()) not in self.tagged:
+            if clean_caption(text) not in self.tagged:
                 raise ValueError(
                     f"no tagged words for the caption {text!r}: only the data set's own captions have them"
                 )
-        rows = [self._inputs(self.tagged[" ".join(text.split())]) for text in texts]
+        rows = [self._inputs(self.tagged[clean_caption(text)]) for text in texts]
         words, parts = (pad_sequence(list(column), batch_first=True) for column in zip(*rows))
         lengths = torch.tensor([len(row[0]) for row in rows])
         encoder = self.model.text_encoder
@@ -182,13 +183,8 @@ class GuoEvaluator:
 
 def _read_tagged(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Read the words and parts of speech of each caption in a folder of text files."""
-    tagged = {}
-    for path in sorted(folder.glob("*.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            fields = line.split("#")
-            if len(fields) == 4:
-                tokens = [token.rpartition("/") for token in fields[1].split() if "/" in token]
-                tagged[" ".join(fields[0].split())] = [(word, part) for word, _, part in tokens]
+    lines = [line for path in sorted(folder.glob("*.txt")) for line in read_caption_file(path)]
+    tagged = {line.caption.text: line.words for line in lines if line.words}
     if not tagged:
         raise FileNotFoundError(f"{folder}: no text file with captions and tagged words")
     return tagged

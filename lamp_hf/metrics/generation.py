@@ -1,6 +1,7 @@
 """Text-to-motion metrics in an evaluator's embedding space, as the literature computes them (Guo et al., CVPR 2022).
 
-`text` and `motion` are embeddings `(num_samples, embedding_size)`; their rows form pairs.
+`text` and `motion` are embeddings `(num_samples, embedding_size)`; their rows form pairs. Every metric raises
+ValueError for embeddings that hold NaN or infinity, and for fewer than it needs.
 """
 
 import numpy as np
@@ -23,8 +24,7 @@ def r_precision(text: np.ndarray, motion: np.ndarray, batch_size: int = 32, top_
     Raises:
         ValueError: when there are fewer pairs than a batch has, or an embedding is not finite.
     """
-    if not (np.isfinite(text).all() and np.isfinite(motion).all()):
-        raise ValueError("an embedding holds NaN or infinity")
+    _check_pairs(text, motion)
     ranks: list[np.ndarray] = []
     for rows in _batches(text, motion, batch_size):
         distance = _distances(text[rows], motion[rows])
@@ -35,6 +35,7 @@ def r_precision(text: np.ndarray, motion: np.ndarray, batch_size: int = 32, top_
 
 def matching_distance(text: np.ndarray, motion: np.ndarray) -> float:
     """Return the mean distance between texts and their motions (MM-Dist)."""
+    _check_pairs(text, motion)
     return float(np.linalg.norm(np.asarray(text) - motion, axis=1).mean())
 
 
@@ -44,6 +45,7 @@ def diversity(motion: np.ndarray, rng: np.random.Generator, pairs: int | None = 
     Raises:
         ValueError: when there are fewer motions than pairs.
     """
+    _check_finite(motion)
     pairs = pairs or (300 if len(motion) > 300 else 100)
     if pairs > len(motion):
         raise ValueError(f"diversity over {pairs} pairs needs as many motions, there are {len(motion)}")
@@ -62,6 +64,7 @@ def multimodality(motion: np.ndarray, rng: np.random.Generator, pairs: int = 10)
     Raises:
         ValueError: when there are fewer motions per text than pairs.
     """
+    _check_finite(motion)
     if pairs > motion.shape[1]:
         raise ValueError(
             f"multimodality over {pairs} pairs needs as many motions per text, there are {motion.shape[1]}"
@@ -75,12 +78,26 @@ def mean_and_interval(values: list[float]) -> tuple[float, float]:
 
     The interval covers the randomness of decoding and batches, not that of the data.
     """
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"a mean needs at least one number, and finite ones, got {list(values)}")
     return float(np.mean(values)), float(1.96 * np.std(values) / np.sqrt(len(values)))
 
 
-def _batches(text: np.ndarray, motion: np.ndarray, batch_size: int) -> list[slice]:
+def _check_pairs(text: np.ndarray, motion: np.ndarray) -> None:
     if len(text) != len(motion):
         raise ValueError(f"{len(text)} texts but {len(motion)} motions")
+    _check_finite(text)
+    _check_finite(motion)
+
+
+def _check_finite(values: np.ndarray, least: int = 1) -> None:
+    if len(values) < least:
+        raise ValueError(f"{len(values)} embeddings, at least {least} wanted")
+    if not np.isfinite(values).all():
+        raise ValueError("an embedding holds NaN or infinity")
+
+
+def _batches(text: np.ndarray, motion: np.ndarray, batch_size: int) -> list[slice]:
     if len(text) < batch_size:
         raise ValueError(f"batches of {batch_size} need as many pairs, there are {len(text)}")
     return [slice(first, first + batch_size) for first in range(0, len(text) - batch_size + 1, batch_size)]
@@ -98,12 +115,18 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     singular values of XY'. This avoids the root of a matrix that rounding has made indefinite.
 
     Args:
-        first, second (`np.ndarray` of shape `(num_samples, embedding_size)`): embeddings.
+        first, second (`np.ndarray` of shape `(num_samples, embedding_size)`): embeddings, at least two each.
+
+    Raises:
+        ValueError: when a set has fewer than two embeddings, sizes differ, or a number is not finite.
     """
+    if np.shape(first)[1:] != np.shape(second)[1:]:
+        raise ValueError(f"embeddings of different sizes: {list(np.shape(first))} and {list(np.shape(second))}")
     means: list[np.ndarray] = []
     factors: list[np.ndarray] = []
     for values in (first, second):
         values = np.asarray(values, np.float64)
+        _check_finite(values, least=2)
         means.append(values.mean(0))
         factors.append(_triangular_factor((values - means[-1]) / np.sqrt(len(values) - 1)))
     root = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()

@@ -1,10 +1,12 @@
 """Physical plausibility of a motion: feet that slide, float or sink, joints that jump, bones that stretch.
 
-Every metric takes joints `(num_frames, num_joints, 3)` in metres, Y up.
+Every metric takes joints `(num_frames, num_joints, 3)` in metres, Y up, and raises ValueError when there is no frame
+or a value is NaN or infinite.
 """
 
 import numpy as np
 
+from ..models.motion_representation import check_motion
 from ..models.skeleton import HUMANML3D, Skeleton, get_skeleton
 
 
@@ -18,6 +20,7 @@ def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: str | Skeleton
     The floor is at the lowest height of a toe in the clip.
     """
     skeleton = get_skeleton(skeleton)
+    check_motion(joints, (skeleton.num_joints, 3))
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
     grounded = toes[:-1, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
     grounded &= toes[1:, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
@@ -31,6 +34,7 @@ def floating(joints: np.ndarray, floor: float | None = None, skeleton: str | Ske
     The floor is at the lowest height of a foot in the clip, unless given in metres.
     """
     skeleton = get_skeleton(skeleton)
+    check_motion(joints, (skeleton.num_joints, 3))
     feet = joints[:, list(skeleton.left_foot + skeleton.right_foot), 1]
     floor = feet.min() if floor is None else floor
     return float((feet.min(1) - floor > FLOAT_HEIGHT).mean())
@@ -38,11 +42,13 @@ def floating(joints: np.ndarray, floor: float | None = None, skeleton: str | Ske
 
 def penetration(joints: np.ndarray, floor: float = 0.0) -> float:
     """Return the mean depth in metres of the lowest joint below the floor; frames without a joint below it count 0."""
+    check_motion(joints, (joints.shape[-2], 3))
     return float(np.maximum(floor - joints[..., 1].min(1), 0).mean())
 
 
 def jitter(joints: np.ndarray, fps: float = 20.0) -> float:
     """Return the mean jerk of all joints, in m/s³, by the third difference of positions."""
+    check_motion(joints, (joints.shape[-2], 3))
     if len(joints) < 4:
         return 0.0
     return float(np.linalg.norm(np.diff(joints, 3, axis=0), axis=-1).mean() * fps**3)
@@ -50,6 +56,7 @@ def jitter(joints: np.ndarray, fps: float = 20.0) -> float:
 
 def largest_acceleration(joints: np.ndarray, fps: float = 20.0) -> float:
     """Return the greatest acceleration of any joint, in m/s²; a jump between frames makes it large."""
+    check_motion(joints, (joints.shape[-2], 3))
     if len(joints) < 3:
         return 0.0
     return float(np.linalg.norm(np.diff(joints, 2, axis=0), axis=-1).max() * fps**2)
@@ -58,5 +65,6 @@ def largest_acceleration(joints: np.ndarray, fps: float = 20.0) -> float:
 def bone_length_variation(joints: np.ndarray, skeleton: str | Skeleton = HUMANML3D) -> float:
     """Return the largest deviation of any bone from its mean length over the clip, as a share of that length."""
     skeleton = get_skeleton(skeleton)
+    check_motion(joints, (skeleton.num_joints, 3))
     bones = np.linalg.norm(joints[:, 1:] - joints[:, list(skeleton.parents[1:])], axis=-1)
     return float((np.abs(bones - bones.mean(0)) / bones.mean(0)).max())

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..models.motion_representation import check_motion, joints_to_features
 from ..models.skeleton import Skeleton, get_skeleton
-from .files import write_atomically
+from .files import printable, write_atomically
 
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def read_folder(folder: Path, read: Callable[[Motion, str], Any], **options) -> 
         raise FileNotFoundError(f"no such folder: {folder}")
     found, broken = {}, {}
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
-        name = str(path.relative_to(folder))
+        name = printable(path.relative_to(folder))
         try:
             found[name] = read(Motion.load(path, **options), name)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Atomic file writes: a reader never finds half of a file."""
+"""Files: written atomically, so that a reader never finds half of one, and names that can be printed."""
 
 import os
 import tempfile
@@ -30,6 +30,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def printable(name: str | Path) -> str:
+    r"""Return a file name as text that can be written anywhere: a byte that is not UTF-8 appears as `\udcff`."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def _umask() -> int:
