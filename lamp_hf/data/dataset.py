@@ -14,6 +14,7 @@
 Labels, from `action` on, are empty where the source has none.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 LABELS = ("action", "style", "family", "license_class", "trial")
 MIRRORED_LABELS = ("action", "family")  # that may name a side
+_READER = 2  # counted up when the same files are read differently, which makes what is cached stale
 
 
 def load_motion_dataset(
@@ -59,11 +61,11 @@ def load_motion_dataset(
     if source.suffix == ".parquet":
         if not source.is_file():
             raise FileNotFoundError(f"no such file: {source}")
-        modified, rows = source.stat().st_mtime_ns, _parquet_rows
+        state, rows = str(source.stat().st_mtime_ns), _parquet_rows
     else:
         if not (source / f"{split}.txt").is_file():
             raise FileNotFoundError(f"{source} is not in HumanML3D's layout: it has no {split}.txt")
-        modified, rows = (source / f"{split}.txt").stat().st_mtime_ns, _folder_rows
+        state, rows = _folder_state(source, split), _folder_rows
         mirrored = False
     tree = get_skeleton(skeleton)
     columns = Features(
@@ -79,7 +81,7 @@ def load_motion_dataset(
         "split": split,
         "skeleton": tree.name,
         "mirrored": mirrored,
-        "changed": modified,  # a changed source gets another cache
+        "state": f"{_READER} {state}",  # a changed source gets another cache
     }
     try:
         return Dataset.from_generator(rows, features=columns, gen_kwargs=arguments).with_format("numpy")
@@ -89,7 +91,17 @@ def load_motion_dataset(
         raise ValueError(f"{source}: the {split} split has no usable clip") from None
 
 
-def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, changed: int) -> Iterator[dict]:
+def _folder_state(folder: Path, split: str) -> str:
+    """Describe the files of a split, so that another state means another content."""
+    digest = hashlib.sha256()
+    for name in (folder / f"{split}.txt").read_text(encoding="utf-8-sig").split():
+        for path in (folder / "new_joint_vecs" / f"{name}.npy", folder / "texts" / f"{name}.txt"):
+            status = path.stat() if path.is_file() else None
+            digest.update(f"{name} {status and (status.st_size, status.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()
+
+
+def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, state: str) -> Iterator[dict]:
     """Yield the rows of a parquet file with `joints_mm` (int, millimetres), `captions`, `name` and labels."""
     for row in Dataset.from_parquet(source, filters=[("split", "==", split)]).with_format("numpy"):
         joints = np.asarray(row["joints_mm"], np.float32).reshape(-1, HUMANML3D.num_joints, 3) / 1000
@@ -115,7 +127,7 @@ def _row(name: str, joints: np.ndarray, captions: list[str], labels: dict[str, s
     yield {"name": name, "motion": motion, "captions": captions} | labels
 
 
-def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, changed: int) -> Iterator[dict]:
+def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, state: str) -> Iterator[dict]:
     """Yield the rows of a folder in HumanML3D's layout; a caption of a part of a clip gets a row of its own."""
     folder, tree = Path(source), get_skeleton(skeleton)
     unlabelled = dict.fromkeys(LABELS, "")

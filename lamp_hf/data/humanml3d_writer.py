@@ -1,23 +1,30 @@
 """Writing a data set in HumanML3D's layout: clips, captions, splits, statistics, and optionally one parquet file."""
 
+import contextlib
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from ..models.feature_extraction_motion import MotionFeatureExtractor
 from ..models.motion_representation import canonicalise, joints_to_features
 from ..models.skeleton import SKELETONS, get_skeleton
-from ..motion.files import write_atomically
+from ..motion.files import sweep_temporaries, write_atomically
+from ..motion.source_state import is_as_described
 from .captions import TimedCaption, format_captions, read_captions
 from .dataset import SPLITS
 from .tables import write_csv
 
 
-FOLDERS = ("new_joints", "new_joint_vecs", "texts")
+FOLDERS = {"new_joints": ".npy", "texts": ".txt", "sources": ".json", "new_joint_vecs": ".npy"}  # and their files
+
+_SUMMARIES = ("Mean.npy", "Std.npy", "broken.csv", "README.md", "motions.parquet")
 
 _CARD = """---
 tags: [motion, text-to-motion]
@@ -30,6 +37,7 @@ reference body, which stands on the floor and faces Z+ in the first frame.
 * `new_joints`: float32 [frames, joints, 3].
 * `new_joint_vecs`: float32 [frames - 1, features], not normalised.
 * `texts`: lines of `caption##start#end`, in seconds; 0 and 0 for the whole clip.
+* `sources`: the state of the file that each clip was made of, for `lamp-hf prepare`.
 * `Mean.npy`, `Std.npy`: statistics of the training clips.
 * `broken.csv`: the files that were left out, and why.
 
@@ -37,7 +45,14 @@ Please add where the motions come from and their licence.
 """
 
 
-def write_clip(output: Path, name: str, joints: np.ndarray, skeleton_name: str, captions: list[TimedCaption]) -> None:
+def write_clip(
+    output: Path,
+    name: str,
+    joints: np.ndarray,
+    skeleton_name: str,
+    captions: list[TimedCaption],
+    state: dict[str, Any],
+) -> None:
     """Write the joints, features and captions of one clip.
 
     Args:
@@ -46,24 +61,52 @@ def write_clip(output: Path, name: str, joints: np.ndarray, skeleton_name: str, 
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, at the skeleton's frame rate.
         skeleton_name (`str`): `"humanml3d"` or `"kit"`.
         captions (`list[TimedCaption]`): the captions.
+        state (`dict`): of the source file, see [`~lamp_hf.motion.source_state.describe_source`].
     """
     skeleton = get_skeleton(skeleton_name)
     joints = joints / skeleton.metres
     features = joints_to_features(joints, skeleton)
+    (output / "new_joint_vecs" / f"{name}.npy").unlink(missing_ok=True)  # until all is written, the clip is none
     _write_text(output / "texts" / f"{name}.txt", format_captions(captions))
+    _write_text(output / "sources" / f"{name}.json", json.dumps(state))
     _save(output / "new_joints" / f"{name}.npy", canonicalise(torch.from_numpy(joints), skeleton).numpy())
     _save(output / "new_joint_vecs" / f"{name}.npy", features)  # last: a clip with this file is complete
 
 
-def is_written(output: Path, name: str, captions: list[TimedCaption], source: Path) -> bool:
-    """Tell if a clip is complete, has these captions, and is not older than its source file."""
-    features, text = output / "new_joint_vecs" / f"{name}.npy", output / "texts" / f"{name}.txt"
-    return (
-        features.is_file()
-        and features.stat().st_mtime >= source.stat().st_mtime
-        and text.is_file()
-        and text.read_text(encoding="utf-8") == format_captions(captions)
-    )
+def is_written(output: Path, name: str, captions: list[TimedCaption], source: Path, options: dict[str, Any]) -> bool:
+    """Tell if a clip is complete, has these captions, and was made of this file, as it is now, with these options."""
+    files = {folder: output / folder / f"{name}{suffix}" for folder, suffix in FOLDERS.items()}
+    if not all(file.is_file() for file in files.values()):
+        return False
+    state = json.loads(files["sources"].read_text(encoding="utf-8"))
+    same_captions = files["texts"].read_text(encoding="utf-8") == format_captions(captions)
+    return same_captions and is_as_described(source, options, state)
+
+
+def remove_other_clips(output: Path, clips: list[str]) -> None:
+    """Delete all clips that an earlier preparation wrote but these, because their sources are gone or broken now."""
+    for name in {path.stem for path in (output / "sources").glob("*.json")} - set(clips):
+        for folder, suffix in reversed(FOLDERS.items()):
+            (output / folder / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Make the folders of a data set, keep other preparations out, and delete temporaries of those that were killed.
+
+    Raises:
+        ValueError: when another preparation is at work.
+    """
+    for folder in FOLDERS:
+        (output / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / ".lock", timeout=0):
+            for folder, suffix in FOLDERS.items():
+                sweep_temporaries(output / folder, f"*{suffix}")
+            sweep_temporaries(output, *(f"{split}.txt" for split in SPLITS), *_SUMMARIES)
+            yield
+    except Timeout:
+        raise ValueError(f"{output}: another preparation is writing there; wait until it is done") from None
 
 
 def write_summary(source: Path, output: Path, clips: list[str], broken: dict[str, str], parquet: bool) -> None:

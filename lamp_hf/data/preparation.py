@@ -15,8 +15,9 @@ from ..models.motion_representation import mirror
 from ..models.skeleton import get_skeleton
 from ..motion.clip import READABLE, Motion
 from ..motion.files import printable
+from ..motion.source_state import describe_source
 from .captions import TimedCaption, clip_name, mirror_caption, read_caption_table, read_captions_beside
-from .humanml3d_writer import FOLDERS, is_written, write_clip, write_summary
+from .humanml3d_writer import is_written, locked, remove_other_clips, write_clip, write_summary
 
 
 @dataclass
@@ -65,8 +66,8 @@ def prepare(
     Writes `new_joints/`, `new_joint_vecs/`, `texts/`, `train.txt`, `val.txt`, `test.txt`, `Mean.npy`, `Std.npy`, as in
     HumanML3D, and `broken.csv` and a card. A folder in HumanML3D's layout keeps its splits. Other clips are split
     80 : 5 : 15 by a hash of their names, so that a clip stays in its split when others are added; where a split would
-    be empty, the clip whose hash is nearest goes there. A second run processes only files that are new or newer than
-    their clips.
+    be empty, the clip whose hash is nearest goes there. A second run processes only files that are new, or whose
+    content, captions or options have changed, and deletes clips whose files are gone or broken.
 
     Args:
         source (`str` or `Path`): the folder. Captions are looked for in it: `captions.csv` (columns `name`,
@@ -82,7 +83,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: when the source is missing or holds no motion file.
-        ValueError: on a damaged caption file, two files of one name, or when no usable clip remains.
+        ValueError: on a damaged caption file, two files of one name, when no usable clip remains, or when another
+            preparation is writing there.
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
@@ -91,23 +93,28 @@ def prepare(
     names = _unique_names(files, source)
     if mirrored and any(name.startswith("M") and name[1:] in names for name in names):
         raise ValueError(f"{source}: it has mirror images already (clips whose names begin with M)")
-    for folder in FOLDERS:
-        (output / folder).mkdir(parents=True, exist_ok=True)
-    report = PreparationReport()
     jobs = [
         _Job(path, name, table.get(name) or table.get(clip_name(path.stem)), output, mirrored, bvh_options)
         for name, path in names.items()
     ]
-    clips = []
+    with locked(output):
+        clips, report = _write_clips(jobs, source, workers)
+        write_summary(source, output, clips, report.broken, parquet)
+        remove_other_clips(output, clips)
+    report.clips, report.seconds = len(clips), time.perf_counter() - started
+    return report
+
+
+def _write_clips(jobs: list[_Job], source: Path, workers: int | None) -> tuple[list[str], PreparationReport]:
+    """Run all jobs; return the names of the clips, and a report of which were kept and which files are broken."""
+    clips, report = [], PreparationReport()
     for job, (kept, problem) in _run(jobs, workers):
         if problem:
             report.broken[printable(job.path.relative_to(source))] = printable(problem)
         else:
-            clips += [job.name, f"M{job.name}"] if mirrored else [job.name]
-            report.kept += kept * (1 + mirrored)
-    write_summary(source, output, clips, report.broken, parquet)
-    report.clips, report.seconds = len(clips), time.perf_counter() - started
-    return report
+            clips += [job.name, f"M{job.name}"] if job.mirrored else [job.name]
+            report.kept += kept * (1 + job.mirrored)
+    return clips, report
 
 
 def _find_motions(source: Path, output: Path) -> list[Path]:
@@ -164,13 +171,15 @@ def _prepare_file(job: _Job) -> _Outcome:
         clips = {job.name: captions}
         if job.mirrored:
             clips[f"M{job.name}"] = [caption._replace(text=mirror_caption(caption.text)) for caption in captions]
-        if all(is_written(job.output, name, own, job.path) for name, own in clips.items()):
+        options = job.bvh_options if job.path.suffix.lower() == ".bvh" else {}
+        if all(is_written(job.output, name, own, job.path, options) for name, own in clips.items()):
             return True, None
-        motion = Motion.load(job.path, **job.bvh_options if job.path.suffix.lower() == ".bvh" else {})
+        state = describe_source(job.path, options)
+        motion = Motion.load(job.path, **options)
         motion = motion.resample(get_skeleton(motion.skeleton).fps)
         for name, own in clips.items():
             joints = motion.joints if name == job.name else mirror(motion.joints, motion.skeleton)
-            write_clip(job.output, name, joints, motion.skeleton, own)
+            write_clip(job.output, name, joints, motion.skeleton, own, state)
     except Exception as error:  # whatever a file of unknown origin raises, the other files continue
         return False, " ".join(str(error).split()) or type(error).__name__
     return False, None

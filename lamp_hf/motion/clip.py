@@ -184,6 +184,18 @@ class Motion:
 READABLE = (".npy", ".npz", ".bvh", ".amc")
 
 
+def motion_files(folder: Path) -> list[Path]:
+    """List the motion files in a folder and its subfolders by name, without hidden ones.
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
 def read_folder(folder: Path, read: Callable[[Motion, str], Any], **options) -> tuple[dict[str, Any], dict[str, str]]:
     """Read every motion file in a folder and its subfolders.
 
@@ -199,10 +211,8 @@ def read_folder(folder: Path, read: Callable[[Motion, str], Any], **options) -> 
         FileNotFoundError: when there is no such folder.
         ValueError: when no file in it can be read.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
     found, broken = {}, {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE and path.is_file()):
+    for path in motion_files(folder):
         name = printable(path.relative_to(folder))
         try:
             found[name] = read(Motion.load(path, **options), name)

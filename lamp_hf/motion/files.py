@@ -32,6 +32,20 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sweep_temporaries(folder: Path, *patterns: str) -> None:
+    """Delete what killed processes left of files that they were writing with [`write_atomically`].
+
+    Call this while nobody else writes these files, under a lock.
+
+    Args:
+        folder (`Path`): the folder.
+        patterns (`str`): names of the files, with wildcards.
+    """
+    for pattern in map(Path, patterns):
+        for temporary in folder.glob(f".{pattern.stem}-{8 * '?'}{pattern.suffix}"):
+            temporary.unlink(missing_ok=True)
+
+
 def printable(name: str | Path) -> str:
     r"""Return a file name as text that can be written anywhere: a byte that is not UTF-8 appears as `\udcff`."""
     return str(name).encode("utf-8", "backslashreplace").decode()

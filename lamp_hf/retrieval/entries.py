@@ -18,14 +18,17 @@ class Entries:
         sources (`list[str]`): the file of each motion; empty where it has none.
         items (`np.ndarray` of shape `(num_rows,)`): for each row, the position of its motion in `ids`.
         spans (`np.ndarray` of shape `(num_rows, 2)`): float32, start and end of each row in its motion, in seconds.
+        states (`list[dict | None]`): of the files, see [`describe_source`]; None where it is not known.
     """
 
     ids: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     items: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    states: list[dict | None] = field(default_factory=list)
 
     def __post_init__(self):
+        self.states = self.states or [None] * len(self.ids)
         self._known = set(self.ids)
 
     def __len__(self) -> int:
@@ -52,6 +55,7 @@ class Entries:
         self.spans = np.concatenate([self.spans, other.spans])
         self.ids = self.ids + other.ids
         self.sources = self.sources + other.sources
+        self.states = self.states + other.states
         self._known |= other._known
 
     def remove(self, ids: Collection[str]) -> np.ndarray:
@@ -71,6 +75,7 @@ class Entries:
         self.items = (np.cumsum(kept) - 1)[self.items[kept_rows]]
         self.spans = self.spans[kept_rows]
         self.sources = [source for source, keep in zip(self.sources, kept) if keep]
+        self.states = [state for state, keep in zip(self.states, kept) if keep]
         self.ids = [name for name, keep in zip(self.ids, kept) if keep]
         self._known -= removed
         return kept_rows
@@ -78,7 +83,10 @@ class Entries:
     def to_tensors(self) -> dict[str, np.ndarray]:
         """Return the table as arrays to save."""
         tensors = {"items": self.items.astype(np.int32), "spans": np.ascontiguousarray(self.spans)}
-        for name, values in (("ids", self.ids), ("sources", self.sources)):
+        lists: dict[str, list] = {"ids": self.ids, "sources": self.sources}
+        if any(self.states):  # galleries that are not of files stay as earlier versions wrote them
+            lists["states"] = self.states
+        for name, values in lists.items():
             # JSON marks where each string ends, whatever is in it; plain text would not.
             tensors[name] = np.frombuffer(json.dumps(values).encode(), np.uint8)
         return tensors
@@ -87,4 +95,5 @@ class Entries:
     def from_tensors(cls, tensors: dict[str, np.ndarray]) -> Entries:
         """Restore a table from what [`~Entries.to_tensors`] returned."""
         ids, sources = (json.loads(tensors[name].tobytes()) for name in ("ids", "sources"))
-        return cls(ids, sources, tensors["items"].astype(np.int64), tensors["spans"])
+        states = json.loads(tensors["states"].tobytes()) if "states" in tensors else []
+        return cls(ids, sources, tensors["items"].astype(np.int64), tensors["spans"], states)

@@ -11,7 +11,8 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from ..distributed import this_process
-from ..motion.clip import READABLE, Motion
+from ..motion.clip import READABLE, Motion, motion_files
+from ..motion.source_state import describe_source, is_as_described
 from .index import MotionIndex
 
 
@@ -50,7 +51,8 @@ def index_folder(
         model (`str` or `Path`, *optional*): folder or Hub id of the model; if not given, the bundled LaMP, or the
             model of the gallery that is updated.
         update (`bool`): keep the gallery that is there: add new files, drop those that are gone, and embed files
-            again that were written since.
+            again whose content or options of reading have changed, or of which the gallery does not know the content
+            (it was written by version 0.1.0).
         reading (*optional*): `rig`, `unit` and `up` of BVH files, see [`Motion.load`].
 
     Returns:
@@ -68,7 +70,7 @@ def index_folder(
         raise ValueError(f"{output} is a gallery already: bring it up to date with --update, or choose another folder")
     old = MotionIndex.load(output, model) if update else None
     model = model or (old.model_name if old else "bundled:text-to-motion")
-    unchanged = _unchanged(old, source, output, files) if old else set()
+    unchanged = _unchanged(old, source, output, files, reading) if old else set()
     new, broken = _index_shared(sorted(files.keys() - unchanged), files, output, model, reading)
     if new is None:
         return None
@@ -86,25 +88,25 @@ def index_folder(
 
 def _motion_files(source: Path) -> dict[str, Path]:
     """Find the motion files of a folder, by their paths in it."""
-    if not source.is_dir():
-        raise FileNotFoundError(f"no such folder: {source}")
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in READABLE and path.is_file())
-    return {str(path.relative_to(source)): path for path in paths}
+    return {str(path.relative_to(source)): path for path in motion_files(source)}
 
 
-def _unchanged(old: MotionIndex, source: Path, output: Path, files: dict[str, Path]) -> set[str]:
-    """Find the motions of a gallery whose files were not written since it was saved.
+def _unchanged(
+    old: MotionIndex, source: Path, output: Path, files: dict[str, Path], reading: dict[str, Any]
+) -> set[str]:
+    """Find the motions of a gallery whose files and options of reading are those that it was made with.
 
     Raises:
         ValueError: when the gallery was made of the files of another folder.
     """
-    root, saved = source.resolve(), (output / "index.json").stat().st_mtime
+    root = source.resolve()
     for name, file in zip(old.ids, old.sources):
         if file and Path(file) != root / name:
             raise ValueError(f"{output} was made of another folder, which held {file}: give that one, or another -o")
         if not file and name in files:
             raise ValueError(f"{output} holds another motion named {name!r}, which is of no file")
-    return {name for name in old.ids if name in files and files[name].stat().st_mtime <= saved}
+    states = dict(zip(old.ids, old.states))
+    return {name for name in old.ids if name in files and is_as_described(files[name], reading, states[name])}
 
 
 def _index_shared(
@@ -117,12 +119,15 @@ def _index_shared(
         files that cannot be read with the reason.
     """
     state = this_process()
+    folder = output.parent / f".{output.name}-shares"
+    if state.is_main_process:  # those of a run that was killed
+        shutil.rmtree(folder, ignore_errors=True)
+    state.wait_for_everyone()
     share = MotionIndex(model)
     with state.split_between_processes(names) as own:
         broken = _add_files(share, {name: files[name] for name in own}, state.is_main_process, reading)
     if state.num_processes == 1:
         return share, broken
-    folder = output.parent / f".{output.name}-shares"
     share.save(folder / str(state.process_index))
     state.wait_for_everyone()
     broken = {name: problem for some in gather_object([broken]) for name, problem in some.items()}
@@ -136,10 +141,11 @@ def _index_shared(
 def _add_files(index: MotionIndex, files: dict[str, Path], show_progress: bool, reading: dict) -> dict[str, str]:
     """Add files to an index, and return those that cannot be read with the reason."""
     broken: dict[str, str] = {}
-    batch: dict[str, Any] = {}
+    batch: dict[str, tuple[Any, dict]] = {}  # what is read of each file, and the file's state
 
     def flush() -> None:
-        index.add(list(batch.values()), list(batch), [str(files[name].resolve()) for name in batch])
+        clips, states = ([entry[part] for entry in batch.values()] for part in (0, 1))
+        index.add(clips, list(batch), [str(files[name].resolve()) for name in batch], states)
         batch.clear()
 
     progress: Iterable[tuple[str, Path]] = tqdm(
@@ -147,7 +153,8 @@ def _add_files(index: MotionIndex, files: dict[str, Path], show_progress: bool, 
     )
     for name, path in progress:
         try:
-            batch[name] = index.embedder.read(Motion.load(path, **reading), name)
+            state = describe_source(path, reading)
+            batch[name] = index.embedder.read(Motion.load(path, **reading), name), state
         except (OSError, ValueError) as error:  # one broken file does not stop the others
             broken[name] = " ".join(str(error).split())
         if len(batch) == BATCH_SIZE:

@@ -114,7 +114,18 @@ class MotionIndex:
         """The file of each motion, in the order of `ids`; empty where it has none."""
         return list(self._entries.sources)
 
-    def add(self, motions: Sequence, ids: Sequence[str] | None = None, sources: Sequence[str] | None = None) -> None:
+    @property
+    def states(self) -> list[dict[str, Any] | None]:
+        """The state of each motion's file when it was read, in the order of `ids`; None where it is not known."""
+        return list(self._entries.states)
+
+    def add(
+        self,
+        motions: Sequence,
+        ids: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        states: Sequence[dict[str, Any] | None] | None = None,
+    ) -> None:
         """Add motions, all of them or, when one is refused, none.
 
         Args:
@@ -122,6 +133,8 @@ class MotionIndex:
             ids (`Sequence[str]`, *optional*): their names; if not given, paths for paths and free numbers for others.
             sources (`Sequence[str]`, *optional*): their files, returned with hits; if not given, the paths among
                 `motions`.
+            states (`Sequence[dict]`, *optional*): the states of these files, see
+                [`~lamp_hf.motion.source_state.describe_source`].
 
         Raises:
             ValueError: when a motion is invalid or too short, or an id is taken.
@@ -130,8 +143,9 @@ class MotionIndex:
         paths = [str(motion) if isinstance(motion, (str, Path)) else "" for motion in motions]
         names = self._names_for(paths) if ids is None else list(map(str, ids))
         files = paths if sources is None else list(map(str, sources))
-        if not len(motions) == len(names) == len(files):
-            raise ValueError(f"{len(motions)} motions, {len(names)} ids, {len(files)} sources")
+        states = [None] * len(names) if states is None else list(states)
+        if not len(motions) == len(names) == len(files) == len(states):
+            raise ValueError(f"{len(motions)} motions, {len(names)} ids, {len(files)} sources, {len(states)} states")
         self._entries.check_new(names)
         clips = [embedder.read(motion, name) for motion, name in zip(motions, names)]
         windows = [windows_of(len(clip), embedder.max_frames, embedder.fps) for clip in clips]
@@ -139,7 +153,7 @@ class MotionIndex:
         vectors = embedder.embed_motions(parts) if parts else np.zeros((0, embedder.dimension), np.float32)
         spans = np.array([span for ranges in windows for span in ranges], np.float32).reshape(-1, 2) / embedder.fps
         items = np.repeat(np.arange(len(clips)), [len(ranges) for ranges in windows])
-        self._append(vectors, Entries(names, files, items, spans))
+        self._append(vectors, Entries(names, files, items, spans, states))
 
     def add_vectors(self, vectors: np.ndarray, ids: Sequence[str]) -> None:
         """Add embeddings that the same model made elsewhere.
@@ -300,7 +314,7 @@ class MotionIndex:
                 "MotionIndex.load(folder, model)"
             )
         public = copy.copy(self)
-        public._entries = replace(self._entries, sources=[""] * len(self))
+        public._entries = replace(self._entries, sources=[""] * len(self), states=[])
         public.save(folder)
         (Path(folder) / storage.LOCK).unlink()
         publish.write_card(folder, name, len(self))

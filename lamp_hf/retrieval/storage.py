@@ -15,11 +15,11 @@ import numpy as np
 from filelock import FileLock
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .. import BUNDLED, bundled
-from ..motion.files import write_atomically
+from ..motion.files import sweep_temporaries, write_atomically
 
 
 FORMAT, VERSION = "lamp_hf.MotionIndex", 2
@@ -54,12 +54,17 @@ def save_gallery(
         model (`str`): see [`model_reference`].
         fingerprint (`str`): of the model.
         num_motions (`int`): how many motions the gallery holds.
+
+    Raises:
+        OSError: when the folder cannot be written to, because the disk is full for instance; the gallery that was
+            there stays.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK):
+        sweep_temporaries(folder, VECTORS, "index.json")
         name = f"{uuid.uuid4().hex[:12]}.safetensors"
-        write_atomically(folder / name, lambda path: save_file(tensors, path))
+        write_atomically(folder / name, lambda path: _write_tensors(path, tensors))
         num_rows, dimension = tensors["vectors"].shape
         manifest = {
             "format": FORMAT,
@@ -133,6 +138,13 @@ def model_reference(model: str) -> str:
 def resolve_model(reference: str) -> str:
     """Return the folder or Hub id of what [`model_reference`] named."""
     return bundled(reference.removeprefix("bundled:")) if reference.startswith("bundled:") else reference
+
+
+def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # a full disk is no OSError to safetensors
+        raise OSError(f"cannot write the gallery {path.parent}: {error}") from None
 
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
