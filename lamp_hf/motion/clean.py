@@ -2,7 +2,15 @@
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_closing, binary_opening, distance_transform_edt, gaussian_filter1d, label
+from scipy.interpolate import CubicHermiteSpline
+from scipy.ndimage import (
+    binary_closing,
+    binary_opening,
+    binary_propagation,
+    distance_transform_edt,
+    gaussian_filter1d,
+    label,
+)
 
 from ..models.motion_representation import shortest_rotation
 from ..models.skeleton import Skeleton
@@ -10,13 +18,16 @@ from .rotations import root_first
 
 
 STANDING_SPEED = 0.5  # metres per second; a low toe that is slower stands
+SLIDING_SPEED = 0.8  # metres per second; up to this speed it slides, before and after it stands
 STANDING_HEIGHT = 0.07  # metres above the lowest height of the toe
 _SHORTEST_CONTACT = 0.1  # seconds; shorter contacts and gaps are noise
-_RELEASE = 0.2  # seconds over which a foot returns to its own path
+_RELEASE = 0.4  # seconds over which a foot returns to its own path
 
 
 def foot_contacts(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     """Detect the frames in which the left and the right toe stand: low and slow for at least a tenth of a second.
+
+    The frames before and after, in which the toe is still low and slides, belong to the contact.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
@@ -28,7 +39,9 @@ def foot_contacts(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndar
     """
     toes = joints[:, _toes(skeleton)]
     speed = np.linalg.norm(np.gradient(toes, axis=0), axis=-1) * fps if len(joints) > 1 else np.zeros(toes.shape[:2])
-    standing = (speed < STANDING_SPEED) & (toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < STANDING_HEIGHT)
+    low = toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < STANDING_HEIGHT
+    slow, sliding = (low & (speed < limit) for limit in (STANDING_SPEED, SLIDING_SPEED))
+    standing = np.stack([binary_propagation(core, mask=mask) for core, mask in zip(slow.T, sliding.T)], 1)
     count = max(1, round(_SHORTEST_CONTACT * fps))
     padded = np.pad(standing, ((count, count), (0, 0)), mode="edge")  # the ends of a clip are not changes of contact
     frames = np.ones(count, bool)
@@ -38,8 +51,9 @@ def foot_contacts(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndar
 def lock_feet(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     """Hold standing toes in place: the foot moves as a whole and the knee follows (two-bone inverse kinematics).
 
-    While a foot stands, its toe keeps its mean position over that time; it is released over a fifth of a second. A leg
-    that is too short to reach is straightened, and the foot then slides by the rest.
+    While a foot stands, its toe keeps its mean position over that time. It comes to rest and leaves without a jump of
+    its velocity, over two fifths of a second. A leg that is too short to reach straightens as far as it can do so
+    smoothly, and the foot slides by the rest.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
@@ -93,12 +107,15 @@ def _shifts(toe: np.ndarray, contact: np.ndarray, fps: float) -> np.ndarray:
         frames = contacts == number
         shifts[frames] = (toe[frames].mean(0) - toe[frames]) * [1, 0, 1]
         known |= frames
-    # Between two contacts the shift is interpolated, by way of zero if there is time.
+    # Between two contacts the shift is interpolated, by way of zero if there is time. At a contact it changes as fast
+    # as the toe moves there, so that the toe has no speed.
     release = max(1, round(_RELEASE * fps))
-    if not known.any():
-        return shifts
     anchors = np.flatnonzero(known | (distance_transform_edt(~known) >= release))
-    return np.stack([np.interp(np.arange(len(toe)), anchors, shifts[anchors, axis]) for axis in range(3)], -1)
+    if not known.any() or len(anchors) < 2:
+        return shifts
+    slopes = np.where(known[:, None], -np.gradient(toe, axis=0) * [1, 0, 1], 0.0)
+    path = CubicHermiteSpline(anchors, shifts[anchors], slopes[anchors])
+    return path(np.arange(len(toe)).clip(anchors[0], anchors[-1]))  # before the first and after the last it stays
 
 
 def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -111,7 +128,8 @@ def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skele
     thigh, shin = (np.linalg.norm(part, axis=-1, keepdims=True) for part in (middle - start, end - middle))
     old_direction, target = _unit(end - start), end + shifts - start
     direction = _unit(target)
-    reach = np.linalg.norm(target, axis=-1, keepdims=True).clip(np.abs(thigh - shin), thigh + shin)
+    reach = _soft_reach(*(np.linalg.norm(leg, axis=-1, keepdims=True) for leg in (end - start, target)), thigh + shin)
+    reach = reach.clip(np.abs(thigh - shin), thigh + shin)
     along = (thigh**2 - shin**2 + reach**2) / (2 * reach.clip(min=1e-9))
     bend = middle - start  # made perpendicular to the leg: the direction in which the knee bends
     bend = bend - (bend * old_direction).sum(-1, keepdims=True) * old_direction
@@ -127,6 +145,15 @@ def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skele
     result[:, ankle] = start + reach * direction
     result[:, foot] += (result[:, ankle] - end)[:, None]
     return result
+
+
+def _soft_reach(old: np.ndarray, wanted: np.ndarray, longest: np.ndarray) -> np.ndarray:
+    """Return how far a leg reaches that reached `old`: `wanted`, or less the nearer that is to the `longest`.
+
+    A knee that becomes straight at once would jump.
+    """
+    room = (longest - old).clip(min=1e-6)
+    return old + np.where(wanted > old, room * -np.expm1(-(wanted - old).clip(min=0) / room), wanted - old)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
