@@ -36,7 +36,7 @@ def run(*arguments) -> None:
 def test_a_text_is_no_formula_in_a_spreadsheet(tmp_path, text):
     path = tmp_path / "table.csv"
     write_csv(path, ["name", "start"], [{"name": text, "start": -1.5}])
-    row = next(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+    row = next(csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")))
     assert row == {"name": f"'{text}", "start": "-1.5"}  # numbers stay numbers
     assert read_csv(path)[0]["name"] == text
 

@@ -1,4 +1,4 @@
-"""What was made of files follows them: galleries and prepared data sets notice changed content and options."""
+"""Galleries and prepared data sets follow their files: changed content and changed options are noticed."""
 
 import os
 import shutil

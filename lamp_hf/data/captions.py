@@ -61,7 +61,7 @@ _NO_SIDE = (
 )
 # Longest first, so that "counterclockwise" is not read as "clockwise".
 _SIDES = "|".join(sorted(map(re.escape, _SWAP), key=len, reverse=True))
-_SIDED = re.compile(rf"\b(?:(?P<no_side>{_NO_SIDE})|{_SIDES})\b", re.IGNORECASE)
+_SIDED = re.compile(rf"\b(?:(?P<no_side>{_NO_SIDE})(?!-)|{_SIDES})\b", re.IGNORECASE)
 
 
 def mirror_caption(caption: str) -> str:

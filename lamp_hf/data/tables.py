@@ -43,7 +43,7 @@ def read_csv(path: Path) -> list[dict]:
         ValueError: when it is no CSV file in UTF-8.
     """
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes().decode("utf-8-sig")  # not as text, which would change ends of lines
         rows = list(csv.DictReader(io.StringIO(content, newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8: {error}") from None
