@@ -17,6 +17,9 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 import lamp_hf  # noqa: F401  registers the Auto classes
 
 
+CLASSES = "lamp_hf_classes"
+
+
 def load(folder: Path) -> PreTrainedModel:
     """Load a trained model, with its adapter merged if it has one."""
     adapter = folder / "adapter_config.json"
@@ -37,6 +40,19 @@ def strip(values):
     return values
 
 
+def refer_to_package(folder: Path, classes: dict[str, str]) -> None:
+    """Let `trust_remote_code=True` find the classes, by Auto class, in the package: the folder is a part of it."""
+    names = sorted(classes.values())
+    quoted = ", ".join(f'"{name}"' for name in names)
+    code = '"""Classes of this model, for `trust_remote_code=True`."""\n\n'
+    code += f"from lamp_hf import {', '.join(names)}\n\n\n__all__ = [{quoted}]\n"
+    (folder / f"{CLASSES}.py").write_text(code, encoding="utf-8")
+    for name, kinds in (("config.json", ("AutoConfig", "AutoModel")), ("processor_config.json", ("AutoProcessor",))):
+        values = json.loads((folder / name).read_text(encoding="utf-8"))
+        values["auto_map"] = {kind: f"{CLASSES}.{classes[kind]}" for kind in kinds}
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=Path)
@@ -47,7 +63,8 @@ def main() -> None:
     for old in arguments.output.glob("*.safetensors*"):
         old.unlink()
     model.save_pretrained(arguments.output, max_shard_size="15MB")
-    AutoProcessor.from_pretrained(arguments.model).save_pretrained(arguments.output)
+    processor = AutoProcessor.from_pretrained(arguments.model)
+    processor.save_pretrained(arguments.output)
     for shard in arguments.output.glob("*.safetensors"):
         shard.chmod(0o644)
     for code in arguments.output.glob("*.py"):
@@ -55,6 +72,8 @@ def main() -> None:
     for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
         path = arguments.output / name
         path.write_text(json.dumps(strip(json.loads(path.read_text())), indent=2) + "\n")
+    kinds = {"AutoConfig": model.config, "AutoModel": model, "AutoProcessor": processor}
+    refer_to_package(arguments.output, {kind: type(part).__name__ for kind, part in kinds.items()})
     size = sum(file.stat().st_size for file in arguments.output.iterdir())
     print(f"{arguments.output}: {size / 1e6:.1f} MB")
 

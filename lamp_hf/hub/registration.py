@@ -19,7 +19,6 @@ def _register_configs(module) -> None:
 
     for config in (MotionVQVAEConfig, LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig, LavimoConfig):
         module.AutoConfig.register(config.model_type, config)
-        config.register_for_auto_class()
 
 
 def _register_models(module) -> None:
@@ -31,7 +30,6 @@ def _register_models(module) -> None:
 
     for model in (MotionVQVAEModel, LampModel, LampForTextToMotion, LampForMotionCaptioning, LavimoModel):
         module.AutoModel.register(model.config_class, model)
-        model.register_for_auto_class("AutoModel")
 
 
 def _register_feature_extractors(module) -> None:
@@ -39,7 +37,6 @@ def _register_feature_extractors(module) -> None:
     from ..models.feature_extraction_motion import MotionFeatureExtractor
 
     module.AutoFeatureExtractor.register(MotionVQVAEConfig, MotionFeatureExtractor)
-    MotionFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
 
 
 def _register_motion_reader(module) -> None:
@@ -60,10 +57,8 @@ def _register_processors(module) -> None:
     from ..models.processing_lavimo import LavimoProcessor
 
     module.AutoProcessor.register(LavimoConfig, LavimoProcessor)
-    LavimoProcessor.register_for_auto_class("AutoProcessor")
     for config in (LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig):
         module.AutoProcessor.register(config, LampProcessor)
-    LampProcessor.register_for_auto_class("AutoProcessor")
 
 
 def _register_pipelines(module) -> None:

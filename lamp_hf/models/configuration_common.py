@@ -31,24 +31,32 @@ class ReleasedQuirksMixin:
         return values | {"released_quirks": quirks} if quirks else values
 
 
+class _ShippedPipelines(dict):
+    """Pipelines by task, in which `in` finds those alone whose code has to come from the model's folder.
+
+    `transformers.pipeline` takes the task from here where none is given. It asks for `trust_remote_code` if the task
+    is `in` here, which an installed package does not need.
+    """
+
+    def __contains__(self, task) -> bool:
+        from transformers.pipelines import PIPELINE_REGISTRY
+
+        return bool(self.get(task)) and task not in PIPELINE_REGISTRY.supported_tasks
+
+
 class ShippedPipelinesMixin:
-    """Keeps `custom_pipelines` of a configuration from asking for trust where the package is installed."""
+    """Names the pipelines of a configuration: `default_task`, and those whose code was saved with the model."""
+
+    default_task: ClassVar[str]
 
     @property
     def custom_pipelines(self) -> dict:
-        """Pipelines that ship with a Hub repository, without those that are registered already.
-
-        `transformers.pipeline` asks for `trust_remote_code` if there are any, which an installed package does not
-        need.
-        """
-        from transformers.pipelines import PIPELINE_REGISTRY
-
-        shipped = self.__dict__.get("_custom_pipelines") or {}
-        return {task: spec for task, spec in shipped.items() if task not in PIPELINE_REGISTRY.supported_tasks}
+        """Pipelines by task, see [`PIPELINE_REGISTRY`]; without code for the model's own task if none was saved."""
+        return _ShippedPipelines(self.__dict__.get("_custom_pipelines") or {self.default_task: {}})
 
     @custom_pipelines.setter
     def custom_pipelines(self, value: dict):
-        self.__dict__["_custom_pipelines"] = value
+        self.__dict__["_custom_pipelines"] = {task: code for task, code in value.items() if code}
 
     def to_dict(self) -> dict:
         """Return the configuration as a dictionary."""

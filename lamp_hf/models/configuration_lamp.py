@@ -65,6 +65,8 @@ class LampConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """
 
     model_type = "lamp"
+    _auto_class = "AutoConfig"
+    default_task = "zero-shot-motion-classification"
     sub_configs = {"motion_config": MotionVQVAEConfig}
     quirks_class = LampQuirks
 

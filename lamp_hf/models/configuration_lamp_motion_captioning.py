@@ -23,6 +23,8 @@ class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """
 
     model_type = "lamp_motion_captioning"
+    _auto_class = "AutoConfig"
+    default_task = "motion-to-text"
     sub_configs = {"lamp_config": LampConfig, "language_config": AutoConfig}
 
     lamp_config: dict | PreTrainedConfig | None = None

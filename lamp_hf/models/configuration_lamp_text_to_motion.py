@@ -79,6 +79,8 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     """
 
     model_type = "lamp_text_to_motion"
+    _auto_class = "AutoConfig"
+    default_task = "text-to-motion"
     sub_configs = {"lamp_config": LampConfig, "tokenizer_config": MotionVQVAEConfig}
     quirks_class = LampTextToMotionQuirks
     attribute_map = {"order_noise": "choice_temperature"}  # the name in files of earlier versions

@@ -3,9 +3,11 @@
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from .configuration_common import ShippedPipelinesMixin
+
 
 @strict
-class LavimoConfig(PreTrainedConfig):
+class LavimoConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LavimoModel`]; the defaults are the paper's sizes (DistilBERT, CLIP ViT-B/32, 512).
 
     The paper comes without code and leaves some choices open; where this is our interpretation, it says so.
@@ -47,6 +49,8 @@ class LavimoConfig(PreTrainedConfig):
     """
 
     model_type = "lavimo"
+    _auto_class = "AutoConfig"
+    default_task = "zero-shot-motion-classification"
     sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}
 
     text_config: dict | PreTrainedConfig | None = None

@@ -30,6 +30,7 @@ class MotionVQVAEConfig(PreTrainedConfig):
     """
 
     model_type = "motion_vqvae"
+    _auto_class = "AutoConfig"
 
     skeleton: str = "humanml3d"
     feature_size: int = 263

@@ -38,6 +38,7 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         mean, std (`list[float]`, *optional*): statistics of the training split; None leaves features as they are.
     """
 
+    _auto_class = "AutoFeatureExtractor"
     model_input_names = ["motion_values", "motion_attention_mask"]
 
     def __init__(
@@ -112,7 +113,7 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         if hasattr(motion, "skeleton"):
             features = motion.features if motion.num_frames > 1 else np.zeros((0, tree.num_features), np.float32)
         else:
-            features = _features_of_array(np.asarray(motion, np.float32), tree, name)
+            features = _features_of_array(_as_array(motion, name), tree, name)
         if len(features) < shortest:
             seconds = (shortest + 1) / self.sampling_rate
             raise ValueError(f"{name} is too short: {len(features)} frames, it must last {seconds:g} seconds")
@@ -138,7 +139,7 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
                     f"motion.resample({self.sampling_rate:g})"
                 )
             return motion.joints
-        values = np.asarray(motion, np.float32)
+        values = _as_array(motion, name)
         if values.ndim == 2:
             check_motion(values, (tree.num_features,), name=name)
             return features_to_joints(values, tree) * tree.metres
@@ -215,6 +216,22 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         )
         batch["motion_attention_mask"] = batch.pop("attention_mask")
         return batch
+
+
+def _as_array(motion, name: str) -> np.ndarray:
+    """Return numbers as a float32 array.
+
+    Raises:
+        ValueError: when they are none.
+    """
+    try:
+        values = np.asarray(motion, np.float32)
+    except (TypeError, ValueError):
+        values = np.zeros(())
+    if values.ndim == 0:
+        wanted = "a Motion, the path of a file, joints (num_frames, num_joints, 3) or features"
+        raise ValueError(f"{name} must be {wanted}, got {type(motion).__name__}")
+    return values
 
 
 def _features_of_array(values: np.ndarray, tree: Skeleton, name: str) -> np.ndarray:

@@ -5,6 +5,7 @@ import math
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 class StrictLoadingMixin:
@@ -92,6 +93,10 @@ def sinusoidal_positions(length: int, size: int) -> torch.Tensor:
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
 
+class CheckpointedEncoderLayer(GradientCheckpointingLayer, nn.TransformerEncoderLayer):
+    """PyTorch's transformer layer, recomputed in the backward pass after `activation_checkpointing_enable()`."""
+
+
 class MotionSummary(nn.Module):
     """Convolutions over a motion, pooled over time by mean, maximum and sum.
 
@@ -127,6 +132,7 @@ class MotionSummary(nn.Module):
 
 
 __all__ = [
+    "CheckpointedEncoderLayer",
     "MotionSummary",
     "StrictLoadingMixin",
     "full_mask",

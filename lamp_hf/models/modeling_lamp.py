@@ -41,6 +41,8 @@ class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "lamp"
     main_input_name = "motion_values"
     input_modalities = ("text", "time")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
 
 
 class LampMotionModel(LampPreTrainedModel):
@@ -148,6 +150,7 @@ class LampModel(LampMotionModel):
         config ([`LampConfig`]): Configuration of the model.
     """
 
+    _auto_class = "AutoModel"
     # The heads of pretraining, or a generator, where the folder has them.
     _keys_to_ignore_on_load_unexpected = [
         r"motion_token_head", r"word_transform", r"word_head",

@@ -40,6 +40,8 @@ class LampMotionCaptioningPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "captioner"
     main_input_name = "motion_values"
     input_modalities = ("time", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
 
 
 class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
@@ -54,6 +56,7 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         config ([`LampMotionCaptioningConfig`]): Configuration of the model.
     """
 
+    _auto_class = "AutoModel"
     TRAINED = ["query_tokens", "language_projection"]  # modules that are trained besides the adapter
 
     def __init__(self, config: LampMotionCaptioningConfig):

@@ -6,6 +6,7 @@ to a context: motion latents or text states.
 
 import torch
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lamp import LampConfig
 
@@ -64,7 +65,7 @@ class LampFeedForward(nn.Module):
         return self.norm(hidden + self.dropout(self.output(nn.functional.gelu(self.intermediate(hidden)))))
 
 
-class LampLayer(nn.Module):
+class LampLayer(GradientCheckpointingLayer):
     """Self-attention over queries and text together, cross-attention for queries, feed-forward for each."""
 
     def __init__(self, config: LampConfig, index: int, with_text: bool):

@@ -59,6 +59,8 @@ class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "text_to_motion"
     main_input_name = "input_ids"
     input_modalities = ("text",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -78,6 +80,7 @@ class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 class LampForTextToMotion(LampTextToMotionPreTrainedModel):
     """Generates a motion from a text. LaMP, the tokenizer and the part reader, if any, are frozen."""
 
+    _auto_class = "AutoModel"
     _tied_weights_keys = {r"lamp.motion_encoder.*": r"vqvae.encoder.*"}
 
     def __init__(self, config: LampTextToMotionConfig):

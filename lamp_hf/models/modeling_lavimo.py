@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_lavimo import LavimoConfig
@@ -49,13 +49,16 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
     """
 
     config: LavimoConfig
+    _auto_class = "AutoModel"
     base_model_prefix = "lavimo"
     main_input_name = "motion_values"
     input_modalities = ("text", "video", "time")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
 
     def __init__(self, config: LavimoConfig):
         super().__init__(config)
-        self.text_encoder = AutoModel.from_config(config.text_config)
+        self.text_encoder = _new_encoder(config.text_config)
         self.text_tower = LavimoTower(config, config.text_config.hidden_size, config.text_layers)
         self.motion_tower = LavimoTower(config, config.motion_patch * config.feature_size, config.motion_layers)
         self.motion_summary = None
@@ -64,7 +67,7 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
             self.motion_summary = MotionSummary(*sizes, config.dropout, strides=(2, 2, 1))
         names = ["text", "motion"]
         if config.use_video:
-            self.vision_encoder = AutoModel.from_config(config.vision_config)
+            self.vision_encoder = _new_encoder(config.vision_config)
             self.frame_norm = nn.LayerNorm(config.vision_size)  # encoders differ in scale, position codes do not
             self.video_tower = LavimoTower(config, config.vision_size, config.video_layers)
             names.append("video")
@@ -304,6 +307,13 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         decoded = self.decoder(fused, encoded["motion"].mask)[:, : motion_mask.shape[1]]
         error = (decoded.float() - motion_values.float()).square().mean(-1)
         return masked_mean(error, motion_mask & present["motion"][:, None])
+
+
+def _new_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """Create a text or vision encoder, with the attention that the model is asked for if the encoder has any."""
+    if not AutoModel._model_mapping[type(config)]._supports_sdpa:
+        config._attn_implementation = None
+    return AutoModel.from_config(config)
 
 
 def _hide_fillers(present: torch.Tensor | None, caption_ids, sentence_embeds) -> tuple:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .configuration_lavimo import LavimoConfig
-from .modeling_common import sinusoidal_positions
+from .modeling_common import CheckpointedEncoderLayer, sinusoidal_positions
 
 
 @dataclass
@@ -44,7 +44,7 @@ class LavimoTower(nn.Module):
         super().__init__()
         self.projection = nn.Linear(input_size, config.hidden_size)
         self.cls = nn.Embedding(1, config.hidden_size)
-        layer = nn.TransformerEncoderLayer(**layer_options(config))
+        layer = CheckpointedEncoderLayer(**layer_options(config))
         norm = nn.LayerNorm(config.hidden_size)
         self.layers = nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from .configuration_motion_vqvae import MotionVQVAEConfig
@@ -48,7 +49,7 @@ class MotionVQVAEOutput(ModelOutput):
     perplexity: torch.FloatTensor | None = None
 
 
-class MotionResidualBlocks(nn.Module):
+class MotionResidualBlocks(GradientCheckpointingLayer):
     """Pre-activation residual convolutions, widest dilation first."""
 
     def __init__(self, config: MotionVQVAEConfig):
@@ -195,6 +196,8 @@ class MotionVQVAEPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "motion_vqvae"
     main_input_name = "motion_values"
     input_modalities = ("time",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # it has no attention
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -211,6 +214,8 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
     Args:
         config ([`MotionVQVAEConfig`]): Configuration of the tokenizer.
     """
+
+    _auto_class = "AutoModel"
 
     def __init__(self, config: MotionVQVAEConfig):
         super().__init__(config)

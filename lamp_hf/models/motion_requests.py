@@ -4,6 +4,7 @@ Every way to generate a motion (a call, a stream, an edit, the diffusers pipelin
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -32,6 +33,28 @@ class MotionRequest:
     def text(self) -> str:
         """All texts as one sentence."""
         return ", then ".join(self.texts)
+
+
+def as_texts(texts: str | list[str], what: str = "a text") -> list[str]:
+    """Return one text or several as a list.
+
+    Args:
+        texts (`str` or a sequence of them): any length of each; the processor refuses empty and long ones.
+        what (`str`): name of one of them in errors.
+
+    Raises:
+        ValueError: when something else is given, or a text holds half a character, which no file could store.
+    """
+    texts = [texts] if isinstance(texts, str) else texts
+    if isinstance(texts, (bytes, Mapping)) or not isinstance(texts, Iterable):
+        raise ValueError(f"{what} must be a string, or a list of strings, got {type(texts).__name__}")
+    texts = list(texts)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(f"{what} must be a string, got {type(text).__name__}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"{what} holds half a character (a lone surrogate): {text[:40]!a}")
+    return texts
 
 
 def check_sampling(
@@ -107,6 +130,7 @@ def one_for_each(value, texts: list[str], what: str) -> list:
 __all__ = [
     "SAMPLING_OPTIONS",
     "MotionRequest",
+    "as_texts",
     "check_sampling",
     "check_seed",
     "one_for_each",

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
-from .modeling_common import sinusoidal_positions
+from .modeling_common import CheckpointedEncoderLayer, sinusoidal_positions
 
 
 def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torch.Tensor | None:
@@ -45,7 +45,7 @@ class MotionTransformer(nn.Module):
         self.token_convolution = None
         if config.token_convolution:
             self.token_convolution = nn.Conv1d(size, size, config.token_convolution)
-        layer = nn.TransformerEncoderLayer(
+        layer = CheckpointedEncoderLayer(
             size,
             config.num_attention_heads,
             config.intermediate_size,

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
-from .modeling_common import sinusoidal_positions
+from .modeling_common import CheckpointedEncoderLayer, sinusoidal_positions
 
 
 ONE_THING, AT_ONCE, IN_TURN = range(3)  # kinds of text: one action, two at the same time, two one after another
@@ -23,7 +23,7 @@ class PartReader(nn.Module):
         width, size = config.lamp_config.hidden_size, config.part_reader_size
         self.projection = nn.Linear(width, size)
         self.part_embeddings = nn.Parameter(torch.zeros(2, size))
-        layer = nn.TransformerEncoderLayer(
+        layer = CheckpointedEncoderLayer(
             size, config.num_attention_heads, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, 2, nn.LayerNorm(size), enable_nested_tensor=False)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from transformers import Pipeline
+from transformers import AutoProcessor, Pipeline
 from transformers.dynamic_module_utils import custom_object_save
+from transformers.processing_utils import ProcessorMixin
 
 from .skeleton import get_skeleton
 
@@ -16,14 +17,14 @@ class MotionPipeline(Pipeline):
     """
 
     model_types: tuple[str, ...]
-    _load_processor = True
+    _load_processor = None  # of the model's folder, unless one is given; `__init__` says if there is none
     _load_tokenizer = False
     _load_feature_extractor = False
     _load_image_processor = False
     _load_video_processor = False
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, model, *args, processor=None, **kwargs):
+        super().__init__(model, *args, processor=processor or _load_processor(model), **kwargs)
         config = self.model.config
         if config.model_type not in self.model_types:
             wanted = " or ".join(map(repr, self.model_types))
@@ -58,6 +59,19 @@ class MotionPipeline(Pipeline):
     def split(self, features: np.ndarray) -> list[np.ndarray]:
         """Split features into parts of similar length that the model can read."""
         return np.array_split(features, -(-len(features) // self.max_frames))
+
+
+def _load_processor(model) -> ProcessorMixin:
+    """Load the processor from where a model was loaded, in the same version.
+
+    Raises:
+        ValueError: when the model was not loaded, but made.
+        OSError: when there is no processor beside it.
+    """
+    if not model.name_or_path:
+        raise ValueError("the model was made, not loaded, and has no processor with it: give processor=...")
+    revision = getattr(model.config, "_commit_hash", None)
+    return AutoProcessor.from_pretrained(model.name_or_path, revision=revision)
 
 
 __all__ = ["MotionPipeline"]

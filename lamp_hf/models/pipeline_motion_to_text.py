@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from .motion_requests import as_texts
 from .pipeline_motion import MotionPipeline
 
 
@@ -71,6 +72,8 @@ class MotionToTextPipeline(MotionPipeline):
         sampling += ["seed"] * (seed is not None)
         if sampling and not kwargs.get("do_sample"):
             raise ValueError(f"{sampling[0]} is for sampling: give do_sample=True")
+        if (prompt is not None and len(as_texts(prompt, "the prompt")) != 1) or isinstance(prompt, list):
+            raise ValueError("the prompt is one text for all captions")
         given = {name: value for name, value in {"prompt": prompt, "seed": seed}.items() if value is not None}
         return {}, kwargs | given, {}
 

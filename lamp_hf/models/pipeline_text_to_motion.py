@@ -13,6 +13,7 @@ from .motion_representation import joints_to_features
 from .motion_requests import (
     SAMPLING_OPTIONS,
     MotionRequest,
+    as_texts,
     check_sampling,
     check_seed,
     one_for_each,
@@ -88,7 +89,7 @@ class TextToMotionPipeline(MotionPipeline):
             A dictionary for one text, for an edit and for a sequence; a list of them for a list of texts. Where
             several sequences are asked for, a list of dictionaries takes the place of each. A dictionary has `joints`
             float32 `(num_frames, num_joints, 3)` (metres, Y up), `features` float32 `(num_frames, num_features)`,
-            `fps` and `text`.
+            `fps`, `skeleton` and `text`; `lamp_hf.Motion(**result)` takes it.
 
         Raises:
             ValueError: when a text is empty or too long, or an option, a seed or a duration cannot be met; before
@@ -101,7 +102,7 @@ class TextToMotionPipeline(MotionPipeline):
             raise ValueError(f"num_return_sequences must be a whole number from 1, got {num_return_sequences!r}")
         if is_edit and (not isinstance(inputs, str) or mode or num_return_sequences != 1):
             raise ValueError("an edit takes one text and makes one motion")
-        if mode is None and not isinstance(inputs, (str, list, tuple)):
+        if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):
             return self._iterate(inputs, duration, seed, num_return_sequences, batch_size, **options)
 
         requests = self._requests(inputs, duration, seed, num_return_sequences, mode)
@@ -143,7 +144,7 @@ class TextToMotionPipeline(MotionPipeline):
             whole = self._sequence(inputs, duration, 0 if seed is None else seed, mode)
             wanted = [(whole.texts, whole.num_frames, seed)]
         else:
-            texts = [inputs] if isinstance(inputs, str) else list(inputs)
+            texts = as_texts(inputs)
             lengths = [self._num_frames(seconds) for seconds in one_for_each(duration, texts, "durations")]
             seeds = one_for_each(seed, texts, "seeds")
             wanted = [([text], [frames], first) for text, frames, first in zip(texts, lengths, seeds)]
@@ -159,7 +160,7 @@ class TextToMotionPipeline(MotionPipeline):
         """Return one motion of several texts; `mode="sequence"` splits those that say an order."""
         if mode not in (None, "sequence"):
             raise ValueError(f"unknown mode {mode!r}; known: 'sequence'")
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        texts = as_texts(inputs)
         if not texts:
             raise ValueError("no text: describe a motion in a sentence, or in several")
         lengths = [self._num_frames(seconds) for seconds in one_for_each(duration, texts, "durations")]
@@ -316,7 +317,13 @@ class TextToMotionPipeline(MotionPipeline):
         return torch.as_tensor(joints).float() / self.skeleton.metres
 
     def _result(self, joints: np.ndarray, features: np.ndarray, text: str) -> dict:
-        return {"joints": joints, "features": features, "fps": self.fps, "text": text}
+        return {
+            "joints": joints,
+            "features": features,
+            "fps": self.fps,
+            "skeleton": self.skeleton.name,
+            "text": text,
+        }
 
 
 __all__ = ["TextToMotionPipeline"]

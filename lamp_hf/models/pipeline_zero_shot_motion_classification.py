@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from .contrastive import similarity
+from .motion_requests import as_texts
 from .pipeline_motion import MotionPipeline
 
 
@@ -55,6 +56,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         """
         if isinstance(candidate_labels, str):
             candidate_labels = [label.strip() for label in candidate_labels.split(",") if label.strip()]
+        candidate_labels = as_texts(candidate_labels, "a label")
         if not candidate_labels or len(set(candidate_labels)) != len(candidate_labels):
             raise ValueError("candidate_labels must be different labels, at least one")
         if "{}" not in hypothesis_template:

@@ -4,6 +4,8 @@ import numpy as np
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .motion_requests import as_texts
+
 
 class LampProcessor(ProcessorMixin):
     """Processor of a [`MotionFeatureExtractor`] and a BERT tokenizer.
@@ -12,6 +14,8 @@ class LampProcessor(ProcessorMixin):
         feature_extractor ([`MotionFeatureExtractor`]): Reads, normalises and pads motions.
         tokenizer ([`BertTokenizer`]): Tokenizer; its `model_max_length` limits texts.
     """
+
+    _auto_class = "AutoProcessor"
 
     def __init__(self, feature_extractor=None, tokenizer=None, **kwargs):
         super().__init__(feature_extractor, tokenizer, **kwargs)
@@ -41,7 +45,7 @@ class LampProcessor(ProcessorMixin):
             raise ValueError("nothing to process: give text, motion or both")
         batch = {}
         if text is not None:
-            batch.update(self._tokenise([text] if isinstance(text, str) else list(text), return_tensors))
+            batch.update(self._tokenise(as_texts(text), return_tensors))
         if motion is not None:
             batch.update(self.feature_extractor(motion, return_tensors=return_tensors))
         return BatchFeature(batch)
@@ -49,9 +53,8 @@ class LampProcessor(ProcessorMixin):
     def _tokenise(self, texts: list[str], return_tensors: str) -> dict:
         """Tokenise and pad texts that are neither empty nor too long."""
         limit = self.tokenizer.model_max_length
-        for text in texts:
-            if not isinstance(text, str) or not text.strip():
-                raise ValueError("the text is empty: describe a motion in a sentence")
+        if not all(text.strip() for text in texts):
+            raise ValueError("the text is empty: describe a motion in a sentence")
         # A word has at least one token: counting words refuses a huge text before it is tokenised.
         longest = max(len(text.split()) for text in texts)
         if longest <= limit:

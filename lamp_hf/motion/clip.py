@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .view import View
 
 
+_FURTHER_RESULTS = {"features", "familiarity", "nearest", "seed"}  # of the text-to-motion pipeline
+
+
 class Motion:
     """A clip of joint positions.
 
@@ -24,6 +27,8 @@ class Motion:
         fps (`float`): frames per second.
         skeleton (`str` or [`Skeleton`]): `"humanml3d"` (22 joints) or `"kit"` (21 joints).
         text (`str`, *optional*): what the motion shows.
+        others (*optional*): further results of the text-to-motion pipeline, `features` for instance, so that
+            `Motion(**result)` works; they are not kept.
 
     Raises:
         ValueError: when the shape is wrong, a value is not finite, or `fps` is not a positive number.
@@ -35,7 +40,10 @@ class Motion:
         fps: float = 20.0,
         skeleton: str | Skeleton = "humanml3d",
         text: str | None = None,
+        **others,
     ):
+        if unknown := sorted(others.keys() - _FURTHER_RESULTS):
+            raise TypeError(f"Motion got an unexpected keyword argument {unknown[0]!r}")
         self._skeleton = get_skeleton(skeleton)
         joints = np.asarray(joints, dtype=np.float32)
         check_motion(joints, (self._skeleton.num_joints, 3))

@@ -11,6 +11,7 @@ from transformers import AutoConfig, BatchFeature
 from ..fingerprint import content_digest
 from ..models.modeling_lamp import LampModel
 from ..models.modeling_lavimo import LavimoModel
+from ..models.motion_requests import as_texts
 from ..models.processing_lamp import LampProcessor
 from ..models.processing_lavimo import LavimoProcessor
 from ..models.video_frames import Frames, Video
@@ -59,9 +60,9 @@ class Embedder:
             `np.ndarray` of shape `(num_texts, dimension)`: float32.
 
         Raises:
-            ValueError: when a text is empty.
+            ValueError: when a text is empty, or is none.
         """
-        parts = [self._split_text(text) for text in texts]
+        parts = [self._split_text(text) for text in as_texts(texts)]
         flat = [part for some in parts for part in some]
         batches = [flat[first : first + BATCH_SIZE] for first in range(0, len(flat), BATCH_SIZE)]
         vectors = [self.model.get_text_features(**self._inputs(text=batch)).cpu().numpy() for batch in batches]
