@@ -177,10 +177,16 @@ def _fill_index(folder: Path, source: Path, repository: str) -> None:
 
 
 def _fill_metric(folder: Path, source: Path, repository: str) -> None:
-    """Stage the metric's page, and the script that `evaluate` loads."""
+    """Stage the metric's page, and the script that `evaluate` loads, under the name that it looks for.
+
+    The script takes the package from the Space where it is not installed.
+    """
     _fill_space(folder, source, repository)
     script = Path(lamp_hf.metrics.path("lamp_bertscore")) / "lamp_bertscore.py"
-    shutil.copyfile(script, folder / script.name)
+    code = script.read_text(encoding="utf-8").replace('SPACE = ""', f'SPACE = "{repository}"')
+    for path in (folder / script.name, folder / f"{repository.rpartition('/')[2]}.py"):
+        if not path.exists():
+            path.write_text(code, encoding="utf-8")
 
 
 def _fill_space(folder: Path, source: Path, repository: str) -> None:

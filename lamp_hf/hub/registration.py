@@ -79,6 +79,21 @@ def _register_pipelines(module) -> None:
         )
 
 
+def _register_diffusers(module) -> None:
+    """Let `DiffusionPipeline.from_pretrained` load our pipeline.
+
+    It looks for the class among the names of diffusers, and for those of components in modules that it knows.
+    """
+    from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+
+    from ..models import diffusion_pipeline_text_to_motion as ours
+
+    pipeline = ours.LampTextToMotionDiffusionPipeline
+    setattr(sys.modules["diffusers"], pipeline.__name__, pipeline)
+    for component in (ours.LampForTextToMotion, ours.LampProcessor, ours.MaskedMotionScheduler):
+        LOADABLE_CLASSES.setdefault(component.__module__, {})
+
+
 def _register_metrics(module) -> None:
     from .. import metrics
 
@@ -94,6 +109,7 @@ _REGISTRATIONS: dict[str, tuple[str, Callable]] = {
     "transformers.models.auto.feature_extraction_auto": ("AutoFeatureExtractor", _register_feature_extractors),
     "transformers.models.auto.processing_auto": ("AutoProcessor", _register_processors),
     "transformers.pipelines": ("PIPELINE_REGISTRY", _register_pipelines),
+    "diffusers.pipelines.pipeline_utils": ("DiffusionPipeline", _register_diffusers),
     "evaluate": ("load", _register_metrics),
 }
 _OURS = f"{__name__.partition('.')[0]}.models."

@@ -1,5 +1,6 @@
 """The generator as a diffusers pipeline, with the same networks and the same scheduler."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from huggingface_hub import snapshot_download
 
 from .modeling_lamp_text_to_motion import LampForTextToMotion
 from .motion_decoding import MotionDecoder
-from .motion_requests import check_sampling, one_for_each, seconds_to_frames
+from .motion_requests import as_texts, check_count, check_sampling, one_for_each, seconds_to_frames
 from .processing_lamp import LampProcessor
 from .scheduling_masked_motion import MaskedMotionScheduler
 
@@ -41,6 +42,8 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         scheduler ([`MaskedMotionScheduler`]): decides which tokens are settled at each step.
     """
 
+    _callback_tensor_inputs = ("codes",)
+
     def __init__(self, model: LampForTextToMotion, processor: LampProcessor, scheduler: MaskedMotionScheduler):
         super().__init__()
         self.register_modules(model=model, processor=processor, scheduler=scheduler)
@@ -60,7 +63,7 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         if not folder.is_dir():
             folder = snapshot_download(str(pretrained_model_name_or_path), **options)
         if not (Path(folder) / "model_index.json").is_file():  # written by the transformers pipeline
-            dtype = kwargs.pop("torch_dtype", None)
+            dtype = kwargs.pop("dtype", kwargs.pop("torch_dtype", None))
             if kwargs:
                 raise ValueError(f"unknown option {next(iter(kwargs))!r} for a folder that diffusers did not write")
             model = LampForTextToMotion.from_pretrained(folder, dtype=dtype)
@@ -76,6 +79,10 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
+        negative_prompt: str | list[str | None] | None = None,
+        num_motions_per_prompt: int = 1,
+        callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | tuple[str, ...] = ("codes",),
     ) -> LampTextToMotionDiffusionOutput:
         """Generate motions, each of which fits in one window of the model (9.8 s for HumanML3D).
 
@@ -83,24 +90,43 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
             prompt (`str` or `list[str]`): texts.
             duration (`float` or a list with one for each prompt, *optional*): seconds; None lets the model choose.
             num_inference_steps, guidance_scale (*optional*): the model configuration's if not given.
-            generator (`torch.Generator` or a list with one for each prompt, *optional*): source of randomness; a
-                single one gives each of several prompts a stream of its own.
+            generator (`torch.Generator` or a list with one for each motion, *optional*): source of randomness; a
+                single one gives each of several motions a stream of its own.
+            negative_prompt (`str` or a list with one for each prompt, *optional*): what guidance leads away from; no
+                text if not given. Without guidance, at a scale of 1, it has no effect.
+            num_motions_per_prompt (`int`): motions of each prompt, one after another in the result.
+            callback_on_step_end (`Callable`, *optional*): called after each step as `callback(pipe, step, timestep,
+                tensors)`; returns a dictionary, whose `codes` replace those of the step.
+            callback_on_step_end_tensor_inputs (`list[str]`): names of the tensors that it is given. There is one,
+                `codes` `(batch_size, num_tokens)`: indices, the mask's where a token is not settled yet.
 
         Raises:
             ValueError: when a text is empty or too long, a duration or an option cannot be met, or a list has another
                 length than the prompts.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         check_sampling(num_inference_steps, guidance_scale)
-        num_frames = self._num_frames(duration, prompts)
+        check_count(num_motions_per_prompt, "num_motions_per_prompt")
+        if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
+            raise ValueError(
+                f"the callback asks for {min(unknown)!r}; known: {', '.join(self._callback_tensor_inputs)}"
+            )
+        texts = as_texts(prompt, "a prompt")
+        negatives = self._repeat(one_for_each(negative_prompt, texts, "negative prompts"), num_motions_per_prompt)
+        num_frames = self._repeat(self._num_frames(duration, texts), num_motions_per_prompt)
+        prompts = self._repeat(texts, num_motions_per_prompt)
         generators = self._generators(generator, prompts)
 
-        condition = self.model.encode_text(**self.processor(text=prompts).to(self.model.device))
-
+        condition, negative = self._encode(prompts), self._encode(negatives)
         factor = self.model.config.motion_config.downsampling_factor
         asked = [None if count is None else -(-count // factor) for count in num_frames]
         num_tokens = self.model.choose_lengths(condition, asked, generators)
         token_mask = torch.arange(int(num_tokens.max()), device=self.model.device) < num_tokens[:, None]
+
+        def on_step_end(step: int, codes: torch.LongTensor) -> torch.LongTensor:
+            given = {"codes": codes} if "codes" in callback_on_step_end_tensor_inputs else {}
+            changed = callback_on_step_end(self, step, self.scheduler.timesteps[step], given)
+            return (changed or {}).get("codes", codes)
+
         codes = self.model.generate_codes(
             condition,
             token_mask,
@@ -108,13 +134,33 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             scheduler=self.scheduler,
+            negative_condition=negative,
+            on_step_end=None if callback_on_step_end is None else on_step_end,
         )
-
-        decoder = MotionDecoder(self.model.vqvae, self.processor.feature_extractor)
         counts = [count or tokens * factor for count, tokens in zip(num_frames, num_tokens.tolist())]
+        return self._decode(codes, token_mask, counts)
+
+    def _encode(self, texts: list[str | None]) -> torch.FloatTensor | None:
+        """Encode texts into conditions; that of no text is zero, and None is returned if there is none at all."""
+        rows = [row for row, text in enumerate(texts) if text is not None]
+        if not rows:
+            return None
+        inputs = self.processor(text=[texts[row] for row in rows]).to(self.model.device)
+        encoded = self.model.encode_text(**inputs)
+        condition = encoded.new_zeros(len(texts), *encoded.shape[1:])
+        condition[rows] = encoded
+        return condition
+
+    def _decode(self, codes: torch.LongTensor, token_mask: torch.Tensor, counts: list[int]):
+        """Decode tokens into motions with `counts` frames each."""
+        decoder = MotionDecoder(self.model.vqvae, self.processor.feature_extractor)
         values = self.model.vqvae.decode(codes, token_mask)
         clips = [decoder.clip(row[:count]) for row, count in zip(values, counts)]
         return LampTextToMotionDiffusionOutput(*map(list, zip(*clips)))
+
+    @staticmethod
+    def _repeat(values: list, count: int) -> list:
+        return [value for value in values for _ in range(count)]
 
     def _num_frames(self, duration, prompts: list[str]) -> list[int | None]:
         """Return the frames of each prompt, None where the model chooses."""

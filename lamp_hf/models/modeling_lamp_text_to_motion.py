@@ -1,5 +1,6 @@
 """Text-to-motion generator: LaMP's condition, a masked transformer over motion tokens, a decoder (LaMP section 4)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -267,6 +268,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         temperature: float | None = None,
         top_k: int | None = None,
         scheduler: MaskedMotionScheduler | None = None,
+        negative_condition: torch.FloatTensor | None = None,
+        on_step_end: Callable[[int, torch.LongTensor], torch.LongTensor] | None = None,
     ) -> torch.LongTensor:
         """Generate motion tokens by masked decoding, then residual codes level by level.
 
@@ -279,6 +282,10 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
                 that stay, negative where one is to be generated.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): the configuration's if not given.
             scheduler ([`MaskedMotionScheduler`], *optional*): decides which tokens are settled at each step.
+            negative_condition (`torch.FloatTensor` of the condition's shape, *optional*): what guidance leads away
+                from; zeros, which stand for no text, if not given.
+            on_step_end (`Callable`, *optional*): called after each step of masked decoding with its index and the
+                tokens `(batch_size, num_tokens)`, returns the tokens to continue with.
 
         Returns:
             `torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`: indices.
@@ -295,22 +302,24 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             codes = torch.where(known_codes[..., 0] < 0, mask_token_id, known_codes[..., 0])
         scheduler = scheduler or MaskedMotionScheduler(mask_token_id=mask_token_id)
         scheduler.set_timesteps(steps)
+        negative = torch.zeros_like(condition) if negative_condition is None else negative_condition
         num_masked = ((codes == mask_token_id) & token_mask).sum(1)
         for timestep in scheduler.timesteps.tolist():
             rows = scheduler.settles(timestep, num_masked).nonzero()[:, 0]
-            if not len(rows):
-                continue
-            guidance = scheduler.guidance(timestep, scale, config.guidance_interval)
-            inputs = codes[rows], token_mask[rows]
-            logits = self._guided(self.transformer, guidance, *inputs, condition[rows])
-            streams = [generators[row] for row in rows.tolist()]
-            codes[rows] = scheduler.step(
-                logits, timestep, *inputs, streams, temperature, top_k, config.choice_temperature, num_masked[rows]
-            ).prev_sample
+            if len(rows):
+                guidance = scheduler.guidance(timestep, scale, config.guidance_interval)
+                inputs = codes[rows], token_mask[rows]
+                logits = self._guided(self.transformer, guidance, *inputs, condition[rows], negative[rows])
+                streams = [generators[row] for row in rows.tolist()]
+                codes[rows] = scheduler.step(
+                    logits, timestep, *inputs, streams, temperature, top_k, config.choice_temperature, num_masked[rows]
+                ).prev_sample
+            if on_step_end is not None:
+                codes = on_step_end(timestep, codes)
         codes = codes[..., None]
         for level in range(1, config.motion_config.num_quantizers):
             levels = torch.full((len(codes),), level, device=codes.device)
-            logits = self._guided(self.residual_transformer, scale, codes, token_mask, condition, levels)
+            logits = self._guided(self.residual_transformer, scale, codes, token_mask, condition, negative, levels)
             refined = logits.argmax(-1)
             if known_codes is not None:
                 refined = torch.where(known_codes[..., level] < 0, refined, known_codes[..., level])
@@ -318,14 +327,14 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return codes
 
     @staticmethod
-    def _guided(transformer: nn.Module, scale: float, codes, token_mask, condition, *levels) -> torch.Tensor:
-        """Compute logits and move them away from those without text (classifier-free guidance)."""
+    def _guided(transformer: nn.Module, scale: float, codes, token_mask, condition, negative, *levels) -> torch.Tensor:
+        """Compute logits and move them away from those of the negative condition (classifier-free guidance)."""
         if scale == 1:
             return transformer(codes, token_mask, condition, *levels).float()
-        both = torch.cat([condition, torch.zeros_like(condition)])
+        both = torch.cat([condition, negative])
         codes, token_mask, *levels = (torch.cat([values, values]) for values in (codes, token_mask, *levels))
-        conditional, unconditional = transformer(codes, token_mask, both, *levels).float().chunk(2)
-        return unconditional + scale * (conditional - unconditional)
+        wanted, unwanted = transformer(codes, token_mask, both, *levels).float().chunk(2)
+        return unwanted + scale * (wanted - unwanted)
 
     def length_logits(self, condition: torch.FloatTensor) -> torch.FloatTensor:
         """Predict lengths from a condition: logits `(batch_size, max_num_tokens)` of 1, 2, ... tokens."""

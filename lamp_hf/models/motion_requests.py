@@ -69,11 +69,21 @@ def check_sampling(
         ValueError: when no motion can be generated with one of them.
     """
     for name, value in (("num_inference_steps", num_inference_steps), ("top_k", top_k)):
-        if value is not None and not (isinstance(value, Integral) and value >= 1):
-            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
+        if value is not None:
+            check_count(value, name)
     for name, value in (("temperature", temperature), ("guidance_scale", guidance_scale)):
         if value is not None and not (isinstance(value, Real) and 0 <= value < math.inf):
             raise ValueError(f"{name} must be a number from 0, got {value!r}")
+
+
+def check_count(value: int, name: str) -> None:
+    """Refuse an option that is not a whole number from 1.
+
+    Raises:
+        ValueError: when it is not; the error calls it `name`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
 
 
 def check_seed(seed: int | None) -> int:
@@ -131,6 +141,7 @@ __all__ = [
     "SAMPLING_OPTIONS",
     "MotionRequest",
     "as_texts",
+    "check_count",
     "check_sampling",
     "check_seed",
     "one_for_each",

@@ -14,6 +14,7 @@ from .motion_requests import (
     SAMPLING_OPTIONS,
     MotionRequest,
     as_texts,
+    check_count,
     check_sampling,
     check_seed,
     one_for_each,
@@ -98,8 +99,7 @@ class TextToMotionPipeline(MotionPipeline):
         self._sanitize_parameters(**options)
         given = {"prefix": prefix, "suffix": suffix, "motion": motion, "keep": keep}
         is_edit = any(part is not None for part in given.values())
-        if type(num_return_sequences) is not int or num_return_sequences < 1:
-            raise ValueError(f"num_return_sequences must be a whole number from 1, got {num_return_sequences!r}")
+        check_count(num_return_sequences, "num_return_sequences")
         if is_edit and (not isinstance(inputs, str) or mode or num_return_sequences != 1):
             raise ValueError("an edit takes one text and makes one motion")
         if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):

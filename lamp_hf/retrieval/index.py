@@ -11,12 +11,12 @@ import itertools
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..models.motion_requests import check_count
 from . import publish, storage
 from .embedder import Embedder
 from .entries import Entries
@@ -209,7 +209,7 @@ class MotionIndex:
         """
         if text is None and motion is None and video is None:
             raise ValueError("nothing to search for: give a text, a motion or a video")
-        _check_count(k)
+        check_count(k, "k")
         if text is not None and not isinstance(text, str):
             raise ValueError(f"a search is for one text, got {text!r}")
         if boxes is not None and video is None:
@@ -230,7 +230,7 @@ class MotionIndex:
 
     def search_vector(self, vector: np.ndarray, k: int = 10, moments: bool = False) -> list[Hit]:
         """Search by an embedding `(dimension,)` of the model, see [`~MotionIndex.search`]."""
-        _check_count(k)
+        check_count(k, "k")
         vector = np.asarray(vector, np.float32)
         if self._store.dimension not in (0, *vector.shape) or vector.ndim != 1 or not np.isfinite(vector).all():
             raise ValueError(f"a finite vector of the model's size is wanted, got an array of {list(vector.shape)}")
@@ -356,9 +356,3 @@ class MotionIndex:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
-
-
-def _check_count(k: int) -> None:
-    """Refuse a number of hits that is not a whole number from 1."""
-    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-        raise ValueError(f"k must be at least 1, and a whole number, got {k!r}")

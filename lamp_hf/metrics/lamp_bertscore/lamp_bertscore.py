@@ -1,10 +1,26 @@
 """LaMP-BertScore as a metric of `evaluate`; the package lamp_hf computes it."""
 
+import importlib.util
+import sys
+
 import datasets
 import evaluate
+from huggingface_hub import snapshot_download
 
-from lamp_hf.metrics.motion_bertscore import lamp_bertscore
 
+SPACE = ""  # user/name on the Hub of the Space that this script was pushed to, with a copy of the package
+
+
+def load_lamp_bertscore():
+    """Return the function of the installed package, or of the Space's copy where the package is not installed."""
+    if SPACE and importlib.util.find_spec("lamp_hf") is None:
+        sys.path.append(snapshot_download(SPACE, repo_type="space", allow_patterns="lamp_hf/*"))
+    from lamp_hf.metrics.motion_bertscore import lamp_bertscore
+
+    return lamp_bertscore
+
+
+lamp_bertscore = load_lamp_bertscore()
 
 _DESCRIPTION = """\
 LaMP-BertScore measures how well generated motions match their captions: a captioner describes each motion, and
