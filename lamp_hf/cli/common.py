@@ -1,6 +1,7 @@
 """Options and output that the verbs of `lamp-hf` share."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,43 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 KINDS = ".bvh, .glb, .mp4, .gif, .html, .npz or .npy"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
-Model = Annotated[str, typer.Option(help="Folder or Hub id of a model. Defaults to the bundled one.")]
+
+
+def check_model(name: str) -> str:
+    """Refuse a model that is neither a folder, nor on the Hub, nor in its cache, before anything waits for it.
+
+    Args:
+        name (`str`): folder or Hub id; empty, and `bundled:...`, for a bundled model.
+
+    Raises:
+        ValueError: when there is no such model.
+        OSError: when the Hub cannot be asked.
+    """
+    if not name or name.startswith("bundled:") or Path(name).is_dir():
+        return name
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ValueError(f"no such model: {name} is no folder, and a name on the Hub is user/name")
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(name, timeout=10)
+    except RepositoryNotFoundError:
+        raise ValueError(
+            f"no such model: {name} is neither a folder nor on the Hub; a private one needs `hf auth login`"
+        ) from None
+    except Exception as error:  # of the network, by a client that may change its library
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            raise OSError(
+                f"no such model: {name} is neither a folder nor in the cache, and the Hub cannot be reached: {error}"
+            ) from None
+        constants.HF_HUB_OFFLINE = True  # every file of the model would wait for the Hub
+    return name
+
+
+Model = Annotated[
+    str, typer.Option(callback=check_model, help="Folder or Hub id of a model. Defaults to the bundled one.")
+]
 Rig = Annotated[Path | None, typer.Option(help="Bone map in YAML, for a BVH whose bone names are not known.")]
 Unit = Annotated[float | None, typer.Option(help="Metres per unit of a BVH. Detected by default.")]
 Up = Annotated[str | None, typer.Option(help="Upward axis of a BVH: x, y or z. Detected by default.")]
@@ -33,10 +70,15 @@ def load_pipeline(task: str, model: str, **options):
     return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]), **options)
 
 
+def motion_report(output: Path, motion: lamp_hf.Motion) -> tuple[dict, str]:
+    """State which file was written and how long the motion in it is: for machines, and for people."""
+    result = {"output": str(output), "seconds": motion.duration, "frames": motion.num_frames, "fps": motion.fps}
+    return result, f"{output}: {motion.duration:.1f} seconds, {motion.num_frames} frames"
+
+
 def report_motion(output: Path, motion: lamp_hf.Motion, as_json: bool) -> None:
     """Print which file was written and how long the motion in it is."""
-    result = {"output": str(output), "seconds": motion.duration, "frames": motion.num_frames, "fps": motion.fps}
-    report(result, f"{output}: {motion.duration:.1f} seconds, {motion.num_frames} frames", as_json)
+    report(*motion_report(output, motion), as_json)
 
 
 def report(result: dict, text: str, as_json: bool) -> None:

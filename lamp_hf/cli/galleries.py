@@ -9,7 +9,7 @@ import typer
 
 import lamp_hf
 
-from .common import Json, Rig, Unit, Up, app, report
+from .common import Json, Rig, Unit, Up, app, check_model, report
 
 
 @app.command()
@@ -25,8 +25,9 @@ def index(
     model: Annotated[
         str,
         typer.Option(
+            callback=check_model,
             help="Folder or Hub id of a model. Defaults to the bundled LaMP, or with --update to the gallery's own; "
-            "bundled:video is LAVIMO, whose galleries can be searched by video too."
+            "bundled:video is LAVIMO, whose galleries can be searched by video too.",
         ),
     ] = "",
     as_json: Json = False,
@@ -73,7 +74,9 @@ def search(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="An .html page that plays the motions found.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Folder or Hub id of the gallery's model, if it was moved.")] = "",
+    model: Annotated[
+        str, typer.Option(callback=check_model, help="Folder or Hub id of the gallery's model, if it was moved.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Find motions by a sentence, a motion file, a video, or several of these.

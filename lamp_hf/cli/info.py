@@ -12,7 +12,7 @@ import typer
 
 import lamp_hf
 
-from .common import Json, app, report
+from .common import Json, app, check_model, report
 
 
 _LIBRARIES = (
@@ -28,7 +28,10 @@ def info(
         bool, typer.Option("--system", help="Versions, machine and model, as Markdown to paste into an issue.")
     ] = False,
     model: Annotated[
-        str, typer.Option(help="With --system: folder or Hub id of the model. Defaults to the bundled one.")
+        str,
+        typer.Option(
+            callback=check_model, help="With --system: folder or Hub id of the model. Defaults to the bundled one."
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:

@@ -1,7 +1,6 @@
-"""Verbs on models: generate, caption, evaluate, benchmark."""
+"""Verbs on models: caption, evaluate, benchmark."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,102 +10,7 @@ from tqdm import tqdm
 
 import lamp_hf
 
-from .common import KINDS, CleanFeet, Json, Model, Rig, Unit, Up, app, load_pipeline, report, report_motion
-
-
-@app.command()
-def generate(
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(help="What the person does, as a sentence; several sentences follow one after another."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help=f"A file: {KINDS}. With --prompts, a folder.")
-    ] = None,
-    duration: Annotated[
-        list[float] | None,
-        typer.Option(help="Seconds; chosen by the model if not given. Give it once, or once per sentence."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same motion.")] = 0,
-    prefix: Annotated[Path | None, typer.Option(help="A motion file to continue.")] = None,
-    suffix: Annotated[Path | None, typer.Option(help="A motion file to lead into.")] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help="A .txt of sentences or a .csv (text, name, duration, seed); each becomes a motion."),
-    ] = None,
-    kind: Annotated[str, typer.Option(help="Suffix of the files that --prompts writes.")] = "npz",
-    batch_size: Annotated[int, typer.Option(help="Motions per batch, with --prompts.", min=1)] = 16,
-    clean_feet: CleanFeet = False,
-    model: Model = "",
-    as_json: Json = False,
-) -> None:
-    """Generate a motion from sentences, or a motion for each sentence of a file.
-
-    Motions of --prompts that exist already are kept. Under `accelerate launch -m lamp_hf generate --prompts ...` the
-    processes share the sentences.
-
-    Example: lamp-hf generate "a person walks forward" "waves" -o walk.mp4 --duration 5 --duration 3 --seed 0
-    """
-    if bool(texts) == (prompts is not None) or output is None:
-        raise ValueError("give a sentence and -o FILE, or --prompts FILE and -o FOLDER")
-    if prompts is not None:
-        if duration or prefix or suffix or clean_feet:
-            raise ValueError(
-                "--prompts takes no --prefix, --suffix or --clean-feet; durations are a column of the csv"
-            )
-        _generate_files(prompts, output, seed, kind.removeprefix("."), batch_size, model, as_json)
-    else:
-        _generate_file(texts or [], output, duration or [], seed, prefix, suffix, clean_feet, model, as_json)
-
-
-def _generate_file(
-    texts: list[str],
-    output: Path,
-    durations: list[float],
-    seed: int,
-    prefix: Path | None,
-    suffix: Path | None,
-    clean_feet: bool,
-    model: str,
-    as_json: bool,
-) -> None:
-    from lamp_hf.motion.clip import check_output_path
-
-    if len(texts) > 1 and all(len(text.split()) == 1 for text in texts):
-        raise ValueError(f'put the sentence in quotes: lamp-hf generate "{" ".join(texts)}" -o {output}')
-    check_output_path(output)
-    pipe = load_pipeline("text-to-motion", model)
-    given = {
-        name: lamp_hf.Motion.load(path).resample(pipe.fps)
-        for name, path in (("prefix", prefix), ("suffix", suffix))
-        if path
-    }
-    options = {"duration": durations[0] if len(durations) == 1 else durations or None, "seed": seed, **given}
-    if given and len(texts) == 1:
-        generated = pipe(texts[0], **options)
-    else:
-        generated = pipe(texts, mode="sequence", **options)
-    motion = lamp_hf.Motion(generated["joints"], generated["fps"], pipe.skeleton.name, generated["text"])
-    motion = motion.clean() if clean_feet else motion
-    report_motion(motion.save(output), motion, as_json)
-
-
-def _generate_files(
-    prompts: Path, output: Path, seed: int, kind: str, batch_size: int, model: str, as_json: bool
-) -> None:
-    from lamp_hf.batch_generation import generate_files, read_prompts
-    from lamp_hf.distributed import this_process
-
-    requests, refused = read_prompts(prompts, seed)
-    pipe = load_pipeline("text-to-motion", model, device=this_process().device)  # each process has its own
-    done = generate_files(pipe, requests, output, kind, batch_size)
-    if this_process().is_main_process:
-        done.failed = refused | done.failed
-    lines = [f"{output}: {done.made} made, {done.kept} there before, {len(done.failed)} failed"]
-    lines += [f"{name}: {problem}" for name, problem in done.failed.items()]
-    report({"output": str(output), **asdict(done)}, "\n".join(lines), as_json)
-    if done.failed and not done.made + done.kept and this_process().num_processes == 1:
-        raise ValueError("no prompt could be turned into a motion")
+from .common import Json, Model, Rig, Unit, Up, app, load_pipeline, report
 
 
 @app.command()
