@@ -1,8 +1,10 @@
 """The `lamp-hf` command: verbs that work with real files, and errors of one line."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,12 +17,13 @@ from lamp_hf.cli import main
 from lamp_hf.fingerprint import fingerprint
 
 
-def run(*arguments: str):
+def run(*arguments: str, **environment: str):
     return subprocess.run(
         [sys.executable, "-c", "from lamp_hf.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
+        env=os.environ | environment,
     )
 
 
@@ -73,6 +76,11 @@ def test_the_bundled_model_waves_the_hand_it_is_asked_to():
         ("generate", "walk", "-o", "out.bvh", "--duration", "nan"),
         ("generate", "walk", "-o", "out.bvh", "--duration", "601"),
         ("generate", "walk", "-o", "out.bvh", "--model", "no/such/folder"),
+        ("generate", "walk", "-o", "out.bvh", "--model", "nosuch/model"),
+        ("search", "gallery", "walk", "--model", "nosuch/model"),
+        ("generate", "walk", "-o", "out.bvh", "--temperature", "nan"),
+        ("generate", "walk", "-o", "out.bvh", "--keep", "0..1"),
+        ("generate", "walk", "-o", "out.bvh", "--keep", "0-1"),
         ("info", "missing.bvh"),
         ("info", "broken.npy"),
         ("info",),
@@ -102,6 +110,40 @@ def test_what_a_hurried_user_does_wrong_ends_in_one_line(tmp_path, arguments, mo
     assert ended.value.code == 1 and printed.out == ""
     assert printed.err.startswith("lamp-hf: ") and printed.err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.npy"]
+
+
+def test_a_model_that_does_not_exist_is_named_at_once(tmp_path):
+    started = time.perf_counter()
+    done = run("generate", "walk", "-o", tmp_path / "out.bvh", "--model", "nosuch/model", HF_HUB_OFFLINE="0")
+    assert done.returncode == 1 and "no such model: nosuch/model" in done.stderr
+    assert time.perf_counter() - started < 20  # it took 46 s to retry each file
+
+
+def test_options_of_decoding_are_those_of_the_pipeline(model_folder, tmp_path):
+    from transformers import pipeline
+
+    options = ("--guidance-scale", "3", "--num-inference-steps", "4", "--temperature", "0.5", "--num-motions", "2")
+    done = run("generate", "she bows", "-o", tmp_path / "bow.npy", "--model", model_folder, "--duration", "1",
+               "--seed", "3", *options, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = [tmp_path / f"bow-{number}.npy" for number in (1, 2)]
+    assert [made["output"] for made in json.loads(done.stdout)["motions"]] == list(map(str, files))
+    pipe = pipeline("text-to-motion", model=str(model_folder))
+    sampling = {"guidance_scale": 3.0, "num_inference_steps": 4, "temperature": 0.5}
+    wanted = pipe("she bows", duration=1.0, seed=3, num_return_sequences=2, mode="sequence", **sampling)
+    for file, motion in zip(files, wanted):
+        np.testing.assert_allclose(np.load(file), motion["joints"], atol=1e-5)
+
+
+def test_a_part_of_a_motion_is_kept(model_folder, tmp_path):
+    lamp_hf.Motion(make_motion(60)).save(tmp_path / "walk.npy")
+    done = run("generate", "she bows", "-o", tmp_path / "out.npy", "--model", model_folder,
+               "--motion", tmp_path / "walk.npy", "--keep", "0-1.5", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    given, made = (np.load(tmp_path / name) for name in ("walk.npy", "out.npy"))
+    assert len(made) == 60
+    np.testing.assert_allclose(made[:26], given[:26], atol=1e-4)
+    assert np.abs(made[40:] - given[40:]).max() > 0.01
 
 
 def test_an_error_ends_the_process_with_one_line_and_exit_code_1(tmp_path):

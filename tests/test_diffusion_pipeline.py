@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from transformers import pipeline
 
 import lamp_hf
@@ -49,10 +50,71 @@ def test_folder_round_trip(pipe, tmp_path):
     np.testing.assert_array_equal(wanted, found)
 
 
+@pytest.mark.parametrize("options", [{}, {"trust_remote_code": True}], ids=["plain", "trusted"])
+def test_diffusers_itself_loads_the_folder(pipe, tmp_path, options):
+    pipe.save_pretrained(tmp_path)
+    again = DiffusionPipeline.from_pretrained(tmp_path, **options)
+    assert type(again) is LampTextToMotionDiffusionPipeline
+    wanted, found = (one("she bows", duration=1.0, generator=seeded(0)).joints[0] for one in (pipe, again))
+    np.testing.assert_array_equal(wanted, found)
+
+
+def test_several_motions_of_each_prompt_follow_one_another(pipe):
+    streams = [seeded(seed) for seed in range(4)]
+    several = pipe(["she bows", "a man"], duration=[1.0, 2.0], num_motions_per_prompt=2, generator=streams)
+    single = [
+        pipe(text, duration=duration, generator=seeded(seed)).joints[0]
+        for seed, (text, duration) in enumerate([("she bows", 1.0), ("she bows", 1.0), ("a man", 2.0), ("a man", 2.0)])
+    ]
+    assert [len(joints) for joints in several.joints] == [20, 20, 40, 40]
+    for found, wanted in zip(several.joints, single):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(single[0] - single[1]).max() > 1e-3
+
+
+def test_guidance_leads_away_from_a_negative_prompt(pipe):
+    def generate(**options):
+        return pipe("she bows", duration=2.0, generator=seeded(0), **options).joints[0]
+
+    assert np.abs(generate(negative_prompt="a man turns", guidance_scale=9.0) - generate(guidance_scale=9.0)).max() > 0
+    # Away from the prompt itself there is nowhere to go, whatever the scale.
+    unguided = generate(guidance_scale=1.0)
+    np.testing.assert_allclose(generate(negative_prompt="she bows", guidance_scale=9.0), unguided, atol=1e-5)
+    np.testing.assert_array_equal(generate(negative_prompt="a man turns", guidance_scale=1.0), unguided)
+
+
+def test_a_callback_sees_every_step_and_may_change_the_tokens(pipe):
+    mask, steps = pipe.model.transformer.mask_token_id, []
+
+    def watch(own, step, timestep, tensors):
+        steps.append((step, int(timestep), int((tensors["codes"] == mask).sum())))
+        return tensors
+
+    watched = pipe("she bows", duration=2.0, generator=seeded(0), num_inference_steps=6, callback_on_step_end=watch)
+    plain = pipe("she bows", duration=2.0, generator=seeded(0), num_inference_steps=6)
+    np.testing.assert_array_equal(watched.joints[0], plain.joints[0])
+    assert [step[:2] for step in steps] == [(i, i) for i in range(6)]
+    masked = [count for *_, count in steps]
+    assert masked == sorted(masked, reverse=True) and masked[-1] == 0
+
+    def replace(own, step, timestep, tensors):
+        return {"codes": torch.full_like(tensors["codes"], 7)}
+
+    first, second = (
+        pipe("she bows", duration=2.0, generator=seeded(seed), callback_on_step_end=replace).joints[0]
+        for seed in (0, 1)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"prompt": ""}, "empty"),
+        ({"prompt": 5}, "must be a string"),
+        ({"prompt": "she bows", "num_motions_per_prompt": 0}, "num_motions_per_prompt must be a whole"),
+        ({"prompt": ["she bows", "a man"], "negative_prompt": ["she"]}, "one for each"),
+        ({"prompt": "she bows", "callback_on_step_end_tensor_inputs": ["latents"]}, "asks for 'latents'"),
         ({"prompt": "she bows", "duration": 60.0}, "at most"),
         ({"prompt": ["she bows", "a man"], "duration": [1.0]}, "one for each"),
         (

@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_lamp_config
-from hub_round_trip import MODELS, OURS, PIPELINES
-from loopback_hub import LoopbackHub
+from hub_round_trip import METRICS, MODELS, OURS, PIPELINES
+from loopback_hub import USER, LoopbackHub
 from test_lavimo import config as lavimo_config
 
 import lamp_hf
+from lamp_hf.hub.push import stage
 
 
 pytestmark = pytest.mark.slow
 WAYS = {
-    "with the package": ("pull", MODELS + PIPELINES + OURS),
-    "without the package": ("stranger", MODELS + PIPELINES),
-    "without the package, offline": ("offline", MODELS + PIPELINES),
+    "with the package": ("pull", MODELS + PIPELINES + METRICS + OURS),
+    "without the package": ("stranger", MODELS + PIPELINES + METRICS),
+    "without the package, offline": ("offline", MODELS + PIPELINES + METRICS),
     "saved again without the package": ("again", PIPELINES),
 }
 
@@ -66,9 +67,10 @@ def answers(processor, model_folder, captioner_folder, strangers_python, tmp_pat
         "text-to-motion": str(model_folder),
         "motion-to-text": str(captioner_folder),
         "zero-shot-motion-classification": str(folder / "lamp"),
-        **{name: str(folder / name) for name in OURS},  # some are made of those above
-        "lamp_bertscore": lamp_hf.metrics.path("lamp_bertscore"),
+        **{name: str(folder / name) for name in METRICS + OURS},  # some are made of those above
     }
+    (folder / "lamp_bertscore").mkdir()
+    stage("metric", f"{USER}/lamp_bertscore", None, folder / "lamp_bertscore")
     (folder / "folders.json").write_text(json.dumps(folders))
     with LoopbackHub() as hub:
         results = {role: run_role(sys.executable, role, folder, hub) for role in ("push", "pull")}
