@@ -76,7 +76,8 @@ def test_guidance_leads_away_from_a_negative_prompt(pipe):
     def generate(**options):
         return pipe("she bows", duration=2.0, generator=seeded(0), **options).joints[0]
 
-    assert np.abs(generate(negative_prompt="a man turns", guidance_scale=9.0) - generate(guidance_scale=9.0)).max() > 0
+    strong = {"guidance_scale": 1e4}  # an untrained model hardly tells texts apart
+    assert np.abs(generate(negative_prompt="a man turns", **strong) - generate(**strong)).max() > 1e-3
     # Away from the prompt itself there is nowhere to go, whatever the scale.
     unguided = generate(guidance_scale=1.0)
     np.testing.assert_allclose(generate(negative_prompt="she bows", guidance_scale=9.0), unguided, atol=1e-5)

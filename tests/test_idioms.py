@@ -125,11 +125,11 @@ def test_half_a_character_is_refused_wherever_a_text_goes(generator, captioner_f
             call()
 
 
-@pytest.mark.parametrize("motion", [5, None, 2.5, {1, 2}, [["a"]]], ids=repr)
+@pytest.mark.parametrize("motion", [5, None, 2.5, {1, 2}], ids=repr)
 def test_what_is_no_motion_is_refused(motion, captioner_folder):
     captioner = pipeline("motion-to-text", model=str(captioner_folder))
     with pytest.raises(ValueError, match="must be a Motion"):
-        captioner(motion if not isinstance(motion, list) else motion[0][0:1])
+        captioner(motion)
 
 
 def test_attention_may_be_named(model_folder, captioner_folder, lamp_folder):
@@ -149,9 +149,6 @@ def test_attention_may_be_named_where_the_video_encoder_has_none():
 
 def test_activation_checkpointing_leaves_gradients_as_they_are(text_to_motion_model):
     model = text_to_motion_model.train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
     codes = torch.arange(20).reshape(2, 10) % 32
     inputs = {"codes": codes, "token_mask": torch.ones(2, 10, dtype=torch.bool), "labels": codes}
     inputs |= {"input_ids": torch.tensor([[2, 7, 3], [2, 8, 3]])}
@@ -162,6 +159,7 @@ def test_activation_checkpointing_leaves_gradients_as_they_are(text_to_motion_mo
             for layer in model.transformer.layers.layers:
                 layer.linear1.register_forward_hook(lambda *_: calls.append(1))
         model.zero_grad()
+        torch.manual_seed(0)  # of dropout, which the second pass repeats
         model(**inputs).loss.backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     assert len(calls) == 2 * len(model.transformer.layers.layers)  # forward, and again in the backward pass
