@@ -87,7 +87,7 @@ def test_nothing_is_added_when_one_motion_is_broken(index):
     [
         (lambda index: index.search(), "nothing to search for"),
         (lambda index: index.search(text=""), "empty"),
-        (lambda index: index.search(text="walks", k=0), "k must be at least 1"),
+        (lambda index: index.search(text="walks", k=0), "k must be a whole number from 1"),
         (lambda index: index.search(text=["walks"]), "one text"),
         (lambda index: index.search_vector(np.zeros(3)), "finite vector"),
         (lambda index: index.add([make_clip()], ids=["a"]), "has a motion 'a' already"),

@@ -75,11 +75,15 @@ class TestTextToMotion:
     def test_guidance_of_one_is_the_conditional_model(self, text_to_motion_model):
         codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
         mask = torch.ones(1, 8, dtype=torch.bool)
-        plain = text_to_motion_model._guided(text_to_motion_model.transformer, 1, codes, mask, condition)
+        plain = text_to_motion_model._guided(
+            text_to_motion_model.transformer, 1, codes, mask, condition, torch.zeros_like(condition)
+        )
         conditional = text_to_motion_model.transformer(codes, mask, condition)
         unconditional = text_to_motion_model.transformer(codes, mask, torch.zeros_like(condition))
         torch.testing.assert_close(plain, conditional)
-        guided = text_to_motion_model._guided(text_to_motion_model.transformer, 3, codes, mask, condition)
+        guided = text_to_motion_model._guided(
+            text_to_motion_model.transformer, 3, codes, mask, condition, torch.zeros_like(condition)
+        )
         torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional), atol=1e-5, rtol=1e-5)
 
     @pytest.mark.parametrize(("interval", "passes"), [((0.0, 1.0), [2] * 10), ((0.2, 0.8), [1, 1] + [2] * 6 + [1, 1])])
