@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import time
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from test_motion_rigs import bvh_of_rig, rigid_motion
 from lamp_hf import Motion
 from lamp_hf.models.skeleton import HUMANML3D
 from lamp_hf.motion import bvh
+from lamp_hf.motion.retarget import Animation, retarget_animation
 from lamp_hf.motion.rigs import find_rig, rigs
 
 
@@ -199,3 +201,14 @@ class TestSeveralBodies:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             Motion.load(path)
+
+
+@pytest.mark.parametrize("shape", ["wide", "comb"])
+def test_odd_trees_of_many_joints_are_refused_at_once(shape):
+    count = 20_000
+    parents = [-1] + [0 if shape == "wide" else max(joint - 1 - joint % 2, 0) for joint in range(1, count)]
+    animation = Animation([f"j{joint}" for joint in range(count)], parents, np.zeros((1, count, 3)), 20.0)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="unknown rig"):
+        retarget_animation(animation)
+    assert time.perf_counter() - start < 10

@@ -40,10 +40,11 @@ def guess_rig(names: list[str], parents: list[int], positions: np.ndarray) -> di
     Raises:
         ValueError: when the joints are not arranged like that.
     """
-    tree = _Tree(parents, positions)
-    body = max(tree.bodies(), key=lambda body: body.size, default=None)
+    bodies = _Tree(parents, positions).bodies() if len(names) <= _MOST_JOINTS else []
+    body = max(bodies, key=lambda body: body.size, default=None)
     if body is None:
         raise ValueError("its joints are not those of two legs, two arms and a head")
+    tree = _Tree(parents, positions)
     legs = _left_first(body, names, tree)
     between = positions[:, legs[0].root] - positions[:, legs[1].root]
     shoulders = positions[:, body.arms[0].root] - positions[:, body.arms[1].root]
@@ -150,4 +151,4 @@ class _Tree:
 
 
 _ALIKE = 0.85  # reach of the shorter of two limbs as a share of the longer
-_MOST_FORKS, _MOST_BRANCHES = 60, 12  # of a person there are fewer
+_MOST_JOINTS, _MOST_FORKS, _MOST_BRANCHES = 500, 60, 12  # a person has fewer

@@ -107,8 +107,12 @@ def find_bodies(names: list[str], parents: list[int], is_body: Callable[[list[st
         is_body (`Callable`): tells if names are those of a body.
     """
     joint, body = 0, list(range(len(names)))
+    sizes = [1] * len(names)  # joints in the branch that begins at each
+    for child in reversed(range(1, len(names))):
+        sizes[parents[child]] += sizes[child]
     for _ in range(_FORKS):
-        branches = [_branch(child, parents) for child in range(joint + 1, len(names)) if parents[child] == joint]
+        children = [i for i in range(joint + 1, len(names)) if parents[i] == joint and sizes[i] >= _FEWEST_JOINTS]
+        branches = [_branch(child, parents) for child in children[:_MOST_BODIES]]
         bodies = [branch for branch in branches if is_body([names[i] for i in branch])]
         if len(bodies) > 1:
             return bodies
@@ -120,6 +124,7 @@ def find_bodies(names: list[str], parents: list[int], is_body: Callable[[list[st
 
 
 _FORKS = 8  # how deep below the root bodies are looked for
+_FEWEST_JOINTS, _MOST_BODIES = 12, 50  # of a body, and in a file
 
 
 def _branch(joint: int, parents: list[int]) -> list[int]:
