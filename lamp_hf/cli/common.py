@@ -52,8 +52,14 @@ Model = Annotated[
     str, typer.Option(callback=check_model, help="Folder or Hub id of a model. Defaults to the bundled one.")
 ]
 Rig = Annotated[Path | None, typer.Option(help="Bone map in YAML, for a BVH whose bone names are not known.")]
-Unit = Annotated[float | None, typer.Option(help="Metres per unit of a BVH. Detected by default.")]
-Up = Annotated[str | None, typer.Option(help="Upward axis of a BVH: x, y or z. Detected by default.")]
+Unit = Annotated[float | None, typer.Option(help="Metres per unit of the file. Detected by default.")]
+Up = Annotated[
+    str | None, typer.Option(help="Axis of the file that points up: x, y, z, -x, -y or -z. Detected by default.")
+]
+SourceFps = Annotated[
+    float | None,
+    typer.Option("--source-fps", help="Frames per second of the file, where it states wrong ones or none."),
+]
 CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Keep standing feet in place.")]
 _BUNDLED = {"text-to-motion": "text-to-motion", "motion-to-text": "captioning"}
 

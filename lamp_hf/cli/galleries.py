@@ -9,7 +9,7 @@ import typer
 
 import lamp_hf
 
-from .common import Json, Rig, Unit, Up, app, check_model, report
+from .common import Json, Rig, SourceFps, Unit, Up, app, check_model, report
 
 
 @app.command()
@@ -22,6 +22,7 @@ def index(
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
+    source_fps: SourceFps = None,
     model: Annotated[
         str,
         typer.Option(
@@ -40,7 +41,7 @@ def index(
     """
     from lamp_hf.retrieval.folder import index_folder
 
-    done = index_folder(source, output, model or None, update, rig=rig, unit=unit, up=up)
+    done = index_folder(source, output, model or None, update, rig=rig, unit=unit, up=up, fps=source_fps)
     if done is None:
         return  # not the main process
     for name, problem in done.broken.items():

@@ -12,7 +12,7 @@ import typer
 
 import lamp_hf
 
-from .common import Json, app, check_model, report
+from .common import Json, Rig, SourceFps, Unit, Up, app, check_model, report
 
 
 _LIBRARIES = (
@@ -33,9 +33,15 @@ def info(
             callback=check_model, help="With --system: folder or Hub id of the model. Defaults to the bundled one."
         ),
     ] = "",
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
+    source_fps: SourceFps = None,
     as_json: Json = False,
 ) -> None:
     """Describe a motion file, a model folder or this installation.
+
+    Of a motion file it prints what was assumed about unit, up axis, handedness, rig and rate, and how sure that is.
 
     Example: lamp-hf info walk.bvh
     """
@@ -47,13 +53,15 @@ def info(
         result = _describe_system(model or lamp_hf.bundled())
         text = format_rows([["system", ""], *([name, str(value)] for name, value in result.items())])
     else:
-        result = _describe_model(path) if path.is_dir() else _describe_motion(path)
+        if path.is_dir():
+            result = _describe_model(path)
+        else:
+            result = _describe_motion(lamp_hf.Motion.load(path, rig, unit, up, source_fps))
         text = "\n".join(f"{name}: {value}" for name, value in result.items() if value is not None)
     report(result, text, as_json)
 
 
-def _describe_motion(path: Path) -> dict:
-    motion = lamp_hf.Motion.load(path)
+def _describe_motion(motion: lamp_hf.Motion) -> dict:
     steps = np.diff(motion.joints[:, 0, [0, 2]], axis=0)
     return {
         "frames": motion.num_frames,
@@ -62,7 +70,7 @@ def _describe_motion(path: Path) -> dict:
         "skeleton": motion.skeleton,
         "text": motion.text,
         "path_metres": round(float(np.linalg.norm(steps, axis=-1).sum()), 3),
-    }
+    } | {f"assumed_{name}": str(finding) for name, finding in vars(motion.assumptions).items()}
 
 
 def _describe_model(folder: Path) -> dict:

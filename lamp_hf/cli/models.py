@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 import lamp_hf
 
-from .common import Json, Model, Rig, Unit, Up, app, load_pipeline, report
+from .common import Json, Model, Rig, SourceFps, Unit, Up, app, load_pipeline, report
 
 
 @app.command()
@@ -23,6 +23,7 @@ def caption(
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
+    source_fps: SourceFps = None,
     model: Model = "",
     as_json: Json = False,
 ) -> None:
@@ -37,7 +38,7 @@ def caption(
     from lamp_hf.data.tables import write_csv
 
     pipe = load_pipeline("motion-to-text", model)
-    motions, broken = _read_motions(source, pipe, rig=rig, unit=unit, up=up)
+    motions, broken = _read_motions(source, pipe, rig=rig, unit=unit, up=up, fps=source_fps)
     rows = _caption_rows(pipe, motions, prompt)
     if output is not None:
         write_csv(output, list(rows[0]), rows)

@@ -7,17 +7,20 @@ import typer
 
 import lamp_hf
 
-from .common import KINDS, CleanFeet, Json, Rig, Unit, Up, app, report, report_motion
+from .common import KINDS, CleanFeet, Json, Rig, SourceFps, Unit, Up, app, report, report_motion
 
 
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="A .bvh, .amc, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
     output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
-    fps: Annotated[float | None, typer.Option(help="Frames per second; those of the source if not given.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Resample to these frames per second; those of the source if not given.")
+    ] = None,
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
+    source_fps: SourceFps = None,
     text: Annotated[str | None, typer.Option(help="Caption of the motion.")] = None,
     clean_feet: CleanFeet = False,
     smooth: Annotated[float, typer.Option(help="Smooth over this many seconds.", min=0, max=2)] = 0.0,
@@ -32,7 +35,7 @@ def convert(
     from lamp_hf.motion.clip import check_output_path
 
     check_output_path(output)
-    motion = lamp_hf.Motion.load(source, rig, unit, up)
+    motion = lamp_hf.Motion.load(source, rig, unit, up, source_fps)
     motion = motion if fps is None else motion.resample(fps)
     motion.text = text or motion.text
     motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
@@ -45,6 +48,10 @@ def view(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the page here instead of opening a browser.")
     ] = None,
+    rig: Rig = None,
+    unit: Unit = None,
+    up: Up = None,
+    source_fps: SourceFps = None,
     as_json: Json = False,
 ) -> None:
     """Play motions in the browser, on one page that needs no network.
@@ -59,7 +66,7 @@ def view(
 
     if output is not None and output.suffix.lower() != ".html":
         raise ValueError(f"cannot write {output}: give an .html file")
-    motions = [lamp_hf.Motion.load(source) for source in sources]
+    motions = [lamp_hf.Motion.load(source, rig, unit, up, source_fps) for source in sources]
     for motion, source in zip(motions, sources):
         motion.text = motion.text or printable(source.name)
     page = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
@@ -84,6 +91,7 @@ def prepare(
     rig: Rig = None,
     unit: Unit = None,
     up: Up = None,
+    source_fps: SourceFps = None,
     as_json: Json = False,
 ) -> None:
     """Prepare a data set in HumanML3D's layout from motion files and captions.
@@ -92,7 +100,9 @@ def prepare(
     """
     from lamp_hf.data.preparation import prepare as prepare_folder
 
-    done = prepare_folder(source, output, captions, mirror, parquet, workers, rig=rig, unit=unit, up=up)
+    done = prepare_folder(
+        source, output, captions, mirror, parquet, workers, rig=rig, unit=unit, up=up, fps=source_fps
+    )
     speed = (done.clips - done.kept) / max(done.seconds, 1e-9)
     result = {
         "output": str(output),

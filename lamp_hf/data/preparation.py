@@ -16,6 +16,7 @@ from ..models.skeleton import get_skeleton
 from ..motion.clip import READABLE, Motion
 from ..motion.files import printable
 from ..motion.source_state import describe_source
+from ..motion.world import check_options
 from .captions import TimedCaption, clip_name, mirror_caption, read_caption_table, read_captions_beside
 from .humanml3d_writer import is_written, locked, remove_other_clips, write_clip, write_summary
 
@@ -46,7 +47,7 @@ class _Job:
     captions: list[TimedCaption] | None
     output: Path
     mirrored: bool
-    bvh_options: dict
+    reading: dict
 
 
 _Outcome = tuple[bool, str | None]  # was the clip there already; what is wrong with the file
@@ -59,7 +60,7 @@ def prepare(
     mirrored: bool = False,
     parquet: bool = False,
     workers: int | None = None,
-    **bvh_options,
+    **reading,
 ) -> PreparationReport:
     """Turn a folder of motion files (`.bvh`, `.npz`, `.npy`, subfolders included) into a data set.
 
@@ -79,7 +80,7 @@ def prepare(
         parquet (`bool`): write `motions.parquet` as well, which [`load_motion_dataset`] reads; HumanML3D's skeleton
             only.
         workers (`int`, *optional*): number of processes; that of the cores by default.
-        bvh_options (*optional*): `rig`, `unit` and `up` for BVH files, see [`Motion.load`].
+        reading (*optional*): `rig`, `unit`, `up` and `fps`, see [`Motion.load`].
 
     Raises:
         FileNotFoundError: when the source is missing or holds no motion file.
@@ -88,13 +89,14 @@ def prepare(
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
+    check_options(**reading)
     files = _find_motions(source, output)
     table = read_caption_table(source, Path(captions) if captions else None)
     names = _unique_names(files, source)
     if mirrored and any(name.startswith("M") and name[1:] in names for name in names):
         raise ValueError(f"{source}: it has mirror images already (clips whose names begin with M)")
     jobs = [
-        _Job(path, name, table.get(name) or table.get(clip_name(path.stem)), output, mirrored, bvh_options)
+        _Job(path, name, table.get(name) or table.get(clip_name(path.stem)), output, mirrored, reading)
         for name, path in names.items()
     ]
     with locked(output):
@@ -171,11 +173,10 @@ def _prepare_file(job: _Job) -> _Outcome:
         clips = {job.name: captions}
         if job.mirrored:
             clips[f"M{job.name}"] = [caption._replace(text=mirror_caption(caption.text)) for caption in captions]
-        options = job.bvh_options if job.path.suffix.lower() == ".bvh" else {}
-        if all(is_written(job.output, name, own, job.path, options) for name, own in clips.items()):
+        if all(is_written(job.output, name, own, job.path, job.reading) for name, own in clips.items()):
             return True, None
-        state = describe_source(job.path, options)
-        motion = Motion.load(job.path, **options)
+        state = describe_source(job.path, job.reading)
+        motion = Motion.load(job.path, **job.reading)
         motion = motion.resample(get_skeleton(motion.skeleton).fps)
         for name, own in clips.items():
             joints = motion.joints if name == job.name else mirror(motion.joints, motion.skeleton)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..models.skeleton import Skeleton
+from ..models.skeleton import SKELETONS, Skeleton
 from .articulation import articulate
-from .limits import check_rate, check_size
+from .limits import check_size
 from .retarget import Animation
-from .rotations import children_of, forward_kinematics
+from .rotations import children_of, forward_kinematics, rest_positions
 
 
 _CHUNK = 500_000  # joint rotations that are in memory as matrices at the same time
@@ -119,7 +119,19 @@ def read_bvh(path: Path) -> Animation:
         raise ValueError(f"{path}: damaged BVH: {error}") from None
     if not np.isfinite(positions).all():
         raise ValueError(f"{path}: damaged BVH: numbers too large")
-    return Animation([joint.name for joint in tree], [joint.parent for joint in tree], positions, fps)
+    parents = [joint.parent for joint in tree]
+    rest = rest_positions(np.array([joint.offset for joint in tree]), tuple(parents))
+    return Animation([joint.name for joint in tree], parents, positions, fps, rest, _is_ours(tree))
+
+
+def _is_ours(tree: list[_Joint]) -> bool:
+    """Tell files of [`write_bvh`], whose unit is a metre and whose Y is up, by their names and rotation orders."""
+    turning = [joint for joint in tree if joint.channels]
+    orders = ["".join(c[0].upper() for c in joint.channels if c[1:].lower() == "rotation") for joint in turning]
+    names = {joint.name for joint in turning}
+    return any(names.issuperset(skeleton.joint_names) for skeleton in SKELETONS.values()) and orders == [
+        _rotation_order(joint.name) for joint in turning
+    ]
 
 
 def _decode(content: bytes) -> str:
@@ -178,10 +190,9 @@ def _parse_motion(text: str, tree: list[_Joint]) -> tuple[np.ndarray, float]:
     if header is None:
         raise ValueError("MOTION lacks 'Frames:' or 'Frame Time:'")
     num_frames, seconds = int(header[1]), float(header[2])
-    if num_frames < 1 or not 1e-5 < seconds < 100:
+    if num_frames < 1 or not 0 <= seconds < np.inf:
         raise ValueError(f"{num_frames} frames of {seconds} seconds each")
     check_size(num_frames, len(tree))
-    check_rate(num_frames, 1 / seconds)
     values = _parse_numbers(text[header.end() :])
     rows, rest = divmod(len(values), max(num_channels, 1))
     if rest or rows < num_frames:  # some programs announce too few
@@ -189,7 +200,7 @@ def _parse_motion(text: str, tree: list[_Joint]) -> tuple[np.ndarray, float]:
     check_size(rows, len(tree))
     if not np.isfinite(values).all():
         raise ValueError("a channel holds NaN or infinity")
-    return values.reshape(rows, num_channels), 1 / seconds
+    return values.reshape(rows, num_channels), 1 / seconds if seconds else np.inf
 
 
 def _parse_numbers(text: str) -> np.ndarray:

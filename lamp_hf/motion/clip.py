@@ -1,5 +1,6 @@
 """`Motion`: one clip of a moving body, with the file formats it can be saved to and loaded from."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from ..models.motion_representation import check_motion, joints_to_features
 from ..models.skeleton import Skeleton, get_skeleton
 from .files import printable, write_atomically
+from .world import Assumptions, Recording, check_options, interpret
 
 
 if TYPE_CHECKING:
@@ -30,9 +32,15 @@ class Motion:
         others (*optional*): further results of the text-to-motion pipeline, `features` for instance, so that
             `Motion(**result)` works; they are not kept.
 
+    Attributes:
+        assumptions ([`lamp_hf.motion.world.Assumptions`], *optional*): what was made of the file that the motion was
+            loaded from.
+
     Raises:
         ValueError: when the shape is wrong, a value is not finite, or `fps` is not a positive number.
     """
+
+    assumptions: Assumptions | None = None
 
     def __init__(
         self,
@@ -166,18 +174,30 @@ class Motion:
 
     @classmethod
     def load(
-        cls, path: str | Path, rig: str | Path | None = None, unit: float | None = None, up: str | None = None
+        cls,
+        path: str | Path,
+        rig: str | Path | None = None,
+        unit: float | None = None,
+        up: str | None = None,
+        fps: float | None = None,
     ) -> "Motion":
         """Read `.npy` (joints or features, told apart by their shape), `.npz` (ours, AMASS, SMPL), `.bvh` or `.amc`.
 
         Args:
             path (`str` or `Path`): the file.
             rig (`str` or `Path`, *optional*): bone map in YAML, see `rigs.yaml`, for a BVH whose bones are not known.
-            unit (`float`, *optional*): metres in one unit of a BVH; estimated from the length of the legs by default.
-            up (`str`, *optional*): axis of a BVH that points up, `"x"`, `"y"` or `"z"`; estimated by default.
+            unit (`float`, *optional*): metres in one unit of the file; found by the size of the body by default.
+            up (`str`, *optional*): axis of the file that points up, `"x"`, `"-y"` etc.; by default what the file or
+                its format says, or found by the rest pose and the floor.
+            fps (`float`, *optional*): frames per second of the file, where it states none or wrong ones.
+
+        Returns:
+            [`Motion`]: in metres, with Y up. Its `assumptions` say what was made of the file and how sure that is; a
+            warning names a unit or axis that is a guess.
 
         Raises:
-            ValueError: when the file is damaged, or holds something else.
+            ValueError: when the file is damaged, holds something else, or holds numbers that are no person's; then
+                with the likely cause.
             FileNotFoundError: when there is no such file.
         """
         path = Path(path)
@@ -186,7 +206,18 @@ class Motion:
             raise ValueError(f"cannot read {path}: known suffixes are {', '.join(READABLE)}")
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-        return _read_numpy(path) if suffix in (".npy", ".npz") else _read_animation(path, rig, unit, up)
+        check_options(rig, unit, up, fps)
+        recording = _READERS[suffix](path, rig)
+        try:
+            joints, fps, assumptions = interpret(recording, unit, up, fps)
+            motion = cls(joints, fps, recording.skeleton, recording.text)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        motion.assumptions = assumptions
+        for option, finding in (("unit", assumptions.unit), ("up", assumptions.up)):
+            if finding.certainty == "guessed":
+                warnings.warn(f"{path}: {option} is {finding}; give --{option} ({option}=) to be sure", stacklevel=2)
+        return motion
 
 
 READABLE = (".npy", ".npz", ".bvh", ".amc")
@@ -219,6 +250,7 @@ def read_folder(folder: Path, read: Callable[[Motion, str], Any], **options) -> 
         FileNotFoundError: when there is no such folder.
         ValueError: when no file in it can be read.
     """
+    check_options(**options)
     found, broken = {}, {}
     for path in motion_files(folder):
         name = printable(path.relative_to(folder))
@@ -305,17 +337,19 @@ _WRITERS: dict[str, Callable[..., None]] = {
 }
 
 
-def _read_numpy(path: Path) -> Motion:
-    from .numpy_files import read_npy, read_npz
+def _read_npy(path: Path, rig: str | Path | None) -> Recording:
+    from .numpy_files import read_npy
 
-    arrays = read_npy(path) if path.suffix.lower() == ".npy" else read_npz(path)
-    try:
-        return Motion(*arrays)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return read_npy(path)
 
 
-def _read_animation(path: Path, rig: str | Path | None, unit: float | None, up: str | None) -> Motion:
+def _read_npz(path: Path, rig: str | Path | None) -> Recording:
+    from .numpy_files import read_npz
+
+    return read_npz(path)
+
+
+def _read_animation(path: Path, rig: str | Path | None) -> Recording:
     from .asf_amc import read_amc
     from .bvh import read_bvh
     from .retarget import retarget_animation
@@ -324,7 +358,14 @@ def _read_animation(path: Path, rig: str | Path | None, unit: float | None, up: 
     animation = read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
     bone_map = None if rig is None else load_rig(rig)
     try:
-        joints, skeleton = retarget_animation(animation, bone_map, unit, up)
+        return retarget_animation(animation, bone_map)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return Motion(joints, animation.fps, skeleton)
+
+
+_READERS: dict[str, Callable[[Path, str | Path | None], Recording]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".bvh": _read_animation,
+    ".amc": _read_animation,
+}

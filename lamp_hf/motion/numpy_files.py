@@ -1,7 +1,6 @@
 """NumPy files of a motion: `.npy` with joints or features, `.npz` with our keys and AMASS's.
 
-Readers return the arguments of [`Motion`]: joints `(num_frames, num_joints, 3)` in metres, frames per second, the
-skeleton and the text.
+Readers return the motion as the file has it; [`lamp_hf.motion.world.interpret`] decides what its numbers mean.
 """
 
 import math
@@ -12,17 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from ..models.motion_representation import check_motion, features_to_joints
-from ..models.skeleton import SKELETONS, Skeleton, get_skeleton
-from .limits import check_rate, check_size
-from .smpl import smpl_arrays, smpl_joints
+from ..models.skeleton import HUMANML3D, SKELETONS, Skeleton, get_skeleton
+from .limits import check_size
+from .smpl import axis_angles, smpl_arrays, smpl_joints
+from .world import Recording, body_size
 
-
-MotionArrays = tuple[np.ndarray, float, Skeleton, str | None]
 
 _MAX_UNPACKED = 2e9  # bytes; an hour of AMASS at 120 frames per second has 0.54e9
 _MAX_ENTRY = 1e6  # bytes of an entry that is a number or a text
 _MOTIONS = ("joints", "poses", "trans")
-_KEYS = (*_MOTIONS, "fps", "skeleton", "text", "mocap_framerate", "mocap_frame_rate")
+_KEYS = (*_MOTIONS, "fps", "skeleton", "text", "up", "poses_up", "mocap_framerate", "mocap_frame_rate")
 
 
 def write_npy(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
@@ -39,28 +37,30 @@ def write_npy(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
 
 
 def write_npz(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, text: str | None) -> None:
-    """Write the keys `joints` (float32 `(num_frames, num_joints, 3)`, metres, Y up), `fps`, `skeleton` and `text`.
+    """Write the keys `joints` (float32 `(num_frames, num_joints, 3)`, metres), `fps`, `skeleton`, `text` and `up`.
 
     With HumanML3D's skeleton, AMASS's keys follow: `poses`, `trans`, `betas`, `gender` and `mocap_framerate`, see
-    [`lamp_hf.motion.smpl.smpl_arrays`].
+    [`lamp_hf.motion.smpl.smpl_arrays`]. `up` is the axis of the joints that points up, and `poses_up` that of the
+    poses.
     """
     arrays = {
         "joints": joints,
         "fps": np.array(fps),
         "skeleton": np.array(skeleton.name),
         "text": np.array(text or ""),
+        "up": np.array("y"),
     }
     if skeleton.name == "humanml3d":
-        arrays |= smpl_arrays(joints, fps)
+        arrays |= smpl_arrays(joints, fps) | {"poses_up": np.array("z")}
     with open(path, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def read_npy(path: Path) -> MotionArrays:
+def read_npy(path: Path) -> Recording:
     """Read joints or features, told apart by their shape, in the unit and frame rate of the skeleton that fits.
 
     Raises:
-        ValueError: when the file is damaged, or its shape fits no skeleton.
+        ValueError: when the file is damaged, its shape fits no skeleton, or its features are normalised.
     """
     try:
         values = np.load(path, allow_pickle=False, mmap_mode="r")  # maps first: a header may promise too much
@@ -80,11 +80,28 @@ def read_npy(path: Path) -> MotionArrays:
         raise ValueError(f"{path}: {error}") from None
     values = np.array(values, np.float32)
     check_motion(values, values.shape[1:], name=str(path))
-    joints = features_to_joints(values, skeleton) if values.ndim == 2 else values
-    return joints * skeleton.metres, skeleton.fps, skeleton, None
+    if values.ndim == 3:
+        return Recording(values, skeleton, skeleton.fps, skeleton.name, unit=skeleton.metres, up="y")
+    joints = features_to_joints(values, skeleton)
+    _check_features(path, values, joints, skeleton)
+    return Recording(joints, skeleton, skeleton.fps, skeleton.name, unit=skeleton.metres, up="y", stated=True)
 
 
-def read_npz(path: Path) -> MotionArrays:
+def _check_features(path: Path, features: np.ndarray, joints: np.ndarray, skeleton: Skeleton) -> None:
+    """Check that features are no z-scores: these have contacts below zero, and bones of any length.
+
+    Raises:
+        ValueError: when they are.
+    """
+    size = body_size(joints, skeleton) * skeleton.metres
+    if features[:, skeleton.slices["contacts"]].min() < -0.5 or not 0.4 < size < 2.5:
+        raise ValueError(
+            f"{path}: features of a body of {1.7 * size:.2f} m; they are probably normalised: multiply them by the "
+            "standard deviations (Std.npy) and add the means (Mean.npy)"
+        )
+
+
+def read_npz(path: Path) -> Recording:
     """Read an archive with our keys, or with AMASS's `poses`, `trans` and `mocap_framerate`.
 
     Raises:
@@ -99,9 +116,7 @@ def read_npz(path: Path) -> MotionArrays:
     with arrays:
         try:
             values = {name: arrays[name] for name in _KEYS if name in arrays}
-            motion = _own_motion(values) if "joints" in values else _amass_motion(values)
-            check_rate(len(motion[0]), motion[1])
-            return motion
+            return _joints_of(values) if "joints" in values else _poses_of(values)
         except (ValueError, TypeError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -128,24 +143,28 @@ def _check_archive(archive: zipfile.ZipFile) -> None:
             raise ValueError(f"its {name} has {entry.file_size / 1e6:.0f} MB")
 
 
-def _own_motion(values: dict[str, np.ndarray]) -> MotionArrays:
+def _joints_of(values: dict[str, np.ndarray]) -> Recording:
     skeleton = get_skeleton(str(values.get("skeleton", "humanml3d")))
     joints = np.asarray(values["joints"], np.float32)
-    return joints, float(values.get("fps", skeleton.fps)), skeleton, str(values.get("text", "")) or None
+    check_motion(joints, (skeleton.num_joints, 3), name="joints")
+    if joints.ndim != 3:
+        raise ValueError(f"expected one clip, got joints of shape {list(joints.shape)}")
+    rate, text = float(values.get("fps", skeleton.fps)), str(values.get("text", "")) or None
+    stated = "up" in values or {"fps", "skeleton", "text"} <= values.keys()  # version 0.1 wrote no `up`
+    up = str(values.get("up", "y"))
+    return Recording(joints, skeleton, rate, skeleton.name, unit=1.0, up=up, stated=stated, text=text)
 
 
-def _amass_motion(values: dict[str, np.ndarray]) -> MotionArrays:
+def _poses_of(values: dict[str, np.ndarray]) -> Recording:
     if "poses" not in values or "trans" not in values:
         raise ValueError("it has neither joints, nor poses and trans as AMASS has")
     poses, trans = values["poses"], np.asarray(values["trans"], float)
-    if poses.ndim != 2 or poses.shape[1] < 66 or trans.shape != (len(poses), 3):
+    if poses.ndim < 2 or trans.shape != (len(poses), 3):
         raise ValueError(f"poses {list(poses.shape)} and trans {list(trans.shape)} do not belong together")
-    poses = np.asarray(poses[:, :66], float)  # of SMPL's body; hands and face follow
-    check_motion(poses, poses.shape[1:], name="poses")
-    rate = values.get("mocap_framerate", values.get("mocap_frame_rate"))
-    if rate is None:
-        raise ValueError("it lacks mocap_framerate")
-    return smpl_joints(poses, trans), float(rate), get_skeleton("humanml3d"), None
+    joints = smpl_joints(axis_angles(poses), trans)
+    rates = [float(values[name]) for name in ("mocap_framerate", "mocap_frame_rate") if name in values]
+    rate, stated, up = rates[0] if rates else None, "poses_up" in values, str(values.get("poses_up", "z"))
+    return Recording(joints, HUMANML3D, rate, "smpl poses", unit=1.0, up=up, stated=stated, path_has_own_unit=True)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

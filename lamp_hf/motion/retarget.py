@@ -1,4 +1,4 @@
-"""Map the joints of any rig to HumanML3D's skeleton: identify the bones, the unit of length and the up axis."""
+"""Map the joints of any rig to HumanML3D's skeleton: identify the bones."""
 
 import dataclasses
 import warnings
@@ -8,7 +8,8 @@ import numpy as np
 
 from ..models.skeleton import HUMANML3D, KIT, Skeleton
 from .rig_guess import guess_rig
-from .rigs import PAIRS, find_bodies, find_rig, fits, index_joints, is_kit, plain_name, required_joints
+from .rigs import PAIRS, find_bodies, find_rig, fits, index_joints, is_kit, plain_name, required_joints, rigs
+from .world import UNKNOWN_RIG, Recording
 
 
 @dataclass
@@ -20,55 +21,56 @@ class Animation:
         parents (`list[int]`): -1 for the root.
         positions (`np.ndarray` of shape `(num_frames, num_joints, 3)`): world positions.
         fps (`float`): frames per second.
+        rest (`np.ndarray` of shape `(num_joints, 3)`, *optional*): positions without any rotation.
+        is_ours (`bool`): this package wrote the file, so that its unit is a metre and its Y is up.
     """
 
     names: list[str]
     parents: list[int]
     positions: np.ndarray
     fps: float
+    rest: np.ndarray | None = None
+    is_ours: bool = False
 
 
-_LEG = 0.8  # metres from hip to ankle of an adult
-# The first unit that fits within a factor of 1.9 wins, which covers children too; metric units come first.
-_UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001, "inches": 0.0254, "CMU units": 0.0564444}
-
-
-def retarget_animation(
-    animation: Animation, rig: dict | None = None, unit: float | None = None, up: str | None = None
-) -> tuple[np.ndarray, Skeleton]:
-    """Extract HumanML3D's joints (KIT-ML's if the rig is KIT-ML's), in metres and Y up.
+def retarget_animation(animation: Animation, rig: dict | None = None) -> Recording:
+    """Extract HumanML3D's joints (KIT-ML's if the rig is KIT-ML's), in the file's unit and axes.
 
     Bone lengths remain the performer's; `joints_to_features` brings them to the reference body.
 
     Args:
         animation ([`Animation`]): any rig.
         rig (`dict`, *optional*): bone map, see `rigs.yaml`; chosen by the joint names by default.
-        unit (`float`, *optional*): metres in one unit of the file; estimated from the length of the legs by default.
-        up (`str`, *optional*): `"x"`, `"y"` or `"z"`; estimated from the direction from feet to neck by default.
 
     Returns:
-        Joints, float32 `(num_frames, num_joints, 3)`, and their skeleton.
+        [`Recording`], which [`lamp_hf.motion.world.interpret`] brings to metres and Y up.
 
     Raises:
-        ValueError: when joints have no counterpart, listing them, or when no unit fits the length of the legs.
+        ValueError: when joints have no counterpart, listing them.
     """
-    if unit is not None and not 0 < unit < np.inf:
-        raise ValueError(f"unit must be a positive number of metres, got {unit}")
     animation = _one_body(animation, rig)
     names = index_joints(animation.names)
     if rig is None and is_kit(names):
-        joints, skeleton = animation.positions[:, [names[plain_name(name)] for name in KIT.joint_names]], KIT
-    else:
-        rig = _find_or_guess(animation) if rig is None else rig
-        joints, skeleton = _pick(animation, names, rig), HUMANML3D
-    index = {name: i for i, name in enumerate(skeleton.joint_names)}
-    joints = _upright(joints, index, up)
-    leg = sum(np.linalg.norm(joints[:, index[a]] - joints[:, index[b]], axis=-1).mean() for a, b in _LEG_BONES)
-    unit = _find_unit(leg) if unit is None else unit
-    return (joints * unit).astype(np.float32), skeleton
+        places = [names[plain_name(name)] for name in KIT.joint_names]
+        rest = None if animation.rest is None else animation.rest[places]
+        return _recording(animation, animation.positions[:, places], KIT, "kit", rest)
+    label = "bone map"
+    if rig is None:
+        rig = _find_or_guess(animation)
+        label = next((name for name, bones in rigs().items() if bones is rig), UNKNOWN_RIG)
+    rest = None
+    if animation.rest is not None:
+        rest = _pick(dataclasses.replace(animation, positions=animation.rest[None]), names, rig)[0]
+    recording = _recording(animation, _pick(animation, names, rig), HUMANML3D, label, rest)
+    ankle = names[plain_name(rig["ankle"][0])]
+    return dataclasses.replace(recording, has_toes=ankle in animation.parents)
 
 
-_LEG_BONES = (("left_hip", "left_knee"), ("left_knee", "left_ankle"))
+def _recording(
+    animation: Animation, joints: np.ndarray, skeleton: Skeleton, rig: str, rest: np.ndarray | None
+) -> Recording:
+    recording = Recording(joints, skeleton, animation.fps, rig, rest)
+    return dataclasses.replace(recording, unit=1.0, up="y", stated=True) if animation.is_ours else recording
 
 
 def _one_body(animation: Animation, rig: dict | None) -> Animation:
@@ -83,6 +85,7 @@ def _one_body(animation: Animation, rig: dict | None) -> Animation:
         names=[animation.names[joint] for joint in bodies[0]],
         parents=[rows.get(animation.parents[joint], -1) for joint in bodies[0]],
         positions=animation.positions[:, bodies[0]],
+        rest=None if animation.rest is None else animation.rest[bodies[0]],
     )
 
 
@@ -170,29 +173,3 @@ def _end_of(animation: Animation, names: dict[str, int], name: str, direction: n
     if children:
         return animation.positions[:, children[0]]
     return animation.positions[:, joint] + share * direction
-
-
-def _upright(joints: np.ndarray, index: dict[str, int], up: str | None) -> np.ndarray:
-    """Rotate joints so that Y is up; it is assumed to be unless another axis runs from the feet to the neck."""
-    if up is None:
-        feet = (joints[:, index["left_ankle"]] + joints[:, index["right_ankle"]]) / 2
-        upward = joints[:, index["neck"]] - feet
-        upward /= np.linalg.norm(upward, axis=-1, keepdims=True).clip(min=1e-9)
-        x, y, z = np.quantile(upward, 0.9, axis=0)
-        up = "y" if y > 0.7 or y >= max(x, z) - 0.2 else "xz"[int(z > x)]
-    if up not in ("x", "y", "z"):
-        raise ValueError(f"up must be x, y or z, got {up!r}")
-    return joints @ {"y": _KEEP, "z": _Z_TO_Y, "x": _X_TO_Y}[up]
-
-
-_KEEP = np.eye(3)
-_Z_TO_Y = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # x, y, z -> x, z, -y
-_X_TO_Y = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])  # x, y, z -> -y, x, z
-
-
-def _find_unit(leg: float) -> float:
-    """Return the metres in one unit of a file whose legs measure `leg` units."""
-    for unit in _UNITS.values():
-        if 1 / 1.9 < leg * unit / _LEG < 1.9:
-            return unit
-    raise ValueError(f"legs of {leg:.3g} units fit no person in {', '.join(_UNITS)}: give the metres in one unit")

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..models.motion_representation import check_motion
 from ..models.skeleton import HUMANML3D
 from .rotations import forward_kinematics, local_rotations, rest_directions, solve_rotations
 
@@ -40,6 +41,43 @@ def smpl_arrays(joints: np.ndarray, fps: float) -> dict[str, np.ndarray]:
     }
 
 
+def axis_angles(poses: np.ndarray) -> np.ndarray:
+    """Bring the poses of a file to axis-angles; rotation matrices are told by being orthogonal.
+
+    Args:
+        poses (`np.ndarray` of shape `(num_frames, ...)`): axis-angles or rotation matrices of at least 22 joints.
+
+    Returns:
+        `np.ndarray` of shape `(num_frames, 66)`, radians, of the joints of SMPL's body.
+
+    Raises:
+        ValueError: when they are something else, with the likely cause.
+    """
+    poses = poses.reshape(len(poses), -1)
+    count, width = HUMANML3D.num_joints, poses.shape[1]
+    for name, size in (("matrices", 9), ("quaternions", 4), ("6D rotations", 6)):
+        if width % size or width < count * size:
+            continue
+        blocks = np.asarray(poses[:, : count * size], float).reshape(-1, size)
+        if name == "matrices" and _are_rotations(blocks.reshape(-1, 3, 3)):
+            return Rotation.from_matrix(blocks.reshape(-1, 3, 3)).as_rotvec().reshape(len(poses), -1)
+        rows = blocks.reshape(-1, 3 if size == 6 else size)
+        if name != "matrices" and np.abs(np.linalg.norm(rows, axis=-1) - 1).max() < 0.01:
+            raise ValueError(f"poses {list(poses.shape)} are probably {name}: give axis-angles in radians")
+    if width < 3 * count or width % 3:
+        raise ValueError(f"poses {list(poses.shape)} are not axis-angles of at least {count} joints")
+    poses = np.asarray(poses[:, : 3 * count], float)  # of the body; hands and face follow
+    check_motion(poses, poses.shape[1:], name="poses")
+    angles = np.linalg.norm(poses.reshape(-1, 3), axis=-1)
+    if (angles > 2 * np.pi).mean() > 0.01:
+        raise ValueError(f"poses turn by up to {angles.max():.0f}; they are probably degrees: give radians")
+    return poses
+
+
+def _are_rotations(matrices: np.ndarray) -> bool:
+    return bool(np.abs(matrices @ matrices.swapaxes(-1, -2) - np.eye(3)).max() < 0.01)
+
+
 def smpl_joints(poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
     """Turn SMPL, SMPL-H or SMPL-X poses into joints, by forward kinematics on the reference skeleton.
 
@@ -49,13 +87,12 @@ def smpl_joints(poses: np.ndarray, trans: np.ndarray) -> np.ndarray:
 
     Args:
         poses (`np.ndarray` of shape `(num_frames, 3 * num_joints)`): axis-angles in radians of at least 22 joints.
-        trans (`np.ndarray` of shape `(num_frames, 3)`): metres, Z up.
+        trans (`np.ndarray` of shape `(num_frames, 3)`): metres.
 
     Returns:
-        `np.ndarray` of shape `(num_frames, 22, 3)`, metres, Y up.
+        `np.ndarray` of shape `(num_frames, 22, 3)`, metres, in the axes of `trans`.
     """
     count = HUMANML3D.num_joints
     local = Rotation.from_rotvec(poses[:, : 3 * count].reshape(-1, 3)).as_matrix().reshape(-1, count, 3, 3)
-    local[:, 0] = _Z_UP.T @ local[:, 0]
     offsets = rest_directions(HUMANML3D) * np.array(HUMANML3D.bone_lengths)[:, None]
-    return forward_kinematics(trans @ _Z_UP, local, offsets, HUMANML3D.parents).astype(np.float32)
+    return forward_kinematics(trans, local, offsets, HUMANML3D.parents).astype(np.float32)

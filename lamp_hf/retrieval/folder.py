@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..distributed import this_process
 from ..motion.clip import READABLE, Motion, motion_files
 from ..motion.source_state import describe_source, is_as_described
+from ..motion.world import check_options
 from .index import MotionIndex
 
 
@@ -53,7 +54,7 @@ def index_folder(
         update (`bool`): keep the gallery that is there: add new files, drop those that are gone, and embed files
             again whose content or options of reading have changed, or of which the gallery does not know the content
             (it was written by version 0.1.0).
-        reading (*optional*): `rig`, `unit` and `up` of BVH files, see [`Motion.load`].
+        reading (*optional*): `rig`, `unit`, `up` and `fps` of the files, see [`Motion.load`].
 
     Returns:
         [`IndexReport`], or None in other processes than the main one.
@@ -65,6 +66,7 @@ def index_folder(
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
+    check_options(**reading)
     files = _motion_files(source)
     if not update and (output / "index.json").exists():
         raise ValueError(f"{output} is a gallery already: bring it up to date with --update, or choose another folder")
