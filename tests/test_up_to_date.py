@@ -96,8 +96,8 @@ class TestGallery:
         assert index_folder(recordings, gallery, update=True).added == 0
 
     def test_other_options_of_reading_embed_again(self, recordings, gallery):
-        assert index_folder(recordings, gallery, update=True, unit=0.02).added == 3
-        assert index_folder(recordings, gallery, update=True, unit=0.02).added == 0
+        assert index_folder(recordings, gallery, update=True, unit=0.5).added == 3
+        assert index_folder(recordings, gallery, update=True, unit=0.5).added == 0
 
     def test_a_gallery_that_knows_no_states_is_embedded_again(self, recordings, lamp_folder, tmp_path):
         old = lamp_hf.MotionIndex(lamp_folder)
@@ -156,8 +156,8 @@ class TestPreparation:
     def test_other_options_prepare_again(self, recordings, tmp_path):
         assert prepare(recordings, tmp_path / "data", workers=1, up=None).kept == 0
         assert prepare(recordings, tmp_path / "data", workers=1).kept == 3
-        assert prepare(recordings, tmp_path / "data", workers=1, unit=0.02).kept == 0
-        assert prepare(recordings, tmp_path / "data", workers=1, unit=0.02).kept == 3
+        assert prepare(recordings, tmp_path / "data", workers=1, unit=0.5).kept == 0
+        assert prepare(recordings, tmp_path / "data", workers=1, unit=0.5).kept == 3
 
     def test_clips_whose_source_is_gone_or_broken_are_deleted(self, recordings, tmp_path):
         data = tmp_path / "data"
