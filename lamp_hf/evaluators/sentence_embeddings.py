@@ -19,7 +19,7 @@ def sentence_embeddings(texts: list[str], encoder: str) -> torch.Tensor:
     from transformers import AutoModel, AutoTokenizer
 
     model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
-    states = torch.zeros(len(texts), model.config.hidden_size)
+    states = torch.zeros(len(texts), model.config.hidden_size, dtype=torch.float32)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     for first in tqdm(range(0, len(order), 128), "embedding sentences", disable=None, delay=2):
         rows = order[first : first + 128]

@@ -89,7 +89,8 @@ def gather_with_gradient(values: torch.Tensor) -> torch.Tensor:
 
 def sinusoidal_positions(length: int, size: int) -> torch.Tensor:
     """Return the `(length, size)` position code of Vaswani et al. (2017)."""
-    angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, size, 2) * (-math.log(10000.0) / size))
+    steps = torch.arange(0, size, 2, dtype=torch.float32)
+    angle = torch.arange(length)[:, None] * torch.exp(steps * (-math.log(10000.0) / size))
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
 

@@ -276,7 +276,7 @@ class MotionVQVAEModel(MotionVQVAEPreTrainedModel):
         used = len(quantizers)
         if self.training and self.residual_quantizers:
             generator = torch.Generator().manual_seed(int(self.quantizer.num_updates))  # the same in every process
-            if torch.rand((), generator=generator) < self.config.quantizer_dropout:
+            if torch.rand((), generator=generator, dtype=torch.float32) < self.config.quantizer_dropout:
                 used = int(torch.randint(1, used + 1, (), generator=generator))
         residual, quantised, codes, commitments = latents.float(), 0, [], []
         for quantizer in quantizers[:used]:

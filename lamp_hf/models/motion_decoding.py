@@ -106,7 +106,8 @@ class JointsStream:
     def __init__(self, skeleton: Skeleton):
         self.skeleton = skeleton
         self.last_features: torch.Tensor | None = None
-        self.heading, self.position = 0.0, torch.zeros(3)  # of the last frame, in the first frame's facing
+        # Of the last frame, in the first frame's facing.
+        self.heading, self.position = 0.0, torch.zeros(3, dtype=torch.float32)
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Turn features `(n, feature_size)` into joints `(n, num_joints, 3)` in the skeleton's units."""
@@ -114,10 +115,10 @@ class JointsStream:
         if self.last_features is not None:
             features = torch.cat([self.last_features[None], features])
         joints = features_to_joints(features, self.skeleton)
-        joints = rotate_y(joints, torch.tensor(self.heading)) + self.position
+        joints = rotate_y(joints, joints.new_tensor(self.heading)) + self.position
         self.last_features = features[-1]
         self.heading -= 2 * float(features[:-1, self.skeleton.slices["root_yaw"]].double().sum())
-        self.position = joints[-1, 0] * torch.tensor([1.0, 0.0, 1.0])
+        self.position = joints[-1, 0] * joints.new_tensor([1.0, 0.0, 1.0])
         return joints[-count:]
 
 

@@ -185,10 +185,10 @@ def features_of_all_frames(joints: torch.Tensor, skeleton: Skeleton) -> torch.Te
 def _blend(decoded: torch.Tensor, first: int, last: int, left, right, skeleton: Skeleton) -> torch.Tensor:
     """Return the gap's frames, blended with what the frames on both sides really are, not what their codes say."""
     gap = decoded[first:last].clone()
-    moving = torch.ones(gap.shape[-1])
+    moving = torch.ones_like(gap[0])
     moving[skeleton.slices["contacts"]] = 0
     count = min(BLEND, len(gap))
-    weights = torch.arange(1, count + 1)[:, None] / (count + 1)
+    weights = _shares(count, gap)
     if left is not None:  # a side with fewer frames than a token has no code
         gap[:count] += weights.flip(0) * moving * (left[-1] - decoded[max(first - 1, 0)])
     if right is not None:
@@ -209,7 +209,7 @@ def _fit_length(gap: torch.Tensor, num_frames: int, left, right, factor: int, sk
     if left is None:
         return gap[-num_frames:]
     if num_frames < factor:
-        share = torch.arange(1, num_frames + 1)[:, None] / (num_frames + 1)
+        share = _shares(num_frames, gap)
         return (1 - share) * left[-1] + share * right[0]
     speed = len(gap) / num_frames
     gap = nn.functional.interpolate(gap.T[None], size=num_frames, mode="linear", align_corners=True)[0].T
@@ -253,10 +253,10 @@ def _connect(gap: torch.Tensor, end: torch.Tensor, after: torch.Tensor, anchored
         Joints of the gap, and `after` at its final place.
     """
     turn = _turn(bone_directions(after[0], skeleton)[0], bone_directions(end, skeleton)[0])
-    share = torch.arange(1, len(gap) + 1) / (len(gap) + 1)
+    share = _shares(len(gap), gap)[:, 0]
     share = share * share * (3 - 2 * share)
     if not anchored:  # it keeps its height, which the gap's path is led to
-        level = torch.tensor([1.0, 0.0, 1.0])
+        level = gap.new_tensor([1.0, 0.0, 1.0])
         moved = rotate_y(after - after[0, 0] * level, turn) + end[0] * level
         return gap + share[:, None, None] * (moved[0, 0] - end[0]), moved
     root = gap[:, :1]
@@ -264,11 +264,16 @@ def _connect(gap: torch.Tensor, end: torch.Tensor, after: torch.Tensor, anchored
     return gap + share[:, None, None] * (after[0, 0] - end[0]), after
 
 
+def _shares(count: int, like: torch.Tensor) -> torch.Tensor:
+    """Return `count` even steps between 0 and 1, both excluded, `(count, 1)`."""
+    return torch.arange(1, count + 1, dtype=like.dtype)[:, None] / (count + 1)
+
+
 def _turn(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Find the angle about Y that brings bone directions `(num_joints, 3)` closest to others."""
     sin = (source[:, 2] * target[:, 0] - source[:, 0] * target[:, 2]).sum()
     cos = (source[:, 0] * target[:, 0] + source[:, 2] * target[:, 2]).sum()
-    return torch.atan2(sin, cos) if math.hypot(sin, cos) > 1e-6 else torch.zeros(())
+    return torch.atan2(sin, cos) if math.hypot(sin, cos) > 1e-6 else torch.zeros_like(sin)
 
 
 __all__ = ["BLEND", "CONTEXT", "MotionInbetweener", "features_of_all_frames", "gaps_between"]

@@ -31,7 +31,7 @@ def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torc
     past[:, :num_prefix] = True
     if mode == "soft_tril":
         return past.float()
-    return torch.zeros(total, total, device=device).masked_fill(~past, -torch.inf)
+    return torch.zeros(total, total, device=device, dtype=torch.float32).masked_fill(~past, -torch.inf)
 
 
 class MotionTransformer(nn.Module):
@@ -86,7 +86,7 @@ class MotionTransformer(nn.Module):
         padding = None
         if self.config.released_quirks.mask_padding:
             padding = nn.functional.pad(~token_mask, (num_prefix, 0), value=False)
-            padding = torch.zeros(padding.shape, device=tokens.device).masked_fill(padding, -torch.inf)
+            padding = torch.zeros_like(padding, dtype=torch.float32).masked_fill(padding, -torch.inf)
         hidden = self.layers(self.dropout(hidden), mask=bias, src_key_padding_mask=padding)
         return hidden[:, num_prefix:]
 

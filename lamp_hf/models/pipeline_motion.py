@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import AutoProcessor, Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.processing_utils import ProcessorMixin
@@ -37,6 +38,12 @@ class MotionPipeline(Pipeline):
         motion = config.motion_config if hasattr(config, "tokenizer_config") else getattr(lamp, "motion_config", None)
         self.frames_per_token = motion.downsampling_factor if motion else 1
         self.max_frames = lamp.max_frames  # of a motion that LaMP or LAVIMO reads as a whole
+
+    def get_iterator(self, *args, **kwargs):
+        """Return the results of many inputs as they are ready, without a draw from torch's global generator."""
+        iterator = super().get_iterator(*args, **kwargs)
+        iterator.loader.loader.generator = torch.Generator()  # which a DataLoader would draw from, used or not
+        return iterator
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
         """Save model, processor and the pipeline's code in a folder that works where the package is not installed.

@@ -38,6 +38,7 @@ class TextToMotionPipeline(MotionPipeline):
         for joints in pipe.stream("a person walks in circles", duration=60.0): ...
 
     A text with its seed and duration gives the same motion alone, in any batch, at any position in it, and streamed.
+    This holds in single precision: in half precision, the rounding of a batch may choose other tokens.
     """
 
     model_types = ("lamp_text_to_motion",)

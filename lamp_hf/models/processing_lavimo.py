@@ -134,8 +134,8 @@ def normalise_pixels(pixels: torch.Tensor, mean=OPENAI_CLIP_MEAN, std=OPENAI_CLI
     Returns:
         `torch.FloatTensor` of shape `(..., 3, height, width)`.
     """
-    mean, std = (torch.tensor(values, device=pixels.device) for values in (mean, std))
-    return ((pixels / 255 - mean) / std).movedim(-1, -3)
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=pixels.device) for values in (mean, std))
+    return ((pixels.float() / 255 - mean) / std).movedim(-1, -3)
 
 
 def _as_video(source, fps: float = 20.0) -> Video:

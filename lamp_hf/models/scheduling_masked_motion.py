@@ -63,7 +63,8 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
             steps (`int`): steps that are done.
             num_masked (`torch.LongTensor` of shape `(batch_size,)`): tokens that were masked before the first step.
         """
-        return (self.mask_ratio(torch.tensor(steps / self.num_inference_steps)) * num_masked).round().long()
+        progress = torch.tensor(steps / self.num_inference_steps, dtype=torch.float32)
+        return (self.mask_ratio(progress) * num_masked).round().long()
 
     def settles(self, timestep: int, num_masked: torch.LongTensor) -> torch.BoolTensor:
         """Tell for each sample `(batch_size,)` if a step settles any token.
@@ -86,10 +87,10 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         Returns:
             Corrupted indices, and labels that are -100 where nothing is to be predicted.
         """
-        ratio = self.mask_ratio(torch.rand((), generator=generator))
+        ratio = self.mask_ratio(torch.rand((), generator=generator, dtype=torch.float32))
         count = (ratio * len(codes)).round().clamp(min=1).long()
-        masked = torch.rand(len(codes), generator=generator).argsort().argsort() < count
-        kind = torch.rand(len(codes), generator=generator)
+        masked = torch.rand(len(codes), generator=generator, dtype=torch.float32).argsort().argsort() < count
+        kind = torch.rand(len(codes), generator=generator, dtype=torch.float32)
         replacement = torch.randint(self.config.mask_token_id, codes.shape, generator=generator)
         replacement = torch.where(kind < 0.8, self.config.mask_token_id, torch.where(kind < 0.9, replacement, codes))
         return torch.where(masked, replacement, codes), codes.masked_fill(~masked, -100)
@@ -135,7 +136,7 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
             candidates = candidates / temperature + _gumbel_noise(logits, token_mask, generators)
         masked = sample == self.config.mask_token_id
         drawn = torch.where(masked, candidates.argmax(-1), sample)
-        progress = torch.tensor((timestep + 1) / self.num_inference_steps)
+        progress = torch.tensor((timestep + 1) / self.num_inference_steps, dtype=torch.float32)
         certainty = logits.log_softmax(-1).gather(-1, drawn.clamp(max=logits.shape[-1] - 1)[..., None])
         if choice_temperature > 0:
             certainty = certainty + choice_temperature * (1 - progress) * _gumbel_noise(
@@ -154,7 +155,7 @@ def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: li
     """Draw noise that makes the arg-max of logits a sample of their softmax; for each clip's own length only."""
     noise = torch.zeros(logits.shape, dtype=torch.float32)
     for row, length, generator in zip(noise, token_mask.sum(1).tolist(), generators, strict=True):
-        uniform = torch.rand(length, logits.shape[-1], generator=generator).clamp(min=1e-20)
+        uniform = torch.rand(length, logits.shape[-1], generator=generator, dtype=torch.float32).clamp(min=1e-20)
         row[:length] = -torch.log(-torch.log(uniform))
     return noise.to(logits.device)
 

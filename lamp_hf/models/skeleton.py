@@ -97,7 +97,7 @@ class Skeleton:
     @functools.cached_property
     def ancestors(self) -> torch.Tensor:
         """Float matrix `(num_joints, num_joints)`, 1 if the column's bone is between the root and the row's joint."""
-        matrix = torch.zeros(self.num_joints, self.num_joints)
+        matrix = torch.zeros(self.num_joints, self.num_joints, dtype=torch.float32)
         for joint in range(1, self.num_joints):
             step = joint
             while step > 0:
