@@ -36,6 +36,10 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate (`float`): frames per second.
         skeleton (`str`): `"humanml3d"` or `"kit"`.
         mean, std (`list[float]`, *optional*): statistics of the training split; None leaves features as they are.
+
+    Raises:
+        ValueError: when the statistics are not as many finite numbers as there are features, or a deviation or the
+            frame rate is not positive.
     """
 
     _auto_class = "AutoFeatureExtractor"
@@ -51,6 +55,9 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         std: list[float] | None = None,
         **kwargs,
     ):
+        if not 0 < sampling_rate < np.inf:
+            raise ValueError(f"sampling_rate must be a positive number, got {sampling_rate}")
+        _check_statistics(mean, std, feature_size)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.skeleton = skeleton
         self.mean = mean
@@ -232,6 +239,23 @@ def _as_array(motion, name: str) -> np.ndarray:
         wanted = "a Motion, the path of a file, joints (num_frames, num_joints, 3) or features"
         raise ValueError(f"{name} must be {wanted}, got {type(motion).__name__}")
     return values
+
+
+def _check_statistics(mean: list[float] | None, std: list[float] | None, feature_size: int) -> None:
+    """Refuse statistics that would turn features into NaN or infinity."""
+    if (mean is None) != (std is None):
+        raise ValueError("mean and std belong together: give both or none")
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None:
+            continue
+        try:
+            numbers = np.asarray(values, np.float64).astype(np.float32)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be {feature_size} numbers") from None
+        if numbers.shape != (feature_size,) or not np.isfinite(numbers).all():
+            raise ValueError(f"{name} must be {feature_size} finite numbers, got shape {list(numbers.shape)}")
+        if name == "std" and numbers.min() <= 0:
+            raise ValueError(f"std must be positive, but feature {int(numbers.argmin())} has {numbers.min():g}")
 
 
 def _features_of_array(values: np.ndarray, tree: Skeleton, name: str) -> np.ndarray:

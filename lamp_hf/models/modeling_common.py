@@ -1,23 +1,36 @@
 """Building blocks that the models share: strict loading, masks, training processes, positions and pooling."""
 
 import math
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .checkpoint_checks import check_finite, check_layers, check_shards, check_weights
+
 
 class StrictLoadingMixin:
-    """Turns a missing or unexpected weight into an error, where transformers only logs a report."""
+    """Turns a missing or unexpected weight into an error, where transformers only logs a report.
+
+    What a damaged or malicious checkpoint could do is checked too, see `checkpoint_checks`.
+    """
+
+    def __init__(self, config, *args, **kwargs):
+        check_layers(config)
+        super().__init__(config, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
         """Load a model as transformers does, and refuse weights that do not fit.
 
         Raises:
-            ValueError: If a weight is missing, unexpected or of another shape, or if a file is damaged.
+            ValueError: If a weight is missing, unexpected, of another shape, not finite or stored as whole numbers, if
+                the configuration describes a model far larger than the files, or if a file is damaged or outside of
+                the folder.
         """
+        check_shards(Path(str(pretrained_model_name_or_path)) / (kwargs.get("subfolder") or ""))
         try:
             model, report = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
@@ -31,7 +44,16 @@ class StrictLoadingMixin:
             if keys := sorted(report[f"{problem}_keys"]):
                 more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
                 raise ValueError(f"{pretrained_model_name_or_path}: {problem} weight {keys[0]}{more}")
+        check_finite(model)
         return (model, report) if output_loading_info else model
+
+    @classmethod
+    def _load_pretrained_model(cls, model, state_dict, checkpoint_files, load_config, *args, **kwargs):
+        """Check what transformers is about to load; the model has no memory yet."""
+        files = [str(file) for file in checkpoint_files or [] if str(file).endswith(".safetensors")]
+        if files and not load_config.is_quantized:
+            check_weights(model, files)
+        return super()._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
 
 
 def full_mask(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

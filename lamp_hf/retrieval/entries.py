@@ -93,7 +93,27 @@ class Entries:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, np.ndarray]) -> Entries:
-        """Restore a table from what [`~Entries.to_tensors`] returned."""
-        ids, sources = (json.loads(tensors[name].tobytes()) for name in ("ids", "sources"))
-        states = json.loads(tensors["states"].tobytes()) if "states" in tensors else []
-        return cls(ids, sources, tensors["items"].astype(np.int64), tensors["spans"], states)
+        """Restore a table from what [`~Entries.to_tensors`] returned.
+
+        Raises:
+            ValueError: when it is not such a table.
+        """
+        try:
+            ids, sources = (json.loads(tensors[name].tobytes()) for name in ("ids", "sources"))
+            states = json.loads(tensors["states"].tobytes()) if "states" in tensors else [None] * len(ids)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"names of motions cannot be read: {error!r:.200}") from None
+        for names in (ids, sources):
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("names of motions are not a list of texts")
+        if not isinstance(states, list) or not all(state is None or isinstance(state, dict) for state in states):
+            raise ValueError("states of files are not a list of dictionaries")
+        items, spans = tensors["items"].astype(np.int64), tensors["spans"]
+        if not len(set(ids)) == len(ids) == len(sources) == len(states):
+            counts = f"{len(set(ids))} names, {len(sources)} files and {len(states)} states"
+            raise ValueError(f"{len(ids)} motions of {counts}")
+        if len(items) and not 0 <= items.min() <= items.max() < len(ids):
+            raise ValueError(f"vectors of motions {items.min()} to {items.max()}, of {len(ids)} motions")
+        if not np.isfinite(spans).all():
+            raise ValueError("spans hold NaN or infinity")
+        return cls(ids, sources, items, spans, states)

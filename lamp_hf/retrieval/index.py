@@ -255,10 +255,14 @@ class MotionIndex:
             FileNotFoundError: when there is no index.
             ValueError: when it is damaged, of another version, or was made with another model.
         """
-        manifest, tensors = storage.load_gallery(storage.fetch(folder))
+        folder = storage.fetch(folder)
+        manifest, tensors = storage.load_gallery(folder)
         index = cls(model or manifest["model"])
         index._fingerprint = manifest["origin"]
-        index._store, index._entries = VectorStore.from_tensors(tensors), Entries.from_tensors(tensors)
+        try:
+            index._store, index._entries = VectorStore.from_tensors(tensors), Entries.from_tensors(tensors)
+        except ValueError as error:
+            raise ValueError(f"{folder}: damaged: {error}; index the motions again") from None
         if model is not None:
             index.embedder  # noqa: B018 - loads the model, and refuses another one
         return index

@@ -26,6 +26,9 @@ FORMAT, VERSION = "lamp_hf.MotionIndex", 2
 VECTORS = f"{12 * '[0-9a-f]'}.safetensors"  # pattern of the names of vector files
 LOCK = ".lock"
 _RETRIES = 100
+# Type and number of dimensions of each tensor; others are optional.
+_TENSORS = {"vectors": ("F32", 2), "items": ("I32", 1), "spans": ("F32", 2), "ids": ("U8", 1), "sources": ("U8", 1)}
+_OPTIONAL = {"states": ("U8", 1), "quantised": ("U8", 1)}
 
 
 def fetch(name: str | Path) -> Path:
@@ -121,9 +124,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if content["format"] != FORMAT:
             raise ValueError(content["format"])
         manifest = {name: content[name] for name in ("version", "origin", "model", "sha256")}
+        if not all(isinstance(manifest[name], str) for name in ("origin", "model", "sha256")):
+            raise TypeError("origin, model and sha256 must be texts")
         manifest["file"] = Path(content["file"]).name  # never a file outside of this folder
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} describes no motion index: {error!r}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} describes no motion index: {error!r:.200}") from None
     if manifest["version"] != VERSION:
         raise ValueError(f"{folder}: an index of version {manifest['version']}; this package reads {VERSION}")
     return manifest
@@ -151,10 +156,32 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise ValueError(f"{path}: damaged: its content is not what was saved; index the motions again")
+        try:
+            return _open_tensors(path, file)
+        except (SafetensorError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: damaged: {error!s:.200}; index the motions again") from None
+
+
+def _open_tensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
+    """Read what a gallery holds; `vectors` stay on disk.
+
+    Raises:
+        ValueError: when tensors are missing, of another type, or of shapes that do not belong together.
+    """
+    with safe_open(path, framework="numpy") as stored:  # checks the header against the size of the file
+        entries = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a dictionary
+        kinds = {name: (entry.get_dtype(), entry.get_shape()) for name, entry in entries.items()}
+        for name, (dtype, num_dimensions) in (_TENSORS | _OPTIONAL).items():
+            found_dtype, shape = kinds.get(name, ("missing", []))
+            if (found_dtype, len(shape)) != (dtype, num_dimensions) and (name in kinds or name in _TENSORS):
+                raise ValueError(f"{name} is {found_dtype} {shape}, not {dtype} of {num_dimensions} dimensions")
+        rows = kinds["vectors"][1][0]
+        if kinds["items"][1] != [rows] or kinds["spans"][1] != [rows, 2]:
+            raise ValueError(f"{rows} vectors, items {kinds['items'][1]}, spans {kinds['spans'][1]}")
         vectors = _memory_map(file, "vectors")
-    with safe_open(path, framework="numpy") as tensors:
-        names = set(tensors.keys()) - {"vectors"}
-        return {name: tensors.get_tensor(name) for name in names} | {"vectors": vectors}
+        return {
+            name: stored.get_tensor(name) for name in (_TENSORS | _OPTIONAL).keys() & kinds.keys() - {"vectors"}
+        } | {"vectors": vectors}
 
 
 def _memory_map(file: BinaryIO, name: str) -> np.ndarray:

@@ -75,9 +75,20 @@ class VectorStore:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, np.ndarray]) -> VectorStore:
-        """Restore a store from what [`~VectorStore.to_tensors`] returned."""
-        codes = faiss.deserialize_index(tensors["quantised"]) if "quantised" in tensors else None
-        return cls(tensors["vectors"], codes)
+        """Restore a store from what [`~VectorStore.to_tensors`] returned.
+
+        Raises:
+            ValueError: when a vector is not finite, or the codes are not of these vectors.
+        """
+        vectors = tensors["vectors"]
+        for first in range(0, len(vectors), QUANTISED_FROM):
+            if not np.isfinite(vectors[first : first + QUANTISED_FROM]).all():
+                raise ValueError("a vector holds NaN or infinity")
+        codes = None
+        if "quantised" in tensors:
+            _check_codes(tensors["quantised"], *vectors.shape)
+            codes = faiss.deserialize_index(tensors["quantised"])
+        return cls(vectors, codes)
 
     def _quantised(self) -> faiss.Index:
         if self._codes is None:
@@ -87,10 +98,36 @@ class VectorStore:
 
 def product_quantise(vectors: np.ndarray) -> faiss.Index:
     """Encode vectors with four bits for every two dimensions."""
-    dimension = vectors.shape[1]
-    index = faiss.index_factory(dimension, f"PQ{-(-dimension // 2)}x4fs", faiss.METRIC_INNER_PRODUCT)
+    index = _empty_codes(vectors.shape[1])
     sample = np.random.default_rng(0).choice(len(vectors), min(len(vectors), 65536), replace=False)
     index.train(np.ascontiguousarray(vectors[np.sort(sample)]))
     for first in range(0, len(vectors), QUANTISED_FROM):
         index.add(np.ascontiguousarray(vectors[first : first + QUANTISED_FROM]))
     return index
+
+
+def _empty_codes(dimension: int) -> faiss.Index:
+    return faiss.index_factory(dimension, f"PQ{-(-dimension // 2)}x4fs", faiss.METRIC_INNER_PRODUCT)
+
+
+def _check_codes(serialised: np.ndarray, num_rows: int, dimension: int) -> None:
+    """Compare serialised codes with those of an empty index, before FAISS allocates whatever sizes they state.
+
+    The two differ in the number of rows (twice, the second rounded up to blocks of 32), a flag that training is done,
+    the codebook of 16 vectors, and the codes themselves, whose size comes last before them.
+
+    Raises:
+        ValueError: when they differ in anything else.
+    """
+    if dimension % 2 == 0 and 0 < 64 * dimension < len(serialised):
+        expected = faiss.serialize_index(_empty_codes(dimension)).copy()
+        size, padded = len(expected), -(-num_rows // 32) * 32
+        codebook = slice(size - 36 - 64 * dimension, size - 36)  # before a number of 4 bytes and four of 8
+        num_bytes = padded // 2 * int(expected[size - 16 : size - 8].view(np.int64)[0])
+        for start, number in ((8, num_rows), (size - 24, padded), (size - 8, num_bytes)):
+            expected[start : start + 8] = np.frombuffer(np.int64(number).tobytes(), np.uint8)
+        if len(serialised) == size + num_bytes:
+            expected[32], expected[codebook] = 1, serialised[codebook]
+            if np.array_equal(serialised[:size], expected):
+                return
+    raise ValueError("the quantised codes are not of these vectors")

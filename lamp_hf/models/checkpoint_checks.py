@@ -1,0 +1,97 @@
+"""Checks of downloaded models: files may be damaged or made to harm, and are refused before they take memory."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+
+MAX_LAYERS = 1000  # of one kind
+_COUNTS_LAYERS = re.compile(r"(layers?|blocks|downsamplings|quantizers)$")
+_FLOATING_POINT = {"F64", "F32", "F16", "BF16"}
+_SPARE = 10_000_000  # numbers that a model may have without storing them, such as position codes
+
+
+def check_layers(config) -> None:
+    """Check the numbers of layers in a configuration and in those inside it, before any is built.
+
+    Args:
+        config ([`PreTrainedConfig`]): the configuration.
+
+    Raises:
+        ValueError: when there are more than `MAX_LAYERS`.
+    """
+    for name, value in _settings(config.to_dict()):
+        if _COUNTS_LAYERS.search(name) and isinstance(value, int) and value > MAX_LAYERS:
+            raise ValueError(f"{config.name_or_path}: {name} is {value}; a model has at most {MAX_LAYERS}")
+
+
+def check_shards(folder: Path) -> None:
+    """Check that the index of a sharded model, if there is one, names files of its own folder only.
+
+    Raises:
+        ValueError: when it names others, or is damaged.
+    """
+    for path in folder.glob("*.safetensors.index*.json"):
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            outside = [name for name in index["weight_map"].values() if Path(name).name != name]
+            index["metadata"].items()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path}: damaged: {error!r:.200}") from None
+        if outside:
+            raise ValueError(f"{path}: {outside[0]!r} is not a file of this folder")
+
+
+def check_weights(model: nn.Module, files: list[str]) -> None:
+    """Compare a model that takes no memory yet with what the headers of its safetensors files state.
+
+    Raises:
+        ValueError: when the model is far larger than the files, or a weight is stored as whole numbers.
+    """
+    stored: dict[str, tuple[str, int]] = {}
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dictionary
+                entry = tensors.get_slice(name)
+                stored[name] = entry.get_dtype(), math.prod(entry.get_shape())
+    needed = sum(tensor.numel() for tensor in {*model.parameters(), *model.buffers()})
+    held = sum(count for _, count in stored.values())
+    if needed > 2 * held + _SPARE:
+        raise ValueError(
+            f"{model.name_or_path}: the configuration describes {needed:,} numbers, the files hold {held:,}"
+        )
+    for name, (dtype, count) in stored.items():
+        is_counter = count == 1 and name.rpartition(".")[2].startswith("num_")  # as in batch norm
+        if dtype not in _FLOATING_POINT and not is_counter:
+            raise ValueError(f"{model.name_or_path}: weight {name} is stored as {dtype}, not as floating point")
+
+
+def check_finite(model: nn.Module) -> None:
+    """Check the weights of a loaded model.
+
+    Raises:
+        ValueError: when one is NaN or infinite.
+    """
+    for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.is_meta:
+            continue
+        if not tensor.isfinite().all():
+            raise ValueError(f"{model.name_or_path}: weight {name} holds NaN or infinity")
+
+
+def _settings(values: dict) -> Iterator[tuple[str, object]]:
+    """Yield all settings of nested dictionaries."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _settings(value)
+        else:
+            yield str(name), value
+
+
+__all__ = ["MAX_LAYERS", "check_finite", "check_layers", "check_shards", "check_weights"]
