@@ -50,7 +50,7 @@ def test_the_default_precision_does_not_change_embeddings_and_captions(lamp_fold
     def results():
         embedder = Embedder(lamp_folder)
         caption = pipeline("motion-to-text", model=str(captioner_folder))(make_clip())
-        return embedder.embed_motions([make_clip()]), embedder.embed_texts(["a person walks"]), caption
+        return embedder.embed_motions([make_clip().features]), embedder.embed_texts(["a person walks"]), caption
 
     single, double = results(), in_double(results)
     assert np.array_equal(single[0], double[0]) and np.array_equal(single[1], double[1]) and single[2] == double[2]

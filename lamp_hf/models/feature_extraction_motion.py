@@ -249,7 +249,8 @@ def _check_statistics(mean: list[float] | None, std: list[float] | None, feature
         if values is None:
             continue
         try:
-            numbers = np.asarray(values, np.float64).astype(np.float32)
+            with np.errstate(over="ignore"):  # infinity is refused below
+                numbers = np.asarray(values, np.float64).astype(np.float32)
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be {feature_size} numbers") from None
         if numbers.shape != (feature_size,) or not np.isfinite(numbers).all():
