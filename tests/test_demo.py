@@ -22,6 +22,7 @@ from gradio_client import Client, handle_file  # noqa: E402
 
 from lamp_hf.serve import demo, uploads  # noqa: E402
 from lamp_hf.serve.demo_actions import DemoActions, viewer  # noqa: E402
+from lamp_hf.serve.reading import ReaderPool  # noqa: E402
 
 
 ROOT = Path(__file__).parents[1]
@@ -159,6 +160,29 @@ class TestUploads:
         for name, problem in problems.items():
             message = refusal(actions.search, "", None, str(tmp_path / name))
             assert name in message and problem in message
+
+    @pytest.mark.slow
+    def test_a_file_that_takes_long_is_refused_and_holds_up_nobody(self, actions, wave, tmp_path, monkeypatch):
+        readers = ReaderPool(1, seconds=3.0)
+        monkeypatch.setattr(uploads, "_READERS", readers)
+        readers.read(wave.save(tmp_path / "wave.bvh"), 60.0)  # starts the process
+        joints, num_frames = "JOINT a\n{\nOFFSET 0 1 0\n}\n" * 4000, 4000
+        (tmp_path / "slow.bvh").write_text(
+            f"HIERARCHY\nROOT hips\n{{\nOFFSET 0 0 0\nCHANNELS 1 Xposition\n{joints}}}\n"
+            f"MOTION\nFrames: {num_frames}\nFrame Time: 0.01\n" + "0\n" * num_frames
+        )
+        with ThreadPoolExecutor(1) as visitor:
+            refused = visitor.submit(refusal, actions.caption, str(tmp_path / "slow.bvh"))
+            assert actions.generate("a person waves with the left hand", 4.0, 0)[2].num_frames == wave.num_frames
+            assert not refused.done()
+            assert "slow.bvh takes too much time" in refused.result()
+        assert "wav" in actions.caption(str(tmp_path / "wave.bvh"))[1]  # by a new process
+
+    def test_a_video_of_too_many_pixels_is_not_decoded(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(uploads, "MAX_VIDEO_PIXELS", 1e4)
+        write_video(tmp_path / "large.mp4", iter(np.zeros((20, 32, 32, 3), np.uint8)), 20)
+        with pytest.raises(ValueError, match=r"large\.mp4 is too much to decode"):
+            uploads.read_video(tmp_path / "large.mp4")
 
     def test_errors_name_no_folder_of_the_server(self):
         error = OSError(2, "No such file or directory", "/data/uploads/1f/walk.bvh")

@@ -153,7 +153,7 @@ class TestGalleries:
         vectors = unit_vectors(1000)
         whole = vector_search.VectorStore(vectors, vector_search.product_quantise(vectors)).to_tensors()
         assert len(vector_search.VectorStore.from_tensors(whole)) == 1000
-        num_rows, dimension = vectors.shape
+        dimension = vectors.shape[1]
         end = len(whole["quantised"]) - 1024 * dimension // 4
         for place in (*range(32), *range(33, 69), *range(end - 36, end)):
             codes = whole["quantised"].copy()

@@ -18,6 +18,7 @@ from .uploads import MAX_CHARACTERS, MAX_SECONDS, MAX_SENTENCES, VIDEOS
 
 
 MAX_UPLOAD = "20mb"
+MAX_FILES = 4  # requests with files that are worked on at the same time
 MAX_WAITING = 40  # requests in the queue; further ones are refused
 KEPT_SECONDS = 3600  # how long a visitor's files and motions are kept
 MAX_SESSIONS = 200  # whose motions are kept at the same time, 0.3 MB each
@@ -100,7 +101,7 @@ def _generate_tab(actions: DemoActions) -> None:
             file = gr.File(interactive=False, visible="hidden")
     _on_click(button, actions.generate, [text, duration, seed], [player, note, motion])
     for suffix, download in downloads.items():
-        saved = _on_click(download, actions.save, [motion, gr.State(suffix)], file, f"save_{suffix[1:]}")
+        saved = _on_file_click(download, actions.save, [motion, gr.State(suffix)], file, f"save_{suffix[1:]}")
         saved.success(None, file, js=_DOWNLOAD_SCRIPT)
 
 
@@ -118,7 +119,7 @@ def _search_tab(actions: DemoActions) -> None:
         with gr.Column(scale=3):
             player = _player()
             hits = gr.Textbox(label="Motions found, with their similarity", interactive=False)
-    _on_click(button, actions.search, [text, example, video], [player, hits])
+    _on_file_click(button, actions.search, [text, example, video], [player, hits])
 
 
 def _caption_tab(actions: DemoActions) -> None:
@@ -129,7 +130,7 @@ def _caption_tab(actions: DemoActions) -> None:
         with gr.Column(scale=3):
             player = _player()
             text = gr.Textbox(label="Caption", interactive=False)
-    _on_click(button, actions.caption, path, [player, text])
+    _on_file_click(button, actions.caption, path, [player, text])
 
 
 def _compare_tab(actions: DemoActions) -> None:
@@ -142,7 +143,7 @@ def _compare_tab(actions: DemoActions) -> None:
     inputs.append(_seed_field())
     button = gr.Button("Compare", variant="primary")
     player, table = _player(), gr.Markdown()
-    _on_click(button, actions.compare, inputs, [player, table])
+    _on_file_click(button, actions.compare, inputs, [player, table])
 
 
 TABS = {"Text to motion": _generate_tab, "Search": _search_tab, "Caption": _caption_tab, "Compare": _compare_tab}
@@ -163,6 +164,12 @@ def _upload_field(label: str, suffixes: tuple[str, ...]) -> gr.File:
     return gr.File(label=label, file_types=list(suffixes), height=160)
 
 
-def _on_click(button: gr.Button, action: Callable, inputs, outputs, api_name: str = ""):
-    """Connect a button to an action; all actions share one place in the queue."""
-    return button.click(action, inputs, outputs, concurrency_id="models", api_name=api_name or action.__name__)
+def _on_click(button: gr.Button, action: Callable, inputs, outputs):
+    """Connect a button to an action that needs the models all the time; these share one place in the queue."""
+    return button.click(action, inputs, outputs, concurrency_id="models", api_name=action.__name__)
+
+
+def _on_file_click(button: gr.Button, action: Callable, inputs, outputs, api_name: str = ""):
+    """Connect a button to an action that reads or writes files, which holds up no action without."""
+    name = api_name or action.__name__
+    return button.click(action, inputs, outputs, concurrency_id="files", concurrency_limit=MAX_FILES, api_name=name)

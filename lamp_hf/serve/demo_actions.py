@@ -48,14 +48,13 @@ HITS = 4  # that a search shows
 logger = logging.getLogger(__name__)
 
 
-def one_at_a_time(action: Callable) -> Callable:
-    """Decorate an action so that it waits for others to end, and reports errors in one line."""
+def reports_errors(action: Callable) -> Callable:
+    """Decorate an action so that it reports errors in one line."""
 
     @functools.wraps(action)
     def run(self, *inputs):
         try:
-            with self.lock:
-                return action(self, *inputs)
+            return action(self, *inputs)
         except (ValueError, OSError, zipfile.BadZipFile) as error:
             raise gr.Error(error_line(error), print_exception=False) from None
         except Exception:
@@ -69,6 +68,8 @@ def one_at_a_time(action: Callable) -> Callable:
 class DemoActions:
     """Generates, finds, captions and compares motions; models are loaded when they are first needed.
 
+    Files are read at the same time, the models work for one visitor after another.
+
     Args:
         model (`str`): folder or Hub id of a text-to-motion model.
     """
@@ -77,7 +78,7 @@ class DemoActions:
         self._model = model
         self.lock = threading.Lock()  # tokenizers are not thread-safe
 
-    @one_at_a_time
+    @reports_errors
     def generate(self, text: str, duration: float | None, seed: int | None) -> tuple[str, str, Motion]:
         """Generate a motion from a sentence, or from several lines that follow one another.
 
@@ -89,11 +90,12 @@ class DemoActions:
         Returns:
             `tuple[str, str, Motion]`: HTML of the viewer, a note, and the motion.
         """
-        motion, seed = self._generate(text, duration, seed)
+        with self.lock:
+            motion, seed = self._generate(text, duration, seed)
         note = f"{motion.duration:.1f} s, {motion.num_frames} frames, seed {seed}: {motion.text}"
         return viewer([motion]), note, motion
 
-    @one_at_a_time
+    @reports_errors
     def save(self, motion: Motion | None, suffix: str) -> str:
         """Write the session's motion into the folder that gradio serves and clears, and return the file's path."""
         if motion is None:
@@ -103,7 +105,7 @@ class DemoActions:
         with tempfile.TemporaryDirectory() as folder:
             return save_file_to_cache(motion.save(Path(folder) / f"{name}{suffix}"), get_upload_folder())
 
-    @one_at_a_time
+    @reports_errors
     def search(self, text: str, example: str | None, video: str | None) -> tuple[str, str]:
         """Find motions of the gallery that are similar to a text, a motion file, a video, or several of these.
 
@@ -117,14 +119,15 @@ class DemoActions:
             query["motion"] = read_motion(example)
         if video:
             query["video"] = read_video(video)
-        index = self._lavimo_index if video else self._lamp_index
+        with self.lock:
+            index = self._lavimo_index if video else self._lamp_index
+            hits = index.search(**query, k=HITS)
         found = [
-            _titled(self._gallery[hit.id], f"{rank}. {hit.id} ({hit.score:.2f})")
-            for rank, hit in enumerate(index.search(**query, k=HITS), 1)
+            _titled(self._gallery[hit.id], f"{rank}. {hit.id} ({hit.score:.2f})") for rank, hit in enumerate(hits, 1)
         ]
         return viewer(found), "\n".join(motion.text or "" for motion in found)
 
-    @one_at_a_time
+    @reports_errors
     def caption(self, path: str | None) -> tuple[str, str]:
         """Describe a motion file in words.
 
@@ -134,12 +137,13 @@ class DemoActions:
         if not path:
             raise ValueError("choose a motion file")
         motion = read_motion(path)
-        features = self._captioner.read(motion, motion.text)
-        chunks = self._captioner(features, return_timestamps=True)[0]["chunks"]
+        with self.lock:
+            features = self._captioner.read(motion, motion.text)
+            chunks = self._captioner(features, return_timestamps=True)[0]["chunks"]
         lines = ["{:.1f}-{:.1f} s: {}".format(*chunk["timestamp"], chunk["text"]) for chunk in chunks]
         return viewer([motion]), "\n".join(lines if len(lines) > 1 else [chunks[0]["text"]])
 
-    @one_at_a_time
+    @reports_errors
     def compare(
         self, text_a: str, path_a: str | None, text_b: str, path_b: str | None, seed: int | None
     ) -> tuple[str, str]:
@@ -148,16 +152,15 @@ class DemoActions:
         Returns:
             `tuple[str, str]`: HTML of the viewer, and a Markdown table of cosine similarities.
         """
-        motions, texts = [], {}
-        for side, text, path in (("A", text_a, path_a), ("B", text_b, path_b)):
+        sides = (("A", text_a, path_a), ("B", text_b, path_b))
+        for side, text, path in sides:
             if bool(text and text.strip()) == bool(path):
                 raise ValueError(f"give either a sentence or a file for {side}")
-            if path:
-                motions.append(read_motion(path))
-            else:
-                motions.append(self._generate(text, None, seed)[0])
-                texts[f"sentence {side}"] = " ".join(read_sentences(text))
-        return viewer(motions), self._similarity_table(motions, texts)
+        texts = {f"sentence {side}": " ".join(read_sentences(text)) for side, text, path in sides if not path}
+        files = {side: read_motion(path) for side, _, path in sides if path}
+        with self.lock:
+            motions = [files[side] if path else self._generate(text, None, seed)[0] for side, text, path in sides]
+            return viewer(motions), self._similarity_table(motions, texts)
 
     def _generate(self, text: str, duration: float | None, seed: int | None) -> tuple[Motion, int]:
         """Generate one motion, whose sentences share the duration equally, and return it with its seed."""

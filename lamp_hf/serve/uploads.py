@@ -10,12 +10,15 @@ import av
 
 from ..models.video_frames import Video
 from ..motion.clip import READABLE, Motion
+from .reading import ReaderPool, check_duration
 
 
 MAX_SECONDS = 60.0  # of a motion or a video
 MAX_CHARACTERS, MAX_SENTENCES = 500, 6  # six sentences of 9.8 seconds stay below a minute
 MAX_VIDEO_SIDE, MAX_VIDEO_RATE = 4096, 120  # pixels, and frames a second: all of them are decoded
+MAX_VIDEO_PIXELS = 4e9  # of all frames: a minute in full HD at 30 frames per second, decoded within seconds
 MAX_UNPACKED = 200e6  # bytes of an npz
+_READERS = ReaderPool()
 VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
 
 
@@ -40,7 +43,7 @@ def read_motion(path: str | Path) -> Motion:
     """Read an uploaded motion file at 20 frames per second, with the file's name as its text.
 
     Raises:
-        ValueError: when it is of another kind, damaged, or too long.
+        ValueError: when it is of another kind, damaged, too long, or takes too much time or memory.
     """
     path = Path(path)
     _check_suffix(path, READABLE)
@@ -49,9 +52,7 @@ def read_motion(path: str | Path) -> Motion:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_UNPACKED:
             raise ValueError(f"{path.name} unpacks to {size / 1e6:.0f} MB; at most {MAX_UNPACKED / 1e6:.0f} are read")
-    motion = Motion.load(path)
-    _check_duration(path, motion.duration)
-    motion = motion.resample(20.0)
+    motion = _READERS.read(path, MAX_SECONDS)
     motion.text = path.name
     return motion
 
@@ -65,13 +66,16 @@ def read_video(path: str | Path) -> Video:
     path = Path(path)
     _check_suffix(path, VIDEOS)
     video = Video(path)
-    _check_duration(path, video.duration)
+    check_duration(path, video.duration, MAX_SECONDS)
     with av.open(str(path)) as container:
         for stream in container.streams.video:
-            if max(stream.width, stream.height) > MAX_VIDEO_SIDE or (stream.average_rate or 0) > MAX_VIDEO_RATE:
+            rate = float(stream.average_rate or MAX_VIDEO_RATE)
+            if max(stream.width, stream.height) > MAX_VIDEO_SIDE or rate > MAX_VIDEO_RATE:
                 raise ValueError(
                     f"{path.name} has over {MAX_VIDEO_SIDE} pixels a side or {MAX_VIDEO_RATE} frames a second"
                 )
+            if stream.width * stream.height * rate * video.duration > MAX_VIDEO_PIXELS:
+                raise ValueError(f"{path.name} is too much to decode: give a smaller picture, or a shorter video")
     return video
 
 
@@ -84,8 +88,3 @@ def error_line(error: Exception) -> str:
 def _check_suffix(path: Path, known: tuple[str, ...]) -> None:
     if path.suffix.lower() not in known:
         raise ValueError(f"cannot read {path.name}: give a file that ends in {', '.join(known)}")
-
-
-def _check_duration(path: Path, seconds: float) -> None:
-    if seconds > MAX_SECONDS:
-        raise ValueError(f"{path.name} lasts {seconds:.1f} seconds; at most {MAX_SECONDS:g} are read")

@@ -1,0 +1,157 @@
+"""Reading uploaded motions in processes of their own, which are ended when a file takes too long or too much memory.
+
+A file that is hard to parse then holds up neither the page nor the models, and the other visitors notice nothing.
+"""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from ..motion.clip import Motion
+
+
+READ_SECONDS = 20.0
+MAX_MEMORY = 6 * 2**30  # bytes of a reading process, of which the libraries take a third
+READERS = 2  # processes
+_READY = "ready\n"
+
+
+class MotionReader:
+    """Reads motion files in another process, which is started when it is first needed and after it was ended.
+
+    Args:
+        seconds (`float`): time for one file.
+    """
+
+    def __init__(self, seconds: float = READ_SECONDS):
+        self.seconds = seconds
+        self._process: subprocess.Popen | None = None
+
+    def read(self, path: Path, max_seconds: float) -> Motion:
+        """Read a motion file at 20 frames per second.
+
+        Args:
+            path (`Path`): the file.
+            max_seconds (`float`): length of the longest motion.
+
+        Raises:
+            ValueError: when it cannot be read, is too long, or takes too much time or memory.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "motion.npz"
+            answer = self._ask(json.dumps([str(path), str(output), max_seconds]))
+            if not answer:
+                raise ValueError(f"{path.name} takes too much time or memory to read")
+            if problem := json.loads(answer):
+                raise ValueError(problem)
+            return Motion.load(output)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _ask(self, request: str) -> str:
+        """Send a line and return the line that answers it; an empty one, and no process, when none came in time."""
+        process = self._process = self._process or _start_process()
+        assert process.stdin and process.stdout  # both are pipes
+        timer = threading.Timer(self.seconds, process.kill)
+        timer.start()
+        try:
+            process.stdin.write(f"{request}\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except OSError:  # it was killed by the system
+            answer = ""
+        finally:
+            timer.cancel()
+        if not answer:
+            self.close()
+        return answer
+
+
+class ReaderPool:
+    """Lends each thread a reader that no other thread uses.
+
+    Args:
+        size (`int`): number of readers.
+        seconds (`float`): time for one file.
+    """
+
+    def __init__(self, size: int = READERS, seconds: float = READ_SECONDS):
+        self._free: queue.SimpleQueue[MotionReader] = queue.SimpleQueue()
+        for _ in range(size):
+            self._free.put(MotionReader(seconds))
+
+    def read(self, path: Path, max_seconds: float) -> Motion:
+        """Read a motion file, see [`MotionReader.read`]."""
+        reader = self._free.get()
+        try:
+            return reader.read(path, max_seconds)
+        finally:
+            self._free.put(reader)
+
+
+def check_duration(path: Path, seconds: float, max_seconds: float) -> None:
+    """Refuse a motion or video that is too long.
+
+    Raises:
+        ValueError: when it is.
+    """
+    if seconds > max_seconds:
+        raise ValueError(f"{path.name} lasts {seconds:.1f} seconds; at most {max_seconds:g} are read")
+
+
+def _start_process() -> subprocess.Popen:
+    """Start a process and wait until it has imported what it needs.
+
+    Raises:
+        RuntimeError: when it does not start.
+    """
+    command = [sys.executable, "-m", __name__]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    if process.stdout is None or process.stdout.readline() != _READY:
+        process.kill()
+        process.communicate()
+        raise RuntimeError(f"the process that reads files did not start: {' '.join(command)}")
+    return process
+
+
+def _read(path: Path, output: Path, max_seconds: float) -> str:
+    """Read a file, write its joints at 20 frames per second, and return what was wrong; nothing if it was right."""
+    try:
+        motion = Motion.load(path)
+        check_duration(path, motion.duration, max_seconds)
+        motion = motion.resample(20.0)
+    except (ValueError, OSError) as error:
+        return str(error) or "it cannot be read"
+    except MemoryError:
+        return f"{path.name} takes too much memory to read"
+    np.savez(output, joints=motion.joints, fps=motion.fps, skeleton=motion.skeleton)
+    return ""
+
+
+def _serve_requests() -> None:
+    """Answer each line of the standard input, until there is none."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    print(_READY, end="", file=answers, flush=True)
+    for line in sys.stdin:
+        path, output, max_seconds = json.loads(line)
+        print(json.dumps(_read(Path(path), Path(output), max_seconds)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _serve_requests()
