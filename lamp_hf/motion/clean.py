@@ -125,18 +125,16 @@ def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skele
         chain.append(skeleton.parents[chain[-1]])
     hip, knee, ankle, *foot = reversed(chain)
     start, middle, end = joints[:, hip], joints[:, knee], joints[:, ankle]
-    thigh, shin = (np.linalg.norm(part, axis=-1, keepdims=True) for part in (middle - start, end - middle))
+    thigh, shin = _length(middle - start), _length(end - middle)
     old_direction, target = _unit(end - start), end + shifts - start
     direction = _unit(target)
-    reach = _soft_reach(*(np.linalg.norm(leg, axis=-1, keepdims=True) for leg in (end - start, target)), thigh + shin)
+    reach = _soft_reach(_length(end - start), _length(target), longest=thigh + shin)
     reach = reach.clip(np.abs(thigh - shin), thigh + shin)
     along = (thigh**2 - shin**2 + reach**2) / (2 * reach.clip(min=1e-9))
     bend = middle - start  # made perpendicular to the leg: the direction in which the knee bends
     bend = bend - (bend * old_direction).sum(-1, keepdims=True) * old_direction
-    straight = np.linalg.norm(bend, axis=-1, keepdims=True) < 0.01 * thigh
-    across = (
-        joints[:, skeleton.hips[1]] - joints[:, skeleton.hips[0]]
-    )  # towards the left; a straight knee bends forward
+    straight = _length(bend) < 0.01 * thigh
+    across = joints[:, skeleton.hips[1]] - joints[:, skeleton.hips[0]]  # to the left; a straight knee bends forward
     bend = _unit(np.where(straight, np.cross(across, -old_direction), bend))
     turn = shortest_rotation(torch.from_numpy(old_direction), torch.from_numpy(direction)).numpy()
     bend = (turn @ bend[..., None])[..., 0]
@@ -148,13 +146,17 @@ def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skele
 
 
 def _soft_reach(old: np.ndarray, wanted: np.ndarray, longest: np.ndarray) -> np.ndarray:
-    """Return how far a leg reaches that reached `old`: `wanted`, or less the nearer that is to the `longest`.
+    """Return how far a leg that reached `old` reaches: as far as `wanted`, or less as that nears the `longest`.
 
-    A knee that becomes straight at once would jump.
+    Without this, a knee that is stretched in one frame would jump.
     """
     room = (longest - old).clip(min=1e-6)
     return old + np.where(wanted > old, room * -np.expm1(-(wanted - old).clip(min=0) / room), wanted - old)
 
 
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-9)
+    return vectors / _length(vectors).clip(min=1e-9)

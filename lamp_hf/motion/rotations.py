@@ -1,6 +1,7 @@
 """Joint rotations from joint positions, and back."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -191,7 +192,7 @@ def resample(joints: np.ndarray, fps: float, new_fps: float, skeleton: Skeleton)
     return forward_kinematics(root, np.stack(rotated, 1), bones, skeleton.parents).astype(np.float32)
 
 
-def children_of(joint: int, parents: tuple[int, ...]) -> list[int]:
+def children_of(joint: int, parents: Sequence[int]) -> list[int]:
     """List the children of a joint."""
     return [child for child, parent in enumerate(parents) if parent == joint]
 
