@@ -44,6 +44,7 @@ def test_a_motion_whose_prompt_changed_is_generated_again(pipe, tmp_path):
     assert lamp_hf.Motion.load(tmp_path / "bow.npz").num_frames == 40
 
 
+@pytest.mark.slow
 def test_processes_share_the_prompts_and_a_later_run_keeps_what_all_of_them_made(model_folder, tmp_path):
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port"]
     launch += [str(free_port()), "-m", "lamp_hf"]

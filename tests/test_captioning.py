@@ -99,6 +99,7 @@ class TestLora:
         motion = {name: batch[name] for name in ("motion_values", "motion_attention_mask")}
         assert torch.equal(reloaded.generate(**motion, max_new_tokens=6), model.generate(**motion, max_new_tokens=6))
 
+    @pytest.mark.slow
     def test_a_fresh_process_says_the_same(self, captioner, batch, tmp_path):
         captioner.save_pretrained(tmp_path / "base")
         model = adapted(LampForMotionCaptioning.from_pretrained(tmp_path / "base"))
@@ -276,6 +277,7 @@ def test_the_bundled_captioner_tells_left_from_right_and_walking_from_waving():
     assert not {"left", "right", "hand", "arm"} & set(walk.split())
 
 
+@pytest.mark.slow
 def test_the_command_captions_a_file_and_a_folder(captioner_folder, motion, tmp_path):
     (tmp_path / "clips").mkdir()
     path = motion.save(tmp_path / "clips" / "walk.bvh")

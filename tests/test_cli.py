@@ -119,6 +119,7 @@ def test_a_model_that_does_not_exist_is_named_at_once(tmp_path):
     assert time.perf_counter() - started < 20  # it took 46 s to retry each file
 
 
+@pytest.mark.slow
 def test_options_of_decoding_are_those_of_the_pipeline(model_folder, tmp_path):
     from transformers import pipeline
 
@@ -135,6 +136,7 @@ def test_options_of_decoding_are_those_of_the_pipeline(model_folder, tmp_path):
         np.testing.assert_allclose(np.load(file), motion["joints"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_part_of_a_motion_is_kept(model_folder, tmp_path):
     lamp_hf.Motion(make_motion(60)).save(tmp_path / "walk.npy")
     done = run("generate", "she bows", "-o", tmp_path / "out.npy", "--model", model_folder,

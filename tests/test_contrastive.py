@@ -189,6 +189,7 @@ def process(rank: int, port: int, way: str, expected: tuple):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["none", "filter", "soft"])
 def test_two_processes_get_the_gradients_of_one(way):
     text, motion, ids, captions = rows_of_eight()

@@ -206,6 +206,7 @@ def test_visitors_have_motions_of_their_own(serve, tmp_path):
         other.predict(handle_file(tmp_path / "large.npy"), api_name="/caption")
 
 
+@pytest.mark.slow
 def test_twenty_visitors_at_the_same_time_are_all_served_in_constant_memory(serve):
     address = serve()
     ask(address, "a person walks forward", 2.0, 0)  # loads the models

@@ -46,7 +46,11 @@ def workshop(tmp_path, humanml3d_folder, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.parent.name == "docs" else []) for page in PAGES],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_every_block_runs_and_prints_what_the_page_says(page, workshop):
     names: dict = {}
     for note, language, code, output in _BLOCK.findall(page.read_text(encoding="utf-8")):

@@ -87,6 +87,7 @@ def test_the_bundled_model_does_one_thing_after_the_other():
     assert wave.left_rise > 0.3 > wave.right_rise
 
 
+@pytest.mark.slow
 def test_the_bundled_models_motions_are_the_same_alone_in_a_batch_of_64_streamed_and_on_two_threads():
     pipe = pipeline("text-to-motion", model=lamp_hf.bundled())
     texts = ["a person walks forward", "someone waves with the left hand", "a man turns right", "she bows"] * 16

@@ -66,6 +66,7 @@ def test_a_file_that_changed_is_embedded_again(recordings, lamp_folder, tmp_path
     assert hit.id == "clip 1.npz" and hit.score == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_processes_share_the_files(recordings, lamp_folder, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
     launch += ["--master_port", str(free_port()), "-m", "lamp_hf", "index", str(recordings)]

@@ -89,6 +89,7 @@ def test_an_interrupted_save_loses_nothing(index, tmp_path, monkeypatch):
     assert len(lamp_hf.MotionIndex.load(tmp_path)) == 6 and len(list(tmp_path.glob("*.safetensors"))) == 1
 
 
+@pytest.mark.slow
 def test_readers_read_while_another_process_rebuilds(index, tmp_path):
     index.save(tmp_path)
     context = multiprocessing.get_context("spawn")

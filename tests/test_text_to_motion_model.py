@@ -93,6 +93,7 @@ class TestTextToMotion:
         model.generate(**processor(text=CAPTIONS[:1]), num_tokens=[49], seeds=[0], num_inference_steps=10)
         assert seen == passes
 
+    @pytest.mark.slow
     def test_compiled_transformers_give_the_same_codes(self, processor):
         model = residual_text_to_motion(processor)
         inputs = {**processor(text=CAPTIONS[:2]), "num_tokens": [9, 5], "seeds": [0, 1]}

@@ -58,6 +58,7 @@ def test_text_and_motion_alone(changed, humanml3d_folder, bert_folder, tmp_path)
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_all_pairs_and_videos_of_another_renderer_are_evaluated(stage_folder, humanml3d_folder, bert_folder, tmp_path):
     for name in ("000010", "000011"):
         motion = lamp_hf.Motion.load(humanml3d_folder / "new_joint_vecs" / f"{name}.npy")

@@ -121,6 +121,7 @@ class TestGallery:
         hidden = {path.name for path in gallery.glob(".*")}
         assert hidden == {".lock", ".model-abcd_123.safetensors"}
 
+    @pytest.mark.slow
     def test_a_full_disk_ends_in_one_line_and_keeps_the_gallery(self, recordings, gallery):
         make_clip(seed=9).save(recordings / "clip 9.bvh")
         limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); "
