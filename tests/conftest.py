@@ -64,6 +64,17 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def damage_number(numbers: dict, names: list[str], damage: str) -> None:
+    """Make the number at a path of keys missing, null or NaN."""
+    *path, last = names
+    for name in path:
+        numbers = numbers[name]
+    if damage == "missing":
+        del numbers[last]
+    else:
+        numbers[last] = None if damage == "null" else float("nan")
+
+
 @pytest.fixture(scope="session")
 def strangers_python(tmp_path_factory) -> Path:
     """The Python of an environment of its own, which has all that is installed here but the package."""

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import free_port, make_motion, python_blocks
+from conftest import damage_number, free_port, make_motion, python_blocks
 from loopback_hub import USER, LoopbackHub
 
 import lamp_hf
@@ -65,13 +65,7 @@ def test_a_card_without_a_number_is_refused_by_the_numbers_name(tmp_path, model,
     folder = tmp_path / model
     copy_of_the_numbers(model, folder)
     numbers = json.loads((folder / "evaluation.json").read_text())
-    inner = numbers
-    for name in names[:-1]:
-        inner = inner[name]
-    if damage == "missing":
-        del inner[names[-1]]
-    else:
-        inner[names[-1]] = None if damage == "null" else float("nan")
+    damage_number(numbers, names, damage)
     (folder / "evaluation.json").write_text(json.dumps(numbers))
     path = "evaluation" + "".join(f"[{name}]" for name in names)
     with pytest.raises(ValueError, match=re.escape(path)):

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import damage_number
 
 import lamp_hf
 from training.report import RESULTS, TABLES, render_results, summarise
@@ -48,13 +49,7 @@ def test_tables_without_a_number_are_refused_by_the_numbers_name(tmp_path, model
     folder = tmp_path / model
     shutil.copytree(RESULTS / model, folder)
     numbers = json.loads((folder / f"{file}.json").read_text())
-    inner = numbers
-    for name in names[:-1]:
-        inner = inner[name]
-    if damage == "missing":
-        del inner[names[-1]]
-    else:
-        inner[names[-1]] = None if damage == "null" else float("nan")
+    damage_number(numbers, names, damage)
     (folder / f"{file}.json").write_text(json.dumps(numbers))
     with pytest.raises(ValueError, match=re.escape(file + "".join(f"[{name}]" for name in names))):
         render_results(folder)
