@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import CAPTIONS, make_motion
 from datasets import Dataset
 from training_stages import tiny_recipe, train
 
-from training.train_evaluator import load_evaluator
+from training.train_evaluator import UNKNOWN, EvaluatorObjective, accuracy, load_evaluator
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,8 @@ def labelled_clips(tmp_path_factory):
             "joints_mm": (1000 * make_motion(24, seed=i)).round().astype(np.int16).ravel(),
             "captions": [CAPTIONS[i % 4]],
             "action": ("walk", "wave-left-hand", "walk-turn-right", "bow")[i % 4],
-            "style": ("normal", "old")[i % 2],
+            "family": ("walk", "wave-left-hand", "walk-turn", "bow")[i % 4],
+            "style": ("normal", "old", "")[i % 3],
         }
         for split, count in (("train", 8), ("val", 32))
         for i in range(count)
@@ -38,5 +40,14 @@ def test_it_trains_validates_and_embeds(labelled_clips, bert_folder, tmp_path):
     assert set(numbers) == {"step", "action", "style", "r_precision_1"}
     assert all(0 <= numbers[name] <= 100 for name in ("action", "style", "r_precision_1"))
     evaluator = load_evaluator(tmp_path / "model")
-    assert evaluator.model.config.actions == ["bow", "walk", "walk-turn-right", "wave-left-hand"]
+    assert evaluator.model.config.actions == ["bow", "walk", "walk-turn", "wave-left-hand"]
+    assert evaluator.model.config.styles == ["normal", "old"]
     assert evaluator.embed_texts(CAPTIONS).shape == (4, 8)
+
+
+def test_clips_whose_style_nobody_told_teach_and_count_nothing():
+    objective, logits = EvaluatorObjective(torch.nn.Identity()), torch.randn(3, 4)
+    known = objective._class_loss(logits[:1], torch.tensor([2]))
+    torch.testing.assert_close(objective._class_loss(logits, torch.tensor([2, UNKNOWN, UNKNOWN])), known)
+    assert objective._class_loss(logits, torch.full((3,), UNKNOWN)) == 0
+    assert accuracy(["old", "old", "sad"], ["old", "", "old"]) == 50

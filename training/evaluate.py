@@ -12,7 +12,11 @@ from .command_line import check_data
 from .evaluation import (
     captioning,
     composition,
+    contact_sheets,
+    evaluator,
+    families,
     generation,
+    geometry,
     lamp_bertscore,
     lavimo,
     retrieval,
@@ -29,6 +33,9 @@ from .pretrained import check_model
 TASKS = {
     "tokenizer": tokenizer,
     "text-to-motion": text_to_motion,
+    "families": families,
+    "geometry": geometry,
+    "contact-sheets": contact_sheets,
     "generation": generation,
     "sampling": sampling,
     "transitions": transitions,
@@ -38,6 +45,7 @@ TASKS = {
     "retrieval": retrieval,
     "temporal-localization": temporal_localization,
     "lavimo": lavimo,
+    "evaluator": evaluator,
 }
 ALIASES = {"transitions": ["seams"], "temporal-localization": ["moments"]}  # earlier names
 _SETTINGS = ("seed", *DECODING)  # recorded beside the numbers where a task has them

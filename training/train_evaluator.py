@@ -1,4 +1,4 @@
-r"""Train the evaluator: action, style and captions of real clips.
+r"""Train the evaluator: family of action, style and captions of real clips.
 
 lamp-hf train evaluator --recipe small/evaluator --data mocap.parquet \
     --output runs/evaluator
@@ -25,13 +25,21 @@ from .loop import Objective, train
 from .text_encoder import resolve_text_encoder
 
 
+UNKNOWN = -100  # label of a clip whose style nobody has told
+
+
+def labels_of(clips: Clips, data: dict) -> list[str]:
+    """Return the clips' actions, or their families if the recipe's section `data` says so."""
+    return clips.families if data["label"] == "family" else clips.actions
+
+
 class LabelledSource:
     """Crops of clips with a little noise added, so that the evaluator ignores noise, their labels and a caption."""
 
     def __init__(self, clips: Clips, extractor: MotionFeatureExtractor, config: MotionEvaluatorConfig, data: dict):
         self.motions = normalised(clips, extractor)
-        self.actions = [config.actions.index(action) for action in clips.actions]
-        self.styles = [config.styles.index(style) for style in clips.styles]
+        self.actions = [config.actions.index(label) for label in labels_of(clips, data)]
+        self.styles = [config.styles.index(style) if style else UNKNOWN for style in clips.styles]
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.noise = data["noise"]
@@ -69,10 +77,17 @@ class EvaluatorObjective(Objective):
         output = self.model(motion_values, motion_attention_mask)
         losses = {
             "matching": self._matching_loss(output.embedding, sentence),
-            "action": nn.functional.cross_entropy(output.action_logits, action, label_smoothing=0.05),
-            "style": nn.functional.cross_entropy(output.style_logits, style, label_smoothing=0.05),
+            "action": self._class_loss(output.action_logits, action),
+            "style": self._class_loss(output.style_logits, style),
         }
         return sum(losses.values()), {name: loss.detach() for name, loss in losses.items()}
+
+    def _class_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy over the clips whose label is known."""
+        total = nn.functional.cross_entropy(
+            logits, labels, label_smoothing=0.05, reduction="sum", ignore_index=UNKNOWN
+        )
+        return total / (labels != UNKNOWN).sum().clamp(min=1)
 
     def _matching_loss(self, motion: torch.Tensor, sentence: torch.Tensor) -> torch.Tensor:
         """Return the symmetric cross-entropy over the batch; as in TMR, similar captions are no negatives."""
@@ -103,8 +118,9 @@ def load_evaluator(folder: Path) -> MotionTextEvaluator:
 
 
 def accuracy(predicted: list[str], truth: list[str]) -> float:
-    """Return the percentage of predictions that are right."""
-    return 100 * float(np.mean([left == right for left, right in zip(predicted, truth)]))
+    """Return the percentage of predictions that are right, among the clips whose label is known."""
+    right = [left == right for left, right in zip(predicted, truth, strict=True) if right]
+    return 100 * float(np.mean(right)) if right else 0.0
 
 
 def main(command_line: list[str] | None = None) -> None:
@@ -113,8 +129,8 @@ def main(command_line: list[str] | None = None) -> None:
     clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
     extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])
     labels = {
-        "actions": sorted(set(clips.actions) | set(validation.actions)),
-        "styles": sorted(set(clips.styles) | set(validation.styles)),
+        "actions": sorted({*labels_of(clips, data), *labels_of(validation, data)}),
+        "styles": sorted({*clips.styles, *validation.styles} - {""}),
     }
     config = MotionEvaluatorConfig(skeleton=data["skeleton"], **labels, **recipe["model"])
     torch.manual_seed(recipe["seed"])
@@ -128,7 +144,7 @@ def main(command_line: list[str] | None = None) -> None:
         motion /= np.linalg.norm(motion, axis=-1, keepdims=True)
         order = np.random.default_rng(0).permutation(len(text))
         return {
-            "action": accuracy(actions, validation.actions),
+            "action": accuracy(actions, labels_of(validation, data)),
             "style": accuracy(styles, validation.styles),
             "r_precision_1": 100 * r_precision(text[order], motion[order])[0],
         }

@@ -1,4 +1,4 @@
-"""Measurements of a motion from its joint positions alone: path, turn, hands, flight and bend, no learned model."""
+"""Measurements of a motion from its joint positions alone: path, turn, hands, feet, flight, height and bend."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from ..models.skeleton import HUMANML3D
 _INDEX = {name: i for i, name in enumerate(HUMANML3D.joint_names)}
 _RAISED = 0.3  # metres; real clips of one raised hand lift it by 0.37 or more and the other hand by 0.15 or less
 _SWING = 0.2  # metres above the chest; 95 % of arms swinging in real walks and runs stay below, 15 % of raised hands
+_STRETCHED = 0.9  # share of a leg's length between its hip and its ankle
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Measurements:
             beyond one movement to and fro: 0 for a hand that goes up and stays there.
         flight (`float`): greatest height in metres of the lower foot above its lowest position.
         bend (`float`): greatest forward tilt of the trunk relative to its first posture, degrees.
+        drift (`float`): greatest distance in metres of the pelvis from its first position, over the ground.
+        drop (`float`): metres that the pelvis sinks below its height at the start.
+        ascent (`float`): metres by which the pelvis ends above its height at the start.
+        left_kick, right_kick (`float`): greatest height in metres of an ankle above the other, with a stretched leg.
     """
 
     turn: float
@@ -42,6 +47,11 @@ class Measurements:
     right_waves: float
     flight: float
     bend: float
+    drift: float
+    drop: float
+    ascent: float
+    left_kick: float
+    right_kick: float
 
     @property
     def stands(self) -> bool:
@@ -66,6 +76,8 @@ def measure(joints: np.ndarray, fps: float = 20.0) -> Measurements:
     facing = np.stack([np.sin(heading), np.zeros_like(heading), np.cos(heading)], -1)
     tilt = np.degrees(np.arctan2((trunk * facing).sum(-1), trunk[:, 1]))
     ankles = joints[:, [_INDEX["left_ankle"], _INDEX["right_ankle"]], 1]
+    height = joints[:, 0, 1]
+    start = np.median(height[:5])
     left_rise, left_reach, left_waves = _hand(joints, heading, "left")
     right_rise, right_reach, right_waves = _hand(joints, heading, "right")
     return Measurements(
@@ -82,6 +94,11 @@ def measure(joints: np.ndarray, fps: float = 20.0) -> Measurements:
         right_waves=right_waves,
         flight=float((ankles - ankles.min(0)).min(-1).max()),
         bend=float(tilt.max() - np.median(tilt[:5])),
+        drift=float(np.linalg.norm(pelvis[:, [0, 2]], axis=-1).max()),
+        drop=float(start - height.min()),
+        ascent=float(np.median(height[-5:]) - start),
+        left_kick=_kick(joints, "left", "right"),
+        right_kick=_kick(joints, "right", "left"),
     )
 
 
@@ -99,6 +116,15 @@ def _hand(joints: np.ndarray, heading: np.ndarray, side: str) -> tuple[float, fl
     sideways = (wrist[:, [0, 2]] * across).sum(-1)[hand_up(joints, side)]
     travelled = np.abs(np.diff(sideways)).sum()
     return rise, float(wrist[:, 1].max()), float(max(travelled - 2 * np.ptp(sideways), 0.0))
+
+
+def _kick(joints: np.ndarray, side: str, other: str) -> float:
+    """Return how high the ankle gets above the other one while its leg is stretched, in metres; 0 if it never does."""
+    hip, knee, ankle = (joints[:, _INDEX[f"{side}_{part}"]] for part in ("hip", "knee", "ankle"))
+    length = np.linalg.norm(knee - hip, axis=-1) + np.linalg.norm(ankle - knee, axis=-1)
+    stretched = np.linalg.norm(ankle - hip, axis=-1) > _STRETCHED * length
+    height = ankle[:, 1] - joints[:, _INDEX[f"{other}_ankle"], 1]
+    return float(max(height[stretched].max(initial=0.0), 0.0))
 
 
 def raised(m: Measurements) -> list[str]:

@@ -20,6 +20,11 @@ def _travels(m: Measurements, slowest: float, fastest: float) -> bool:
     return slowest <= m.speed <= fastest and m.forward > 0.5 * m.path
 
 
+def stays(m: Measurements) -> bool:
+    """Return True if the body stays where it is; 98 % of real clips of standing people drift by less than 0.2 m."""
+    return m.drift <= 0.3
+
+
 CHECKS: dict[str, Callable[[Measurements], bool]] = {
     "raise-up-left-hand": lambda m: _raises(m, left=True, right=False),
     "raise-up-right-hand": lambda m: _raises(m, left=False, right=True),
@@ -38,6 +43,26 @@ CHECKS: dict[str, Callable[[Measurements], bool]] = {
     "jumping": lambda m: m.flight > 0.12 and m.path < 3,
 }
 """By label, a function that tells if a clip shows the action."""
+
+PROMPT_CHECKS: dict[str, Callable[[Measurements], bool]] = CHECKS | {
+    "turn-left": lambda m: 45 < m.turn < 270 and m.path > 1,
+    "stand": lambda m: stays(m) and m.drop < 0.1,
+    "sit": lambda m: m.drop > 0.1 and m.flight < 0.5 and m.path < 3,
+    "kick": lambda m: max(m.left_kick, m.right_kick) > 0.2 and m.speed < 1.5,
+}
+"""By name, the checks of simple prompts: [`CHECKS`] and more. A deep squat passes for sitting down."""
+
+DIRECTIONS: dict[str, tuple[Callable[[Measurements], float], float]] = {
+    "circle": (lambda m: m.turn, 45),
+    "turn": (lambda m: m.turn, 30),
+    "hand": (lambda m: m.left_rise - m.right_rise, 0.1),
+    "foot": (lambda m: m.left_kick - m.right_kick, 0.1),
+    "forward": (lambda m: m.forward, 0.3),
+    "side": (lambda m: m.left, 0.3),
+    "up": (lambda m: m.ascent, 0.15),
+}
+"""By name, a measurement that is positive for left, forward or up, and its smallest size, in degrees or metres, that
+shows a direction."""
 
 WELL_COVERED = (
     "raise-up-left-hand", "raise-up-right-hand", "raise-up-both-hands", "wave-left-hand", "wave-right-hand",

@@ -4,24 +4,27 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
 from transformers import pipeline
 
 import lamp_hf
-from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorModel
 from lamp_hf.metrics.generation import halves_distance
 from lamp_hf.metrics.geometry import measure
 from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest_acceleration
-from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
+from lamp_hf.models.skeleton import HUMANML3D
 
-from ..data import Clips, load_clips, shortened
-from ..train_evaluator import accuracy, classify
+from ..data import load_clips, shortened
+from ..train_evaluator import accuracy
 from .action_checks import CHECKS, SIDES, WELL_COVERED, confuses_sides
 from .attention import effective_ranks
 from .caption_facts import stated_styles
+from .evaluator import Judge
 from .options import DECODING, add_decoding, add_evaluator, add_seed
+
+
+FIRST_FRAMES = 5
+SINKING = 0.03  # metres below the floor
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,14 +56,16 @@ class TextToMotionTest:
     """
 
     def __init__(self, arguments: Namespace):
-        self.clips, self.seed, self.evaluator = load_clips(arguments), arguments.seed, arguments.evaluator
+        self.clips, self.seed = load_clips(arguments), arguments.seed
         self.captions = [captions[0] for captions in self.clips.captions]
         self.real = [lamp_hf.features_to_joints(motion) for motion in self.clips.motions]
         paraphrases = yaml.safe_load(Path(__file__).with_name("paraphrases.yaml").read_text())[arguments.split]
         self.paraphrases = [(action, text) for action, texts in paraphrases.items() for text in texts]
-        if self.evaluator:
+        self.judge = Judge(arguments.evaluator) if arguments.evaluator else None
+        if self.judge:
             training = load_clips(arguments, "train")
-            self.stated_styles = stated_styles(self.captions, training.captions, training.styles)
+            told = [(texts, style) for texts, style in zip(training.captions, training.styles) if style]
+            self.stated_styles = stated_styles(self.captions, *zip(*told)) if told else [""] * len(self.clips)
 
     def __call__(self, pipe: TextToMotionPipeline, **options) -> dict:
         """Return the numbers of a generator, called with options of decoding."""
@@ -75,17 +80,25 @@ class TextToMotionTest:
             "captions": geometry_numbers(generated, self.clips.actions),
             "real": geometry_numbers(self.real, self.clips.actions),
             "paraphrases": geometry_numbers(paraphrased, actions),
-            "physics": physics_numbers(generated, self.real),
         }
         numbers["paraphrases"]["wrong"] = [
             f"{action}: {text}"
             for action, text, joints in zip(actions, texts, paraphrased)
             if not CHECKS[action](measure(joints))
         ]
-        if self.evaluator:
-            numbers["evaluator"] = evaluator_numbers(
-                self.evaluator, generated, self.real, self.clips, self.stated_styles
-            )
+        numbers |= self._compare(generated, list(range(len(generated))))
+        if checked := [row for row, action in enumerate(self.clips.actions) if action in CHECKS]:
+            numbers["checked_actions"] = {"clips": len(checked)} | self._compare(generated, checked)
+        return numbers
+
+    def _compare(self, generated: list[np.ndarray], rows: list[int]) -> dict:
+        """Compare the generated clips of some rows to the real ones."""
+        ours, real = ([clips[row] for row in rows] for clips in (generated, self.real))
+        numbers = {"physics": physics_numbers(ours, real)}
+        if self.judge:
+            labels = ([texts[row] for row in rows] for texts in (self.clips.families, self.clips.styles))
+            stated = [self.stated_styles[row] for row in rows]
+            numbers["evaluator"] = evaluator_numbers(self.judge, ours, real, *labels, stated)
         return numbers
 
 
@@ -113,9 +126,14 @@ def geometry_numbers(joints: list[np.ndarray], actions: list[str]) -> dict:
 
 
 def physics_numbers(generated: list[np.ndarray], real: list[np.ndarray]) -> dict:
-    """Compare foot skating, bone lengths and accelerations of generated clips and real clips of the same captions."""
+    """Compare feet, bone lengths and accelerations of generated clips and real clips of the same captions."""
     skating = [np.mean([foot_skating(clip) for clip in clips]) for clips in (generated, real)]
-    jumps = [np.array([largest_acceleration(clip) for clip in clips if len(clip) > 2]) for clips in (generated, real)]
+    jumps, first = (
+        [np.array([largest_acceleration(clip[:frames]) for clip in clips]) for clips in (generated, real)]
+        for frames in (None, FIRST_FRAMES)
+    )
+    sunk = [np.array([sinks(clip) for clip in clips]) for clips in (generated, real)]
+    limit = float(np.quantile(first[1], 0.99))
     return {
         "skating_metres_per_second": float(skating[0]),
         "skating_of_real": float(skating[1]),
@@ -125,38 +143,47 @@ def physics_numbers(generated: list[np.ndarray], real: list[np.ndarray]) -> dict
         "largest_acceleration_99th_of_real": float(np.quantile(jumps[1], 0.99)),
         "largest_acceleration_median": float(np.median(jumps[0])),
         "largest_acceleration_median_of_real": float(np.median(jumps[1])),
+        "first_acceleration_99th_of_real": limit,
+        "first_frames_within_percent": 100 * float(np.mean(first[0] <= limit)),
+        "feet_sink_percent": 100 * float(sunk[0].mean()),
+        "feet_sink_percent_of_real": 100 * float(sunk[1].mean()),
+        "feet_sink_percent_where_real_do_not": 100 * float(sunk[0][~sunk[1]].mean()),
     }
 
 
+def sinks(joints: np.ndarray) -> bool:
+    """Return True if an ankle or a toe gets more than 3 cm below the floor."""
+    feet = joints[:, list(HUMANML3D.left_foot + HUMANML3D.right_foot), 1]
+    return bool(feet.min() < -SINKING)
+
+
 def evaluator_numbers(
-    folder: Path, generated: list[np.ndarray], real: list[np.ndarray], clips: Clips, styles: list[str]
+    judge: Judge,
+    generated: list[np.ndarray],
+    real: list[np.ndarray],
+    families: list[str],
+    styles: list[str],
+    stated_styles: list[str],
 ) -> dict:
-    """Return the accuracy of actions and styles and the Fréchet distance, by a classifier of real motion.
+    """Return the accuracy of families of action and of styles, and the Fréchet distance, by the evaluator.
 
     Args:
-        folder (`Path`): the trained evaluator.
+        judge ([`Judge`]): the trained evaluator.
         generated, real (`list[np.ndarray]` of shape `(num_frames, 22, 3)`): joints, in metres.
-        clips ([`Clips`]): the real clips.
-        styles (`list[str]`): the style that each caption states.
+        families, styles (`list[str]`): those of the real clips; an empty style is unknown.
+        stated_styles (`list[str]`): the style that each caption states.
     """
-    model = MotionEvaluatorModel.from_pretrained(folder)
-    extractor = MotionFeatureExtractor.from_pretrained(folder)
-    features = [
-        [extractor.normalise(torch.from_numpy(lamp_hf.joints_to_features(clip))) for clip in motions]
-        for motions in (generated, real)
-    ]
-    (action, style, embedding), (real_action, real_style, real_embedding) = (
-        classify(model, motions) for motions in features
-    )
-    stated = np.array([words == style for words, style in zip(styles, clips.styles)])
+    (family, style, embedding), (real_family, real_style, real_embedding) = judge(generated), judge(real)
+    stated = np.array([words == style for words, style in zip(stated_styles, styles)])
+    known = np.array([bool(style) for style in styles])
     distances = halves_distance(real_embedding, embedding), halves_distance(real_embedding, real_embedding)
     return {
-        "action": accuracy(action, clips.actions),
-        "action_of_real": accuracy(real_action, clips.actions),
-        "style": accuracy(style, clips.styles),
-        "style_of_real": accuracy(real_style, clips.styles),
-        "captions_that_tell_their_style": 100 * float(np.mean(stated)),
-        "style_where_told": accuracy(np.array(style)[stated], np.array(clips.styles)[stated]),
+        "action": accuracy(family, families),
+        "action_of_real": accuracy(real_family, families),
+        "style": accuracy(style, styles),
+        "style_of_real": accuracy(real_style, styles),
+        "captions_that_tell_their_style": 100 * float(np.mean(stated[known])) if known.any() else 0.0,
+        "style_where_told": accuracy(np.array(style)[stated & known], np.array(styles)[stated & known]),
         "frechet_distance": distances[0],
         "frechet_distance_of_real_halves": distances[1],
         "frechet_ratio": distances[0] / distances[1],
