@@ -1,6 +1,5 @@
-"""Rigs: known by their names, whatever most names begin or end with, or else guessed from the tree; several bodies."""
+"""Rigs: known by their names, whatever most names begin or end with, or else guessed from the tree."""
 
-import dataclasses
 import re
 import time
 import warnings
@@ -162,45 +161,6 @@ def _ancestors(joint: int) -> list[str]:
         names.append(HUMANML3D.joint_names[joint])
         joint = HUMANML3D.parents[joint]
     return names
-
-
-class TestSeveralBodies:
-    def scene(self, path: Path, first: str, second: str, cut: bool) -> tuple[Path, np.ndarray]:
-        """Write two bodies three metres apart under one root; the first without head and toes, if wanted."""
-        bodies = rigid_motion(), rigid_motion(seed=1, facing=1.0) + [3, 0, 0]
-        trees, rows = [], []
-        for name, joints in zip((first, second), bodies):
-            skeleton = dataclasses.replace(
-                HUMANML3D, joint_names=tuple(name.format(joint) for joint in HUMANML3D.joint_names)
-            )
-            bvh.write_bvh(path, joints, 20, skeleton)
-            head, motion = path.read_text().split("MOTION\n")
-            trees.append(head.replace("HIERARCHY\nROOT", "JOINT"))
-            rows.append(motion.splitlines()[2:])
-        if cut:
-            for joint in ("head", "left_foot", "right_foot"):
-                trees[0] = trees[0].replace(
-                    f"JOINT {first.format(joint)}\n", f"JOINT {first.format('nub_' + joint)}\n"
-                )
-        path.write_text(
-            "HIERARCHY\nROOT scene\n{\nOFFSET 0 0 0\nCHANNELS 0\n" + "".join(trees) + "}\nMOTION\nFrames: 60\n"
-            "Frame Time: 0.05\n" + "\n".join(f"{one} {other}" for one, other in zip(*rows)) + "\n"
-        )
-        return path, bodies[0]
-
-    @pytest.mark.parametrize(("first", "second"), [("A:{}", "B:{}"), ("bob_{}", "amy_{}"), ("{}", "{}")])
-    @pytest.mark.parametrize("cut", [False, True])
-    def test_one_body_is_read_and_others_are_named(self, first, second, cut, tmp_path):
-        path, joints = self.scene(tmp_path / "clip.bvh", first, second, cut)
-        with pytest.warns(UserWarning, match="there are 2 bodies"):
-            loaded = Motion.load(path)
-        assert np.linalg.norm(loaded.joints - joints, axis=-1).max() < 0.02
-
-    def test_one_body_alone_needs_no_warning(self, tmp_path):
-        path = bvh_of_rig(tmp_path / "clip.bvh", rigs()["mixamo"], rigid_motion())
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            Motion.load(path)
 
 
 @pytest.mark.parametrize("shape", ["wide", "comb"])

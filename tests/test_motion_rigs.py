@@ -195,7 +195,8 @@ class TestReading:
             (HEAD + b"MOTION\nFrames: 1\nFrame Time: nan\n0 0 0\n", "of nan seconds"),
             (HEAD + b"MOTION\nFrames: 1\nFrame Time: 0.05\n0 nan 0\n", "NaN or infinity"),
             (HEAD + b"MOTION\nFrames: 1\nFrame Time: 0.05\n0 x 0\n", "damaged BVH"),
-            (HEAD + HEAD[10:] + b"MOTION\nFrames: 1\nFrame Time: 0.05\n0 0 0 0 0 0\n", "several skeletons"),
+            (HEAD + HEAD[10:] + b"MOTION\nFrames: 1\nFrame Time: 0.05\n0 0 0 0 0 0\n", "unknown rig"),
+            (HEAD + b"JOINT" + HEAD[14:] + b"MOTION\nFrames: 1\nFrame Time: 0.05\n0 0 0 0 0 0\n", "has no parent"),
             (HEAD + b"MOTION\nFrames: 1\nFrame Time: 0.05\n0 0 0\n", "unknown rig"),
         ],
     )

@@ -60,6 +60,10 @@ SourceFps = Annotated[
     float | None,
     typer.Option("--source-fps", help="Frames per second of the file, where it states wrong ones or none."),
 ]
+Body = Annotated[
+    str | None,
+    typer.Option(help="The body to read where the file has several, by the name of its first joint."),
+]
 CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Keep standing feet in place.")]
 _BUNDLED = {"text-to-motion": "text-to-motion", "motion-to-text": "captioning"}
 

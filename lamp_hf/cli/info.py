@@ -12,7 +12,7 @@ import typer
 
 import lamp_hf
 
-from .common import Json, Rig, SourceFps, Unit, Up, app, check_model, report
+from .common import Body, Json, Rig, SourceFps, Unit, Up, app, check_model, report
 
 
 _LIBRARIES = (
@@ -37,6 +37,7 @@ def info(
     unit: Unit = None,
     up: Up = None,
     source_fps: SourceFps = None,
+    body: Body = None,
     as_json: Json = False,
 ) -> None:
     """Describe a motion file, a model folder or this installation.
@@ -56,7 +57,7 @@ def info(
         if path.is_dir():
             result = _describe_model(path)
         else:
-            result = _describe_motion(lamp_hf.Motion.load(path, rig, unit, up, source_fps))
+            result = _describe_motion(lamp_hf.Motion.load(path, rig, unit, up, source_fps, body))
         text = "\n".join(f"{name}: {value}" for name, value in result.items() if value is not None)
     report(result, text, as_json)
 

@@ -7,7 +7,7 @@ import typer
 
 import lamp_hf
 
-from .common import KINDS, CleanFeet, Json, Rig, SourceFps, Unit, Up, app, report, report_motion
+from .common import KINDS, Body, CleanFeet, Json, Rig, SourceFps, Unit, Up, app, report, report_motion
 
 
 @app.command()
@@ -21,6 +21,7 @@ def convert(
     unit: Unit = None,
     up: Up = None,
     source_fps: SourceFps = None,
+    body: Body = None,
     text: Annotated[str | None, typer.Option(help="Caption of the motion.")] = None,
     clean_feet: CleanFeet = False,
     smooth: Annotated[float, typer.Option(help="Smooth over this many seconds.", min=0, max=2)] = 0.0,
@@ -35,7 +36,7 @@ def convert(
     from lamp_hf.motion.clip import check_output_path
 
     check_output_path(output)
-    motion = lamp_hf.Motion.load(source, rig, unit, up, source_fps)
+    motion = lamp_hf.Motion.load(source, rig, unit, up, source_fps, body)
     motion = motion if fps is None else motion.resample(fps)
     motion.text = text or motion.text
     motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
@@ -52,6 +53,7 @@ def view(
     unit: Unit = None,
     up: Up = None,
     source_fps: SourceFps = None,
+    body: Body = None,
     as_json: Json = False,
 ) -> None:
     """Play motions in the browser, on one page that needs no network.
@@ -66,7 +68,7 @@ def view(
 
     if output is not None and output.suffix.lower() != ".html":
         raise ValueError(f"cannot write {output}: give an .html file")
-    motions = [lamp_hf.Motion.load(source, rig, unit, up, source_fps) for source in sources]
+    motions = [lamp_hf.Motion.load(source, rig, unit, up, source_fps, body) for source in sources]
     for motion, source in zip(motions, sources):
         motion.text = motion.text or printable(source.name)
     page = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from .animation import Animation
 from .limits import check_size
-from .retarget import Animation
 
 
 CMU_RATE = 120.0  # frames per second; an AMC does not say, and nearly all of CMU's have 120

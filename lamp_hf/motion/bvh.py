@@ -1,5 +1,6 @@
 """BVH files: joint trees with Euler angles as text, which every animation tool reads."""
 
+import dataclasses
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -9,9 +10,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..models.skeleton import SKELETONS, Skeleton
+from .animation import Animation
 from .articulation import articulate
 from .limits import check_size
-from .retarget import Animation
 from .rotations import children_of, forward_kinematics, rest_positions
 
 
@@ -20,7 +21,7 @@ _STATEMENT = re.compile(
     r"""\s*(?: HIERARCHY\b
     | (?P<brace>[{}])
     | (?P<end>End\s*Site)\b [^\n{]*
-    | (?:ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*)  # a name may contain blanks
+    | (?P<kind>ROOT|JOINT) [ \t]+ (?P<name>[^\n{]*)  # a name may contain blanks
     | OFFSET (?P<offset>(?:\s+[-+.\w]+){3})
     | CHANNELS \s+ (?P<count>\d+) (?P<channels>(?:\s+[XYZ](?:position|rotation))*)
     )""",
@@ -101,6 +102,8 @@ def _euler_angles(rotations: np.ndarray, order: str) -> np.ndarray:
 def read_bvh(path: Path) -> Animation:
     """Read any hierarchy in the file's own units and axes; an end site becomes a joint named "<parent> end".
 
+    Several roots become branches of a root without a name; a frame has the channels of all, one root after another.
+
     Raises:
         ValueError: when the file is not a BVH, or is damaged.
     """
@@ -148,7 +151,7 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
     """Parse what stands before MOTION into joints, each behind its parent.
 
     Raises:
-        ValueError: on a statement that is not BVH, braces that do not match, or several skeletons.
+        ValueError: on a statement that is not BVH, or braces that do not match.
     """
     text = re.sub(r"^[ \t]*(#|//).*$", "", text, flags=re.MULTILINE).rstrip() + "\n"
     tree: list[_Joint] = []
@@ -167,6 +170,8 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
             open_joints.pop()
         elif found["name"] is not None or found["end"]:
             parent = open_joints[-1] if open_joints else -1
+            if parent < 0 and (found["end"] or tree and found["kind"].upper() != "ROOT"):
+                raise ValueError(f"{found[0].split()[-1][:40]!r} has no parent")
             tree.append(_Joint((found["name"] or "").strip() or f"{tree[parent].name} end", parent))
             pending = len(tree) - 1
         elif found["offset"]:
@@ -178,8 +183,8 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
             tree[open_joints[-1]].channels = channels
     if not tree or open_joints or pending is not None:
         raise ValueError("the hierarchy is empty or its braces do not match")
-    if any(joint.parent < 0 for joint in tree[1:]):
-        raise ValueError("it holds several skeletons")
+    if any(joint.parent < 0 for joint in tree[1:]):  # several roots hang on a joint that stays at the origin
+        tree = [_Joint("", -1), *(dataclasses.replace(joint, parent=joint.parent + 1) for joint in tree)]
     return tree
 
 
@@ -237,7 +242,7 @@ def _interpret_positions(tree: list[_Joint], values: np.ndarray) -> None:
         columns, axes = _channels(joint, "position", column)
         column += len(joint.channels)
         length = np.linalg.norm(joint.offset)
-        if joint.parent < 0 or not columns or not length:
+        if joint.parent < 0 or not tree[joint.parent].name or not columns or not length:
             continue
         block, offset = values[:, columns], np.array(joint.offset)[axes]
         if len(block) > 1 and np.ptp(block, axis=0).max() < _CONSTANT * length:

@@ -180,6 +180,7 @@ class Motion:
         unit: float | None = None,
         up: str | None = None,
         fps: float | None = None,
+        body: str | None = None,
     ) -> "Motion":
         """Read `.npy` (joints or features, told apart by their shape), `.npz` (ours, AMASS, SMPL), `.bvh` or `.amc`.
 
@@ -190,6 +191,8 @@ class Motion:
             up (`str`, *optional*): axis of the file that points up, `"x"`, `"-y"` etc.; by default what the file or
                 its format says, or found by the rest pose and the floor.
             fps (`float`, *optional*): frames per second of the file, where it states none or wrong ones.
+            body (`str`, *optional*): the body to read where a BVH has several, by the name of its first joint; the
+                first by default, with a warning that names them.
 
         Returns:
             [`Motion`]: in metres, with Y up. Its `assumptions` say what was made of the file and how sure that is; a
@@ -207,7 +210,7 @@ class Motion:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         check_options(rig, unit, up, fps)
-        recording = _READERS[suffix](path, rig)
+        recording = _READERS[suffix](path, rig, body)
         try:
             joints, fps, assumptions = interpret(recording, unit, up, fps)
             motion = cls(joints, fps, recording.skeleton, recording.text)
@@ -337,19 +340,19 @@ _WRITERS: dict[str, Callable[..., None]] = {
 }
 
 
-def _read_npy(path: Path, rig: str | Path | None) -> Recording:
+def _read_npy(path: Path, rig: str | Path | None, body: str | None) -> Recording:
     from .numpy_files import read_npy
 
     return read_npy(path)
 
 
-def _read_npz(path: Path, rig: str | Path | None) -> Recording:
+def _read_npz(path: Path, rig: str | Path | None, body: str | None) -> Recording:
     from .numpy_files import read_npz
 
     return read_npz(path)
 
 
-def _read_animation(path: Path, rig: str | Path | None) -> Recording:
+def _read_animation(path: Path, rig: str | Path | None, body: str | None) -> Recording:
     from .asf_amc import read_amc
     from .bvh import read_bvh
     from .retarget import retarget_animation
@@ -358,12 +361,12 @@ def _read_animation(path: Path, rig: str | Path | None) -> Recording:
     animation = read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
     bone_map = None if rig is None else load_rig(rig)
     try:
-        return retarget_animation(animation, bone_map)
+        return retarget_animation(animation, bone_map, body)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-_READERS: dict[str, Callable[[Path, str | Path | None], Recording]] = {
+_READERS: dict[str, Callable[[Path, str | Path | None, str | None], Recording]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".bvh": _read_animation,

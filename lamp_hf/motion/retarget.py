@@ -2,38 +2,17 @@
 
 import dataclasses
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..models.skeleton import HUMANML3D, KIT, Skeleton
+from .animation import Animation, choose_body
 from .rig_guess import guess_rig
-from .rigs import PAIRS, find_bodies, find_rig, fits, index_joints, is_kit, plain_name, required_joints, rigs
+from .rigs import PAIRS, find_rig, index_joints, is_kit, plain_name, required_joints, rigs
 from .world import UNKNOWN_RIG, Recording
 
 
-@dataclass
-class Animation:
-    """Joints of a rig as read from a file, in its own units and axes.
-
-    Args:
-        names (`list[str]`): name of each joint; the name of a joint's end site ends in " end".
-        parents (`list[int]`): -1 for the root.
-        positions (`np.ndarray` of shape `(num_frames, num_joints, 3)`): world positions.
-        fps (`float`): frames per second.
-        rest (`np.ndarray` of shape `(num_joints, 3)`, *optional*): positions without any rotation.
-        is_ours (`bool`): this package wrote the file, so that its unit is a metre and its Y is up.
-    """
-
-    names: list[str]
-    parents: list[int]
-    positions: np.ndarray
-    fps: float
-    rest: np.ndarray | None = None
-    is_ours: bool = False
-
-
-def retarget_animation(animation: Animation, rig: dict | None = None) -> Recording:
+def retarget_animation(animation: Animation, rig: dict | None = None, body: str | None = None) -> Recording:
     """Extract HumanML3D's joints (KIT-ML's if the rig is KIT-ML's), in the file's unit and axes.
 
     Bone lengths remain the performer's; `joints_to_features` brings them to the reference body.
@@ -41,14 +20,15 @@ def retarget_animation(animation: Animation, rig: dict | None = None) -> Recordi
     Args:
         animation ([`Animation`]): any rig.
         rig (`dict`, *optional*): bone map, see `rigs.yaml`; chosen by the joint names by default.
+        body (`str`, *optional*): the body to take where there are several, see [`choose_body`]; the first by default.
 
     Returns:
         [`Recording`], which [`lamp_hf.motion.world.interpret`] brings to metres and Y up.
 
     Raises:
-        ValueError: when joints have no counterpart, listing them.
+        ValueError: when joints have no counterpart, or there is no such body, listing what there is.
     """
-    animation = _one_body(animation, rig)
+    animation = choose_body(animation, rig, body)
     names = index_joints(animation.names)
     if rig is None and is_kit(names):
         places = [names[plain_name(name)] for name in KIT.joint_names]
@@ -71,22 +51,6 @@ def _recording(
 ) -> Recording:
     recording = Recording(joints, skeleton, animation.fps, rig, rest)
     return dataclasses.replace(recording, unit=1.0, up="y", stated=True) if animation.is_ours else recording
-
-
-def _one_body(animation: Animation, rig: dict | None) -> Animation:
-    """Return the first body of a file; warn where there are several."""
-    bodies = find_bodies(animation.names, animation.parents, lambda names: fits(names, rig))
-    if len(bodies) > 1:
-        listed = ", ".join(animation.names[body[0]] for body in bodies)
-        warnings.warn(f"there are {len(bodies)} bodies ({listed}); the first is read", stacklevel=4)
-    rows = {-1: -1} | {joint: row for row, joint in enumerate(bodies[0])}
-    return dataclasses.replace(
-        animation,
-        names=[animation.names[joint] for joint in bodies[0]],
-        parents=[rows.get(animation.parents[joint], -1) for joint in bodies[0]],
-        positions=animation.positions[:, bodies[0]],
-        rest=None if animation.rest is None else animation.rest[bodies[0]],
-    )
 
 
 def _find_or_guess(animation: Animation) -> dict:

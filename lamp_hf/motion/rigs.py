@@ -3,7 +3,6 @@
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -96,43 +95,6 @@ def plain_name(name: str) -> str:
     name = name.rpartition(":")[2].lower()
     name = re.sub(r"^(mixamorig\d*|character\d+_|[mf]_avg_|cc_base_|j_bip_|bip\d+)", "", name)
     return re.sub(r"[\W_]+", "", name)
-
-
-def find_bodies(names: list[str], parents: list[int], is_body: Callable[[list[str]], bool]) -> list[list[int]]:
-    """Return the joints of each body in a file; all joints, unless a branch by itself is a body.
-
-    Args:
-        names (`list[str]`): of the joints.
-        parents (`list[int]`): of the joints, each behind its parent.
-        is_body (`Callable`): tells if names are those of a body.
-    """
-    joint, body = 0, list(range(len(names)))
-    sizes = [1] * len(names)  # joints in the branch that begins at each
-    for child in reversed(range(1, len(names))):
-        sizes[parents[child]] += sizes[child]
-    for _ in range(_FORKS):
-        children = [i for i in range(joint + 1, len(names)) if parents[i] == joint and sizes[i] >= _FEWEST_JOINTS]
-        branches = [_branch(child, parents) for child in children[:_MOST_BODIES]]
-        bodies = [branch for branch in branches if is_body([names[i] for i in branch])]
-        if len(bodies) > 1:
-            return bodies
-        if not bodies:
-            break
-        body = bodies[0]
-        joint = body[0]
-    return [body]
-
-
-_FORKS = 8  # how deep below the root bodies are looked for
-_FEWEST_JOINTS, _MOST_BODIES = 12, 50  # of a body, and in a file
-
-
-def _branch(joint: int, parents: list[int]) -> list[int]:
-    inside = {joint}
-    for i in range(joint + 1, len(parents)):
-        if parents[i] in inside:
-            inside.add(i)
-    return sorted(inside)
 
 
 def _missing(rig: dict, known: dict[str, int]) -> list[str]:
