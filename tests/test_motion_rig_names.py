@@ -2,7 +2,6 @@
 
 import re
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Joints as read from a BVH or an AMC; of several bodies in one file, which joints belong together, and who is read."""
+"""Joints as read from a BVH or an AMC; of several bodies in one file, which joints belong together and who is read."""
 
 import dataclasses
 import warnings

@@ -170,7 +170,7 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
             open_joints.pop()
         elif found["name"] is not None or found["end"]:
             parent = open_joints[-1] if open_joints else -1
-            if parent < 0 and (found["end"] or tree and found["kind"].upper() != "ROOT"):
+            if parent < 0 and (found["end"] or (tree and found["kind"].upper() != "ROOT")):
                 raise ValueError(f"{found[0].split()[-1][:40]!r} has no parent")
             tree.append(_Joint((found["name"] or "").strip() or f"{tree[parent].name} end", parent))
             pending = len(tree) - 1
