@@ -12,7 +12,7 @@ from lamp_hf import Motion
 from lamp_hf.models.skeleton import HUMANML3D
 from lamp_hf.motion import bvh
 from lamp_hf.motion.retarget import Animation, retarget_animation
-from lamp_hf.motion.rigs import find_rig, rigs
+from lamp_hf.motion.rigs import find_rig, index_joints, joint_of, rigs
 
 
 # Joints of published rigs: those of the middle, those of both sides with * for the side, and the sides.
@@ -72,10 +72,26 @@ PUBLISHED = {
         "*Leg, *Shin, *Foot, *ToeBase, *ToeEnd, *Shoulder, *Arm, *ForeArm, *Hand, *HandThumb1",
         ("Left", "Right"),
     ),
-    "motive": (
+    "motive": (  # of an actor named Bob
+        "Bob_Hip, Bob_Ab, Bob_Chest, Bob_Neck, Bob_Head",
+        "Bob_*Thigh, Bob_*Shin, Bob_*Foot, Bob_*Toe, Bob_*Shoulder, Bob_*UArm, Bob_*FArm, Bob_*Hand",
+        "LR",
+    ),
+    "motive-hips": (
         "Hips, Ab, Chest, Neck, Head",
         "*Thigh, *Shin, *Foot, *Toe, *Shoulder, *UArm, *FArm, *Hand",
         "LR",
+    ),
+    "daz-genesis-9": (
+        "hip, pelvis, spine1, spine2, spine3, spine4, neck1, neck2, head, l_eye, r_eye, tongue01",
+        "*_thigh, *_thightwist1, *_shin, *_foot, *_metatarsal, *_toes, *_bigtoe1, *_shoulder, *_upperarm, "
+        "*_upperarmtwist1, *_forearm, *_forearmtwist1, *_hand, *_index1, *_pectoral",
+        "lr",
+    ),
+    "biovision": (
+        "Hips, Chest, Neck, Head",
+        "*UpLeg, *LowLeg, *Foot, *Collar, *UpArm, *LowArm, *Hand",
+        ("Left", "Right"),
     ),
 }
 
@@ -99,6 +115,18 @@ class TestPublishedRigs:
     @pytest.mark.parametrize("around", ["Actor1:{}", "b_{}", "{}_jnt", "xx{}yy"])
     def test_what_all_names_begin_or_end_with_does_not_count(self, rig, around):
         assert find_rig([around.format(name) for name in published_names(rig)]) is rigs()[rig]
+
+
+def test_rigify_s_deforming_bones_are_known_behind_their_prefix():
+    middle = ["DEF-spine", *(f"DEF-spine.00{i}" for i in range(1, 7))]
+    limbs = "pelvis.*, thigh.*, thigh.*.001, shin.*, shin.*.001, foot.*, toe.*, shoulder.*, upper_arm.*, "
+    limbs += "upper_arm.*.001, forearm.*, forearm.*.001, hand.*, breast.*"
+    names = middle + [f"DEF-{name.replace('*', side)}" for side in "LR" for name in limbs.split(", ")]
+    assert find_rig(names) is rigs()["rigify"]
+    known = index_joints(names)
+    assert (
+        names[joint_of(known, "thigh.L")] == "DEF-thigh.L" and names[joint_of(known, "spine.004")] == "DEF-spine.004"
+    )
 
 
 def test_a_refusal_names_the_nearest_rig_behind_a_common_beginning():

@@ -23,6 +23,7 @@ class Animation:
         fps (`float`): frames per second.
         rest (`np.ndarray` of shape `(num_joints, 3)`, *optional*): positions without any rotation.
         is_ours (`bool`): this package wrote the file, so that its unit is a metre and its Y is up.
+        states_rate (`bool`): the file itself says its frames per second.
     """
 
     names: list[str]
@@ -31,6 +32,7 @@ class Animation:
     fps: float
     rest: np.ndarray | None = None
     is_ours: bool = False
+    states_rate: bool = True
 
 
 def choose_body(animation: Animation, rig: dict | None = None, name: str | None = None) -> Animation:
@@ -87,7 +89,8 @@ def _divide(parents: list[int], is_body: Callable[[list[int]], bool], follow: bo
     Args:
         parents (`list[int]`): of the joints, each behind its parent.
         is_body (`Callable`): tells if the joints of a branch are those of a body.
-        follow (`bool`): a branch that alone is a body is one without the joints beside it, too.
+        follow (`bool`): a branch that alone is a body is one without the joints beside it, too; otherwise branches are
+            bodies only where there are several.
     """
     joint, body = 0, list(range(len(parents)))
     sizes = [1] * len(parents)  # joints in the branch that begins at each
@@ -99,10 +102,11 @@ def _divide(parents: list[int], is_body: Callable[[list[int]], bool], follow: bo
         bodies = [branch for branch in branches if is_body(branch)]
         if len(bodies) > 1:
             return bodies
-        if not bodies or not (follow or len(branches) == 1):
+        if follow and bodies:
+            body = bodies[0]
+        elif follow or len(branches) != 1:
             break
-        body = bodies[0]
-        joint = body[0]
+        joint = (bodies or branches)[0][0]
     return [body]
 
 

@@ -41,6 +41,8 @@ def read_amc(path: Path) -> Animation:
     try:
         frames, degrees = _parse_frames(path.read_text(encoding="utf-8", errors="replace"), bones)
         positions = _positions(bones, frames, in_degrees, degrees)
+        still = {name: np.zeros((1, len(bone.dof))) for name, bone in bones.items()}
+        rest = _positions(bones, still, in_degrees, degrees)[0]
     except (IndexError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: damaged AMC: {error}") from None
     names = list(bones)
@@ -48,7 +50,12 @@ def read_amc(path: Path) -> Animation:
     parents = [rows.get(bone.parent, -1) for bone in bones.values()]
     ends = [name for name in names if name not in {bone.parent for bone in bones.values()}]
     return Animation(
-        names + [f"{name} end" for name in ends], parents + [rows[name] for name in ends], positions, CMU_RATE
+        names + [f"{name} end" for name in ends],
+        parents + [rows[name] for name in ends],
+        positions,
+        CMU_RATE,
+        rest,
+        states_rate=False,
     )
 
 

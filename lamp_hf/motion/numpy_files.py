@@ -19,8 +19,14 @@ from .world import Recording, body_size
 
 _MAX_UNPACKED = 2e9  # bytes; an hour of AMASS at 120 frames per second has 0.54e9
 _MAX_ENTRY = 1e6  # bytes of an entry that is a number or a text
-_MOTIONS = ("joints", "poses", "trans")
-_KEYS = (*_MOTIONS, "fps", "skeleton", "text", "up", "poses_up", "mocap_framerate", "mocap_frame_rate")
+_SMPL_KEYS = (  # root, body and path: AMASS; its parts, as in its SMPL-X files; SMPL's own names, of motion from video
+    ((), "poses", "trans"),
+    (("root_orient",), "pose_body", "trans"),
+    (("global_orient",), "body_pose", "transl"),
+)
+_MOTIONS = ("joints", *dict.fromkeys(key for root, body, path in _SMPL_KEYS for key in (*root, body, path)))
+_RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "framerate")
+_KEYS = (*_MOTIONS, *_RATES, "skeleton", "text", "up", "poses_up")
 
 
 def write_npy(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
@@ -102,7 +108,7 @@ def _check_features(path: Path, features: np.ndarray, joints: np.ndarray, skelet
 
 
 def read_npz(path: Path) -> Recording:
-    """Read an archive with our keys, or with AMASS's `poses`, `trans` and `mocap_framerate`.
+    """Read an archive with our keys, or with poses of SMPL under the names of AMASS or of the body model.
 
     Raises:
         ValueError: when the file is damaged, too large (see [`lamp_hf.motion.limits`]), or lacks these keys.
@@ -156,14 +162,21 @@ def _joints_of(values: dict[str, np.ndarray]) -> Recording:
 
 
 def _poses_of(values: dict[str, np.ndarray]) -> Recording:
-    if "poses" not in values or "trans" not in values:
-        raise ValueError("it has neither joints, nor poses and trans as AMASS has")
-    poses, trans = values["poses"], np.asarray(values["trans"], float)
-    if poses.ndim < 2 or trans.shape != (len(poses), 3):
-        raise ValueError(f"poses {list(poses.shape)} and trans {list(trans.shape)} do not belong together")
-    joints = smpl_joints(axis_angles(poses), trans)
-    rates = [float(values[name]) for name in ("mocap_framerate", "mocap_frame_rate") if name in values]
-    rate, stated, up = rates[0] if rates else None, "poses_up" in values, str(values.get("poses_up", "z"))
+    layouts = [keys for keys in _SMPL_KEYS if {*keys[0], *keys[1:]} <= values.keys()]
+    if not layouts:
+        raise ValueError(
+            "it has neither joints, nor poses and trans as AMASS has, nor global_orient, body_pose and transl"
+        )
+    root, body, path = layouts[0]
+    poses = [values[key] for key in (*root, body)]
+    trans = np.asarray(values[path], float)
+    for block in poses:
+        if block.ndim < 2 or trans.shape != (len(block), 3):
+            raise ValueError(f"{body} {list(block.shape)} and {path} {list(trans.shape)} do not belong together")
+    joints = smpl_joints(axis_angles(np.concatenate([block.reshape(len(block), -1) for block in poses], 1)), trans)
+    rate = next((float(values[name]) for name in _RATES if name in values), None)
+    stated = "poses_up" in values
+    up = str(values["poses_up"]) if stated else "z" if path == "trans" else None  # AMASS's worlds have Z up
     return Recording(joints, HUMANML3D, rate, "smpl poses", unit=1.0, up=up, stated=stated, path_has_own_unit=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..models.skeleton import HUMANML3D, KIT, Skeleton
 from .animation import Animation, choose_body
 from .rig_guess import guess_rig
-from .rigs import PAIRS, find_rig, index_joints, is_kit, plain_name, required_joints, rigs
+from .rigs import PAIRS, find_rig, index_joints, is_kit, joint_of, plain_name, required_joints, rigs
 from .world import UNKNOWN_RIG, Recording
 
 
@@ -42,14 +42,32 @@ def retarget_animation(animation: Animation, rig: dict | None = None, body: str 
     if animation.rest is not None:
         rest = _pick(dataclasses.replace(animation, positions=animation.rest[None]), names, rig)[0]
     recording = _recording(animation, _pick(animation, names, rig), HUMANML3D, label, rest)
-    ankle = names[plain_name(rig["ankle"][0])]
-    return dataclasses.replace(recording, has_toes=ankle in animation.parents)
+    return _without_calibration_pose(dataclasses.replace(recording, has_toes=_has_toes(animation, names, rig)))
+
+
+def _without_calibration_pose(recording: Recording) -> Recording:
+    """Leave out a first frame in a T-pose from which the second jumps, as CMU's recordings have in BVH; warn of it."""
+    at = dict(zip(recording.skeleton.joint_names, recording.joints[:2].swapaxes(0, 1)))
+    if len(recording.joints) < 3:
+        return recording
+    jumps = straight = True
+    for side, other in (("left", "right"), ("right", "left")):
+        shoulder, wrist = at[f"{side}_shoulder"], at[f"{side}_wrist"]
+        across = (shoulder - at[f"{other}_shoulder"])[0]
+        arm = wrist - shoulder
+        length = np.linalg.norm(arm[0])
+        straight &= bool(arm[0] @ across > 0.9 * length * np.linalg.norm(across))
+        jumps &= bool(np.linalg.norm(arm[1] - arm[0]) > 0.5 * length)
+    if not (straight and jumps):
+        return recording
+    warnings.warn("the first frame is a T-pose from which the second jumps; it is left out", stacklevel=5)
+    return dataclasses.replace(recording, joints=recording.joints[1:])
 
 
 def _recording(
     animation: Animation, joints: np.ndarray, skeleton: Skeleton, rig: str, rest: np.ndarray | None
 ) -> Recording:
-    recording = Recording(joints, skeleton, animation.fps, rig, rest)
+    recording = Recording(joints, skeleton, animation.fps, rig, rest, states_rate=animation.states_rate)
     return dataclasses.replace(recording, unit=1.0, up="y", stated=True) if animation.is_ours else recording
 
 
@@ -75,7 +93,8 @@ def _pick(animation: Animation, names: dict[str, int], rig: dict) -> np.ndarray:
     """Pick out HumanML3D's joints, `(num_frames, 22, 3)`; optional ones that the rig lacks are estimated."""
 
     def find(name: str | None) -> np.ndarray | None:
-        return animation.positions[:, names[plain_name(name)]] if name and plain_name(name) in names else None
+        joint = joint_of(names, name) if name else None
+        return None if joint is None else animation.positions[:, joint]
 
     missing = [name for name in required_joints(rig) if find(name) is None]
     if missing:
@@ -92,14 +111,37 @@ def _pick(animation: Animation, names: dict[str, int], rig: dict) -> np.ndarray:
         if f"{side}_wrist" not in found:
             upper_arm = found[f"{side}_elbow"] - found[f"{side}_shoulder"]
             found[f"{side}_wrist"] = _end_of(animation, names, rig["elbow"][i], upper_arm, 0.9)
-    collars_coincide = _collars_coincide(found)
+    collars_coincide, has_toes = _collars_coincide(found), _has_toes(animation, names, rig)
     for i, side in enumerate(("left", "right")):
         if f"{side}_foot" not in found:
             shin = found[f"{side}_ankle"] - found[f"{side}_knee"]
-            found[f"{side}_foot"] = _end_of(animation, names, rig["ankle"][i], shin, 0.15)
+            ahead = _forward(found["left_hip"] - found["right_hip"], shin)
+            found[f"{side}_foot"] = (
+                _end_of(animation, names, rig["ankle"][i], ahead, 1.0) if has_toes else found[f"{side}_ankle"] + ahead
+            )
         if f"{side}_collar" not in found or collars_coincide:
             found[f"{side}_collar"] = 0.7 * found["neck"] + 0.3 * found[f"{side}_shoulder"]
     return np.stack([found[name] for name in HUMANML3D.joint_names], 1)
+
+
+def _has_toes(animation: Animation, names: dict[str, int], rig: dict) -> bool:
+    """Tell if something beyond the ankle points another way than the shin; in some rigs a foot ends at the sole."""
+    knee, ankle = (joint_of(names, rig[part][0]) for part in ("knee", "ankle"))
+    if ankle not in animation.parents:
+        return False
+    places = animation.positions
+    shin, foot = places[:, ankle] - places[:, knee], places[:, animation.parents.index(ankle)] - places[:, ankle]
+    lengths = np.linalg.norm(shin, axis=-1) * np.linalg.norm(foot, axis=-1)
+    return bool(((shin * foot).sum(-1) / lengths.clip(min=1e-9)).mean() < 0.95)
+
+
+def _forward(across: np.ndarray, shin: np.ndarray) -> np.ndarray:
+    """Return where the toes of a foot lie from the ankle, at a right angle to the shin but for a little slope."""
+    ahead = np.cross(shin, across)
+    length: np.ndarray = np.linalg.norm(shin, axis=-1, keepdims=True)
+    ahead = length * ahead / np.linalg.norm(ahead, axis=-1, keepdims=True).clip(min=1e-9)
+    ankle, foot = (HUMANML3D.bone_lengths[HUMANML3D.joint_names.index(f"left_{part}")] for part in ("ankle", "foot"))
+    return foot / ankle * (0.9 * ahead + 0.44 * shin)
 
 
 def _collars_coincide(found: dict[str, np.ndarray]) -> bool:
@@ -132,7 +174,7 @@ def _spine(pelvis: np.ndarray, between: list[np.ndarray], neck: np.ndarray) -> d
 
 def _end_of(animation: Animation, names: dict[str, int], name: str, direction: np.ndarray, share: float):
     """Return the end of a joint without a mapped child: its end site or first child, or a point along `direction`."""
-    joint = names[plain_name(name)]
+    joint = joint_of(names, name)
     children = [i for i, parent in enumerate(animation.parents) if parent == joint]
     if children:
         return animation.positions[:, children[0]]

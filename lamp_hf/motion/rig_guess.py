@@ -22,15 +22,16 @@ class _Body(NamedTuple):
     chest: int
     arms: tuple[_Limb, _Limb]
     head: list[int]  # neck and what is above it
-    size: float  # length of all limbs
+    size: float  # length of a leg and an arm
 
 
 def guess_rig(names: list[str], parents: list[int], positions: np.ndarray) -> dict:
     """Return a bone map for joints whose names are not known.
 
-    The pelvis is a joint with two branches alike, the legs; the chest lies above it, with two branches alike, the
-    arms, and a further one, the head. In a limb the two longest neighbouring bones meet at the knee or the elbow. Left
-    and right are told by the names, or else by the toes.
+    Two branches alike that leave one joint are the legs, two others the arms; from the joint of the arms, the chest, a
+    further one goes to the head. The pelvis is where the ways to the legs and to the chest part. In a limb the two
+    longest neighbouring bones meet at the knee or the elbow. Left and right are told by the names, or else by the
+    toes. The neck is told by its name, or else it is the first joint above the chest.
 
     Args:
         names (`list[str]`): of the joints.
@@ -49,11 +50,12 @@ def guess_rig(names: list[str], parents: list[int], positions: np.ndarray) -> di
     between = positions[:, legs[0].root] - positions[:, legs[1].root]
     shoulders = positions[:, body.arms[0].root] - positions[:, body.arms[1].root]
     arms = body.arms if (between * shoulders).sum(-1).mean() >= 0 else body.arms[::-1]
+    neck = next((i for i, joint in enumerate(body.head) if "neck" in names[joint].lower()), 0)
     rig = {
         "pelvis": names[body.pelvis],
         "spine": [names[joint] for joint in tree.path(body.pelvis, body.chest)],
-        "neck": names[body.head[0]],
-        "head": names[body.head[min(1, len(body.head) - 1)]],
+        "neck": names[body.head[neck]],
+        "head": names[body.head[min(neck + 1, len(body.head) - 1)]],
     }
     for (root, middle, end), limbs in {("hip", "knee", "ankle"): legs, ("shoulder", "elbow", "wrist"): arms}.items():
         rig |= {
@@ -121,15 +123,23 @@ class _Tree:
         """List all choices of pelvis, legs, chest, arms and head."""
         forks = [(joint, pair) for joint in range(len(self.parents)) for pair in self._pairs(joint)]
         result = []
-        for (pelvis, legs), (chest, arms) in product(forks[:_MOST_FORKS], repeat=2):
+        for (hips, legs), (chest, arms) in product(forks[:_MOST_FORKS], repeat=2):
+            pelvis = self.meeting(hips, chest)
             spine = self.path(pelvis, chest)
             rest = [child for child in self.children[chest] if child not in (arms[0].start, arms[1].start)]
             if not spine or spine[0] in (legs[0].start, legs[1].start) or not rest:
                 continue
-            head = self.chain(max(rest, key=lambda child: self.reach[child]))
-            size = float(sum(self.reach[limb.start] for limb in (*legs, *arms)))
-            result.append(_Body(pelvis, legs, chest, arms, head, size))
+            leg, arm = self.reach[legs[0].start], self.reach[arms[0].start]
+            if min(leg, arm) > _LIKE_LIMBS * max(leg, arm):
+                head = self.chain(max(rest, key=lambda child: self.reach[child]))
+                result.append(_Body(pelvis, legs, chest, arms, head, float(leg + arm)))
         return result
+
+    def meeting(self, one: int, other: int) -> int:
+        """Return the last joint that the ways from the root to two joints share."""
+        while one != other:
+            one, other = (self.parents[one], other) if one > other else (one, self.parents[other])
+        return one
 
     def _pairs(self, joint: int) -> list[tuple[_Limb, _Limb]]:
         """List pairs of branches of the same reach, each with two bones or more."""
@@ -150,5 +160,6 @@ class _Tree:
         return _Limb(start, *max(triples, key=lambda joints: self.length[joints[1]] + self.length[joints[2]]))
 
 
+_LIKE_LIMBS = 0.3  # reach of the shorter of an arm and a leg as a share of the longer
 _ALIKE = 0.85  # reach of the shorter of two limbs as a share of the longer
 _MOST_JOINTS, _MOST_FORKS, _MOST_BRANCHES = 500, 60, 12  # a person has fewer

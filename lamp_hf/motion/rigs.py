@@ -82,12 +82,22 @@ def is_kit(known: dict[str, int]) -> bool:
 
 
 def index_joints(names: list[str]) -> dict[str, int]:
-    """Return the first joint of each plain name, with and without the beginning and the end that most names share."""
+    """Return the first joint of each name, and of each plain name with and without what most names begin and end with.
+
+    Read it with [`joint_of`].
+    """
     index: dict[str, int] = {}
+    for joint, name in enumerate(names):
+        index.setdefault(name, joint)
     for variant in (names, _without_affixes(names)):
         for joint, name in enumerate(variant):
             index.setdefault(plain_name(name), joint)
     return index
+
+
+def joint_of(known: dict[str, int], name: str) -> int | None:
+    """Return the joint of a name in the result of [`index_joints`], or else the one whose plain name is the same."""
+    return known.get(name, known.get(plain_name(name)))
 
 
 def plain_name(name: str) -> str:

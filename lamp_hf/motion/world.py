@@ -64,6 +64,7 @@ class Recording:
         has_toes (`bool`): the file has joints of the toes.
         path_has_own_unit (`bool`): bones are in metres, whatever the unit of the path.
         text (`str`, *optional*): what the motion shows.
+        states_rate (`bool`): the file itself says its frames per second.
     """
 
     joints: np.ndarray
@@ -77,6 +78,7 @@ class Recording:
     has_toes: bool = False
     path_has_own_unit: bool = False
     text: str | None = None
+    states_rate: bool = True
 
 
 def check_options(
@@ -169,7 +171,8 @@ def _find_rate(recording: Recording, given: float | None) -> tuple[float, Findin
         raise ValueError(f"{error}: give the right one, --source-fps or fps=") from None
     if not (recording.stated or stated >= 0.5):
         raise ValueError(f"{1 / stated:g} seconds per frame are not plausible: give --source-fps or fps=")
-    return stated, Finding(f"{stated:.6g}", "stated")
+    certainty, reason = ("stated", "") if recording.states_rate else ("likely", "as in most files of the format")
+    return stated, Finding(f"{stated:.6g}", certainty, reason)
 
 
 _COMMON_RATES = (
@@ -205,7 +208,8 @@ _LEG_LENGTH, _ARM_LENGTH, _TRUNK_LENGTH = 0.82, 0.53, 0.55  # metres, of HumanML
 def _find_unit(recording: Recording, given: float | None) -> tuple[float, Finding]:
     """Return the metres in one unit: the one that makes the body nearest to an adult's size.
 
-    Rare units must fit better, by a factor of 1.15, since children are more frequent than files in feet.
+    Rare units must fit better, by a factor of 1.15, since children are more frequent than files in feet. Where none
+    makes a person, as with characters of cartoons and files in units of their own, the body gets an adult's size.
 
     Raises:
         ValueError: when no unit makes a body of 0.4 to 2.5 times an adult's size, or the given one makes no body.
@@ -227,11 +231,15 @@ def _find_unit(recording: Recording, given: float | None) -> tuple[float, Findin
         raise ValueError(
             f"a body of {1.7 * size:.3g} units is no person in {', '.join(units)}: give the metres in one unit"
         )
+    shortest, tallest = _ADULTS if best in _RARE else _PEOPLE
+    if recording.unit is None and not shortest < tall < tallest:
+        return 1 / size, Finding(f"{1 / size:.3g} m", "guessed", "for a body of 1.70 m, since no known unit makes one")
     margin = misfit[others[0]] - misfit[best]
     certainty = "sure" if margin > 0.7 else "likely" if margin > 0.3 else "guessed"
     return units[best], Finding(best, certainty, f"a body of {1.7 * tall:.2f} m")
 
 
+_PEOPLE, _ADULTS = (0.5, 1.5), (0.75, 1.33)  # sizes that are believed in common and in rare units; 1 is 1.7 metres
 _RARE = dict.fromkeys(("decimetres", "inches", "feet", "CMU units"), float(np.log(1.15)))
 
 
