@@ -203,3 +203,19 @@ class TestNamesOfSmpl:
         np.savez(tmp_path / "odd.npz", global_orient=np.zeros((4, 3)), body_pose=np.zeros((4, 63)), transl=np.zeros(3))
         with pytest.raises(ValueError, match="do not belong together"):
             Motion.load(tmp_path / "odd.npz", fps=30)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "advice"),
+    [
+        ("fbx", "Blender"),
+        ("glb", "Blender"),
+        ("c3d", "markers"),
+        ("pkl", r"\.npz"),
+        ("asf", r"\.amc"),
+        ("doc", "known suff"),
+    ],
+)
+def test_a_format_that_is_not_read_says_what_to_do(suffix, advice, tmp_path):
+    with pytest.raises(ValueError, match=rf"clip\.{suffix}: .*{advice}"):
+        Motion.load(tmp_path / f"clip.{suffix}")

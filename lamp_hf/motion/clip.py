@@ -206,7 +206,8 @@ class Motion:
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in READABLE:
-            raise ValueError(f"cannot read {path}: known suffixes are {', '.join(READABLE)}")
+            advice = _ADVICE.get(suffix, f"known suffixes are {', '.join(READABLE)}")
+            raise ValueError(f"cannot read {path}: {advice}")
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         check_options(rig, unit, up, fps)
@@ -224,6 +225,12 @@ class Motion:
 
 
 READABLE = (".npy", ".npz", ".bvh", ".amc")
+_ADVICE = {  # for files of motion in other formats
+    **dict.fromkeys((".fbx", ".glb", ".gltf", ".vrma", ".dae"), "import it in Blender and export a .bvh"),
+    **dict.fromkeys((".c3d", ".trc"), "it has markers, not joints; solve it for a skeleton and export a .bvh"),
+    **dict.fromkeys((".pkl", ".pt", ".pth"), "opening it can run code; save its arrays as .npz, poses and trans"),
+    ".asf": "it is a skeleton; give a motion beside it, an .amc",
+}
 
 
 def motion_files(folder: Path) -> list[Path]:
