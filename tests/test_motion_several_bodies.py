@@ -105,6 +105,13 @@ def test_a_prop_with_a_root_of_its_own_is_no_body(tmp_path):
         assert worst(Motion.load(tmp_path / "clip.bvh"), joints) < 2e-3
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_file_that_can_hold_one_body_only_takes_no_name(suffix, tmp_path):
+    path = Motion(rigid_motion()).save(tmp_path / f"clip{suffix}")
+    with pytest.raises(ValueError, match="it holds one body; leave out body"):
+        Motion.load(path, body="Hips")
+
+
 def test_one_body_alone_needs_no_warning(tmp_path):
     path = bvh_of_rig(tmp_path / "clip.bvh", rigs()["mixamo"], rigid_motion())
     with warnings.catch_warnings():

@@ -211,6 +211,8 @@ class Motion:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         check_options(rig, unit, up, fps)
+        if body is not None and suffix in (".npy", ".npz"):
+            raise ValueError(f"{path}: it holds one body; leave out body (--body)")
         recording = _READERS[suffix](path, rig, body)
         try:
             joints, fps, assumptions = interpret(recording, unit, up, fps)
