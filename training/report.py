@@ -140,6 +140,14 @@ def generation_table(measured: Measurements) -> str:
     return format_rows(rows)
 
 
+def length_table(measured: Measurements) -> str:
+    """Format the share of motions that show their prompt, by length."""
+    prompts = measured["geometry"]["lengths"]["by_prompt"]
+    rows = [["prompt", *next(iter(prompts.values()))]]
+    rows += [[prompt, *(f"{share:.0f}" for share in shares.values())] for prompt, shares in prompts.items()]
+    return format_rows(rows)
+
+
 def captioning_table(measured: Measurements) -> str:
     """Format the captioner's scores beside those of the nearest neighbour and of a reference caption."""
     evaluation = measured["captioning"]
@@ -197,6 +205,7 @@ TABLES: dict[str, dict[str, Callable[[Measurements], str]]] = {
     "lamp_small": {
         "action_table": action_table,
         "generation_table": generation_table,
+        "length_table": length_table,
         "protocol_table": lambda m: protocol_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
         "label_table": lambda m: label_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
         "retrieval_variants": lambda m: protocol_table("variant", m["retrieval_ablations"]["scorings"], LAMP_WAYS),
