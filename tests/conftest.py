@@ -134,7 +134,7 @@ def processor(humanml3d_folder):
     return lamp_hf.LampProcessor(lamp_hf.MotionFeatureExtractor.from_statistics(clips), tokenizer)
 
 
-def tiny_lamp_config(processor, **changes):
+def tiny_qformer_config(processor, **changes):
     values = {
         "motion_config": {"width": 16, "codebook_dim": 8, "codebook_size": 32},
         "vocab_size": len(processor.tokenizer),
@@ -148,12 +148,12 @@ def tiny_lamp_config(processor, **changes):
         "max_position_embeddings": 16,
         "decoder_start_token_id": processor.tokenizer.bos_token_id,
     }
-    return lamp_hf.LampConfig(**(values | changes))
+    return lamp_hf.LampQFormerConfig(**(values | changes))
 
 
 @pytest.fixture
 def lamp_config(processor):
-    return tiny_lamp_config(processor)
+    return tiny_qformer_config(processor)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def text_to_motion_model(processor):
 def tiny_text_to_motion(processor, **changes):
     torch.manual_seed(0)
     config = lamp_hf.LampTextToMotionConfig(
-        lamp_config=tiny_lamp_config(processor),
+        lamp_config=tiny_qformer_config(processor),
         **({"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32} | changes),
     )
     model = lamp_hf.LampForTextToMotion(config)
@@ -196,7 +196,9 @@ def lamp_folder(processor, tmp_path_factory) -> Path:
     """LaMP alone, with first weights so wide that the embeddings of motions differ."""
     folder = tmp_path_factory.mktemp("lamp")
     torch.manual_seed(0)
-    lamp_hf.LampModel(tiny_lamp_config(processor, initializer_range=0.5, summary_size=8)).save_pretrained(folder)
+    lamp_hf.LampQFormerModel(tiny_qformer_config(processor, initializer_range=0.5, summary_size=8)).save_pretrained(
+        folder
+    )
     processor.save_pretrained(folder)
     return folder
 
@@ -262,7 +264,7 @@ def captioner_folder(processor, language_folder, tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     language = AutoModelForCausalLM.from_pretrained(language_folder)
-    lamp = lamp_hf.LampMotionModel(tiny_lamp_config(processor, initializer_range=0.5))
+    lamp = lamp_hf.LampQFormerMotionModel(tiny_qformer_config(processor, initializer_range=0.5))
     folder = tmp_path_factory.mktemp("captioner")
     options = {"num_beams": 3, "max_new_tokens": 8, "initializer_range": 1.0}  # wide, so that motions differ in words
     lamp_hf.LampForMotionCaptioning.from_parts(lamp, language, **options).save_pretrained(folder)

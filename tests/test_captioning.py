@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import make_motion, tiny_lamp_config, tiny_language_config
+from conftest import make_motion, tiny_language_config, tiny_qformer_config
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from test_cli import run
@@ -34,7 +34,9 @@ def captioner(request, processor) -> LampForMotionCaptioning:
     torch.manual_seed(0)
     kind, changes = KINDS[request.param]
     language = AutoModelForCausalLM.from_config(tiny_language_config(kind, **changes))
-    return LampForMotionCaptioning.from_parts(lamp_hf.LampMotionModel(tiny_lamp_config(processor)), language).eval()
+    return LampForMotionCaptioning.from_parts(
+        lamp_hf.LampQFormerMotionModel(tiny_qformer_config(processor)), language
+    ).eval()
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def test_a_language_model_keeps_its_precision_and_lays_down_its_habits(processor
     config = tiny_language_config(OPTConfig, ffn_dim=32)
     language = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
     language.generation_config.repetition_penalty = 5.0
-    model = LampForMotionCaptioning.from_parts(lamp_hf.LampMotionModel(tiny_lamp_config(processor)), language).eval()
+    model = LampForMotionCaptioning.from_parts(
+        lamp_hf.LampQFormerMotionModel(tiny_qformer_config(processor)), language
+    ).eval()
     model.save_pretrained(tmp_path)
     reloaded = LampForMotionCaptioning.from_pretrained(tmp_path).eval()
     assert reloaded.language_model.dtype == torch.bfloat16 and reloaded.lamp.dtype == torch.float32
@@ -243,9 +247,11 @@ class TestPipeline:
         extractor = lamp_hf.MotionFeatureExtractor.from_statistics(clips, "kit")
         tokenizer = lamp_hf.LampProcessor.from_pretrained(captioner_folder).tokenizer
         processor = lamp_hf.LampProcessor(extractor, tokenizer)
-        config = tiny_lamp_config(processor, motion_config={"width": 16, "codebook_dim": 8, "feature_size": 251})
+        config = tiny_qformer_config(processor, motion_config={"width": 16, "codebook_dim": 8, "feature_size": 251})
         language = AutoModelForCausalLM.from_config(tiny_language_config(OPTConfig, ffn_dim=32))
-        model = LampForMotionCaptioning.from_parts(lamp_hf.LampMotionModel(config), language, max_new_tokens=4).eval()
+        model = LampForMotionCaptioning.from_parts(
+            lamp_hf.LampQFormerMotionModel(config), language, max_new_tokens=4
+        ).eval()
         kit = lamp_hf.MotionToTextPipeline(model, processor=processor, tokenizer=tokenizer)
         joints = make_motion(60, skeleton="kit") * 0.75 / 480
         (answer,) = kit(Motion(joints, 12.5, "kit"), return_timestamps=True)

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import make_motion, tiny_lamp_config
+from conftest import make_motion, tiny_qformer_config
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 import lamp_hf
@@ -38,7 +38,7 @@ def test_a_sentence_becomes_a_file_with_the_bundled_model(tmp_path):
 
 def test_the_system_is_described_for_an_issue_and_for_machines(processor, tmp_path):
     folder = tmp_path / "tokenizer"
-    lamp_hf.MotionVQVAEModel(tiny_lamp_config(processor).motion_config).save_pretrained(folder)
+    lamp_hf.MotionVQVAEModel(tiny_qformer_config(processor).motion_config).save_pretrained(folder)
     done = run("info", "--system", "--model", folder, "--json")
     assert done.returncode == 0, done.stderr
     system = json.loads(done.stdout)

@@ -7,9 +7,9 @@ import torch
 from conftest import free_port
 from torch import nn
 
-from lamp_hf.models.configuration_lamp import LampQuirks
+from lamp_hf.models.configuration_lamp_qformer import LampQFormerQuirks
 from lamp_hf.models.contrastive import contrastive_loss, contrastive_targets, cosines, similarity
-from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss
+from lamp_hf.models.modeling_lamp_qformer_pretraining import qformer_contrastive_loss
 from lamp_hf.models.modeling_lavimo import LavimoModel
 
 
@@ -160,12 +160,12 @@ def symmetric_loss(text, motion, ids, captions, way):
     lamp = SimpleNamespace(
         temperature=torch.tensor(9.0),
         config=SimpleNamespace(
-            released_quirks=LampQuirks(), false_negatives=way, false_negative_threshold=0.6, soft_weight=0.7,
+            released_quirks=LampQFormerQuirks(), false_negatives=way, false_negative_threshold=0.6, soft_weight=0.7,
             contrastive_scoring="both", label_smoothing=0.1,
         ),
     )  # fmt: skip
     queries = nn.functional.normalize(torch.stack([motion, motion.flip(-1)], 1), dim=-1)
-    loss = lamp_contrastive_loss(lamp, text, queries, [ids], captions)
+    loss = qformer_contrastive_loss(lamp, text, queries, [ids], captions)
     target = {"none": "identity"}.get(way, way)
     lavimo = SimpleNamespace(
         temperature=torch.tensor(7.4), config=SimpleNamespace(target_threshold=0.6, soft_weight=0.7)

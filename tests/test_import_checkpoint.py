@@ -129,7 +129,7 @@ def test_tokenizer_keeps_its_statistics_and_tells_its_origin(statistics, tmp_pat
 
 def test_qformer(official_lamp, lamp_file, vocabulary, statistics, tmp_path):
     report = import_checkpoint(lamp_file, tmp_path / "out", bert=vocabulary, head_size=HEAD_SIZE, **statistics)
-    model = lamp_hf.LampForPreTraining.from_pretrained(tmp_path / "out").eval()
+    model = lamp_hf.LampQFormerForPreTraining.from_pretrained(tmp_path / "out").eval()
     (ids, mask), motion = texts(), motions()
     with torch.no_grad():
         assert official_lamp.motion_features(motion).std(1).mean() > 0.03  # of queries
@@ -153,7 +153,7 @@ def test_qformer(official_lamp, lamp_file, vocabulary, statistics, tmp_path):
     assert processor(text="w0 w1")["input_ids"].tolist() == [[2, 5, 6, 3]]
     assert processor.tokenizer.bos_token_id == model.config.decoder_start_token_id == 19
     assert processor.feature_extractor.mean is not None
-    lamp_hf.LampModel.from_pretrained(tmp_path / "out")
+    lamp_hf.LampQFormerModel.from_pretrained(tmp_path / "out")
     weights = official_lamp.state_dict().keys()
     assert report["used"].keys() | report["ignored"].keys() == weights | {"opt_qformer", "scheduler", "ep", "total_it"}
     assert set(report["ignored"]) - {"opt_qformer", "scheduler", "ep", "total_it"} == {

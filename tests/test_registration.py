@@ -11,7 +11,7 @@ import pytest
 import lamp_hf
 
 
-MODULES = ("configuration_lamp", "modeling_motion_vqvae", "modeling_lamp_text_to_motion", "modeling_lavimo",
+MODULES = ("configuration_lamp_qformer", "modeling_motion_vqvae", "modeling_lamp_text_to_motion", "modeling_lavimo",
            "feature_extraction_motion", "processing_lamp", "pipeline_text_to_motion")  # fmt: skip
 
 
@@ -61,7 +61,7 @@ for task in ("text-to-motion", "motion-to-text", "zero-shot-motion-classificatio
 @pytest.mark.parametrize("first", [f"lamp_hf.models.{name}" for name in MODULES] + ["transformers.pipelines"])
 def test_classes_are_registered_whatever_is_imported_first(first):
     found = run(f"import {first}, lamp_hf\n{CLASSES}").split()
-    models = ["MotionVQVAEModel", "LampModel", "LampForTextToMotion", "LampForMotionCaptioning", "LavimoModel"]
+    models = ["MotionVQVAEModel", "LampQFormerModel", "LampForTextToMotion", "LampForMotionCaptioning", "LavimoModel"]
     assert found == [*models, "text-to-motion", "motion-to-text", "zero-shot-motion-classification"]
 
 

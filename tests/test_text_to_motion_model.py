@@ -186,7 +186,7 @@ class TestTextToMotion:
         assert not any(part.training for part in (loaded.lamp, loaded.vqvae, loaded.part_reader))
         told = [model.encode_text(**processor(text=CAPTIONS)) for model in (model, loaded)]
         assert torch.equal(*told)
-        for encoder in (lamp_hf.LampModel, lamp_hf.LampMotionModel):
+        for encoder in (lamp_hf.LampQFormerModel, lamp_hf.LampQFormerMotionModel):
             encoder.from_pretrained(tmp_path)  # leaves the reader
 
     def test_a_dropped_condition_hides_the_text_from_the_tokens_but_not_from_the_length(self, processor):
@@ -227,7 +227,7 @@ class TestResidualCodes:
         assert torch.equal(reloaded.generate(**inputs, num_tokens=[5, 9], seeds=[0, 1]).codes, made.codes)
         encoders = reloaded.vqvae.encoder.conv_in.weight, reloaded.lamp.motion_encoder.conv_in.weight
         assert not torch.equal(*encoders)  # a tokenizer of its own is not tied to LaMP's
-        for kind in (lamp_hf.LampModel, lamp_hf.LampMotionModel):
+        for kind in (lamp_hf.LampQFormerModel, lamp_hf.LampQFormerMotionModel):
             lamp = kind.from_pretrained(tmp_path)
             assert torch.equal(lamp.motion_encoder.conv_in.weight, model.lamp.motion_encoder.conv_in.weight)
 

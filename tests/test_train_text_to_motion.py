@@ -84,7 +84,7 @@ def test_it_continues_with_a_continued_tokenizer_and_refuses_another(
 
 
 def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_config):
-    lamp_hf.LampModel(lamp_config).save_pretrained(tmp_path / "lamp")
+    lamp_hf.LampQFormerModel(lamp_config).save_pretrained(tmp_path / "lamp")
     processor.save_pretrained(tmp_path / "lamp")
     lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
     values = processor.feature_extractor.to_dict()

@@ -16,8 +16,8 @@ from peft import LoraConfig
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 
-from lamp_hf.models.modeling_lamp import LampMotionModel
 from lamp_hf.models.modeling_lamp_motion_captioning import LampForMotionCaptioning
+from lamp_hf.models.modeling_lamp_qformer import LampQFormerMotionModel
 from lamp_hf.models.pipeline_motion_to_text import start_tokens
 from lamp_hf.models.processing_lamp import LampProcessor
 
@@ -63,7 +63,9 @@ def build(lamp: Path, language_model: str, recipe: dict) -> tuple[LampForMotionC
     """Build the captioner before adaptation, and its processor."""
     language = AutoModelForCausalLM.from_pretrained(language_model, dtype=recipe["language_model_dtype"])
     torch.manual_seed(recipe["seed"])
-    model = LampForMotionCaptioning.from_parts(LampMotionModel.from_pretrained(lamp), language, **recipe["model"])
+    model = LampForMotionCaptioning.from_parts(
+        LampQFormerMotionModel.from_pretrained(lamp), language, **recipe["model"]
+    )
     extractor = LampProcessor.from_pretrained(lamp).feature_extractor
     return model, LampProcessor(extractor, text_tokenizer(language_model, language.config.vocab_size))
 

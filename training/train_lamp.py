@@ -1,4 +1,4 @@
-r"""Stage 2: train LaMP's Q-Former by its four objectives.
+r"""Stage 2: train LaMP by its four objectives.
 
 lamp-hf train lamp --recipe small/lamp --data mocap.parquet \
         --tokenizer runs/tokenizer/model --output runs/lamp
@@ -9,138 +9,192 @@ import torch
 from torch import nn
 
 from lamp_hf.data.captions import load_captions
+from lamp_hf.distributed import this_process
+from lamp_hf.metrics.queries import query_statistics
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lamp import LampConfig
-from lamp_hf.models.contrastive import similarity
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
+from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.paraphrase import load_paraphraser
 from .command_line import parse_arguments
-from .data import CaptionSimilarity, Clips, batched, draw, normalised, pad_motions, tokenise
+from .data import Clips, batched, by_length, normalised, pad_motions, shortened
 from .loop import Objective, to_device, train
+from .progress import progress
 from .text_encoder import load_text_encoder
 
 
-class PairSource:
-    """A crop of a clip, its codes, and one of its captions, paraphrased if there is a paraphraser."""
+_STARTS = (0, 2)  # frames; latents of a clip from each, so that a crop need not begin where a token does
+OBJECTIVES = ("contrastive", "matching", "text_generation", "motion_generation", "reconstruction", "decorrelation")
 
-    def __init__(self, clips: Clips, extractor, motion_tokenizer, text_tokenizer, data: dict, paraphrase=None):
-        self.motions = normalised(clips, extractor)
-        self.codes = tokenise(self.motions, motion_tokenizer, data["max_frames"])
-        self.max_frames, self.max_text_length = data["max_frames"], data["max_text_length"]
-        self.captions = clips.captions
-        self.text_tokenizer, self.paraphrase = text_tokenizer, paraphrase
+
+class PairSource:
+    """The latents and codes of a clip, and several of its captions, as the frozen encoders see them.
+
+    Everything is encoded once: all clips, all captions and, if there is a paraphraser, a paraphrase of each caption.
+    """
+
+    def __init__(self, clips: Clips, lamp: LampModel, tokenizer: MotionVQVAEModel, processor, data, paraphrase=None):
+        self.processor, self.num_captions = processor, data["captions_per_step"] if paraphrase else 1
+        motions = normalised(clips, processor.feature_extractor)
+        self.latents, self.codes = encode_motions(lamp, tokenizer, motions, data["max_frames"])
+        texts, self.captions = clips.indexed_captions()
+        self.variants = 1
+        if paraphrase:
+            rng, self.variants = np.random.default_rng(0), 2
+            texts = texts + [paraphrase(text, rng) for text in texts]
+        self.count = len(texts) // self.variants
+        self.input_ids, self.states = encode_captions(lamp, processor, texts)
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.weights[[not codes for codes in self.codes]] = 0  # too short for a single token
-        self._similarity = CaptionSimilarity(self.captions, data["sentence_encoder"])
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         start = rng.integers(len(self.codes[index]))
-        caption = draw(self.captions[index], rng)
-        codes = self.codes[index][start][:, 0]  # of the first codebook
-        motion = self.motions[index][start : start + self.max_frames]
-        words = caption if self.paraphrase is None else self.paraphrase(caption, rng)
-        return {"index": index, "caption": caption, "words": words, "codes": codes, "motion": motion}
+        own = self.captions[index]
+        captions = rng.choice(own, self.num_captions, replace=len(own) < self.num_captions)
+        variants = rng.integers(self.variants, size=self.num_captions)
+        return {
+            "index": index,
+            "captions": captions,
+            "texts": captions + variants * self.count,
+            "latents": self.latents[index][start],
+            "codes": self.codes[index][start],
+        }
 
     def collate(self, items: list[dict]) -> dict:
-        motion, mask = pad_motions([item["motion"] for item in items])
-        codes = nn.utils.rnn.pad_sequence([item["codes"] for item in items], batch_first=True)
-        codes = nn.functional.pad(codes, (0, motion.shape[1] // 4 - codes.shape[1]))
-        words = [item["words"] for item in items]
-        text = self.text_tokenizer(
-            words, padding=True, truncation=True, max_length=self.max_text_length, return_tensors="pt"
-        )
+        texts = [text for item in items for text in item["texts"]]
+        lengths = torch.tensor([len(self.input_ids[text]) for text in texts])
+        tokens = torch.tensor([len(item["codes"]) for item in items])
+        pad = {"batch_first": True}
         return {
-            "input_ids": text["input_ids"],
-            "attention_mask": text["attention_mask"],
-            "motion_values": motion,
-            "motion_attention_mask": mask,
-            "motion_codes": codes,
+            "input_ids": nn.utils.rnn.pad_sequence(
+                [self.input_ids[text] for text in texts], padding_value=self.processor.tokenizer.pad_token_id, **pad
+            ),
+            "attention_mask": (torch.arange(int(lengths.max())) < lengths[:, None]).long(),
+            "text_states": nn.utils.rnn.pad_sequence([self.states[text] for text in texts], **pad).float(),
+            "latents": nn.utils.rnn.pad_sequence([item["latents"] for item in items], **pad).float(),
+            "latent_mask": torch.arange(int(tokens.max())) < tokens[:, None],
+            "motion_codes": nn.utils.rnn.pad_sequence([item["codes"] for item in items], **pad),
             "clip_ids": torch.tensor([item["index"] for item in items]),
-            **self._similarity([item["caption"] for item in items]),
+            "caption_ids": torch.from_numpy(np.concatenate([item["captions"] for item in items])),
         }
 
 
+@torch.no_grad()
+def encode_motions(lamp: LampModel, tokenizer: MotionVQVAEModel, motions: list[torch.Tensor], max_frames: int):
+    """Encode clips from each start frame.
+
+    Returns:
+        For each clip and each start half-precision latents `(num_tokens, codebook_dim)`, and as many first codes.
+    """
+    latents: list[list[torch.Tensor]] = [[] for _ in motions]
+    codes: list[list[torch.Tensor]] = [[] for _ in motions]
+    factor = tokenizer.config.downsampling_factor
+    for start in _STARTS:
+        long_enough = [i for i in by_length(motions) if len(motions[i]) - start >= factor]
+        for rows in progress(list(batched(long_enough, 64)), f"encoding motions, offset {start}"):
+            values, mask = pad_motions([motions[i][start : start + max_frames] for i in rows], factor)
+            batch, token_mask = lamp.encode_latents(values.to(lamp.device), mask.to(lamp.device))
+            nearest = tokenizer.quantizer.nearest(batch)
+            for row, i in enumerate(rows):
+                count = int(token_mask[row].sum())
+                latents[i].append(batch[row, :count].half().cpu())
+                codes[i].append(nearest[row, :count].cpu())
+    return latents, codes
+
+
+@torch.no_grad()
+def encode_captions(lamp: LampModel, processor: LampProcessor, texts: list[str]):
+    """Return the word pieces and the half-precision states of each text."""
+    ids: list[torch.Tensor] = [torch.empty(0)] * len(texts)
+    states: list[torch.Tensor] = [torch.empty(0)] * len(texts)
+    texts = shortened(texts, processor.tokenizer)
+    for rows in progress(list(batched(by_length(texts), 128)), "encoding captions"):
+        inputs = processor(text=[texts[i] for i in rows]).to(lamp.device)
+        hidden = lamp.encode_text(**inputs)
+        for i, pieces, row, count in zip(rows, inputs["input_ids"], hidden, inputs["attention_mask"].sum(1).tolist()):
+            ids[i], states[i] = pieces[:count].cpu(), row[:count].half().cpu()
+    return ids, states
+
+
 class LampObjective(Objective):
-    """The model's weighted sum of losses; logs each of the four."""
+    """The model's weighted sum of losses; logs each of them."""
 
     def forward(self, **batch):
         output = self.model(**batch)
-        names = ("contrastive", "matching", "text_generation", "motion_generation")
-        return output.loss, {name: output[f"{name}_loss"].detach() for name in names}
+        return output.loss, {name: output[f"{name}_loss"].detach() for name in OBJECTIVES}
 
 
 @torch.no_grad()
 def validate(model: LampForPreTraining, source: PairSource) -> dict[str, float]:
-    """Return text-to-motion recall of first captions over the whole split, by the best query, and the mean losses."""
+    """Return recall of first captions over the whole split, what the queries are like, and the mean losses."""
     rng = np.random.default_rng(0)
     order = [i for i in np.argsort(source.lengths, kind="stable") if source.codes[i]]
-    text, motion, losses = [], [], []
+    texts, motions, queries, losses, width = [], [], [], [], 0
     for rows in batched(order, 64):
-        items = [source.item(index, rng) for index in rows]
-        first_captions = [source.captions[index][0] for index in rows]
-        items = [item | {"caption": caption, "words": caption} for item, caption in zip(items, first_captions)]
+        first = np.array([source.captions[i][0] for i in rows])
+        items = [source.item(i, rng) | {"captions": c[None], "texts": c[None]} for i, c in zip(rows, first)]
         output = model(**to_device(source.collate(items), model.device))
-        text.append(output.text_embeds)
-        motion.append(output.motion_embeds)
-        losses.append(
-            torch.stack([output.contrastive_loss, output.text_generation_loss, output.motion_generation_loss])
-        )
-    names = ("contrastive_loss", "text_generation_loss", "motion_generation_loss")
-    return recalls(torch.cat(text), torch.cat(motion)) | dict(zip(names, torch.stack(losses).mean(0).tolist()))
+        texts.append(output.text)
+        motions.append(output.motion)
+        queries.append(output.motion.queries.float())
+        losses.append([output[f"{name}_loss"] for name in OBJECTIVES])
+        width = max(width, output.text.word_weights.shape[1])
+    logits = torch.cat([torch.cat([sum(model.lamp.score(text, motion)) for motion in motions], 1) for text in texts])
+    metrics = retrieval_metrics(logits.float().cpu().numpy(), bootstrap=0)["all"]
+    recalls = {f"text_to_motion_{name}": metrics["text_to_motion"][name] for name in ("R@1", "R@10")}
+    recalls |= {f"motion_to_text_{name}": metrics["motion_to_text"][name] for name in ("R@1", "R@10")}
+    statistics = query_statistics(torch.cat(queries).cpu().numpy())
+    seen = {f"query_{name}": statistics[name] for name in ("cosine", "rank", "interaction")}
+    means = torch.tensor(losses).mean(0).tolist()
+    return recalls | seen | {f"{name}_loss": value for name, value in zip(OBJECTIVES, means)}
 
 
-def recalls(text: torch.Tensor, motion: torch.Tensor) -> dict[str, float]:
-    """Return text-to-motion recall of a split's pairs, by the best query."""
-    metrics = retrieval_metrics(similarity(text, motion).float().cpu().numpy(), bootstrap=0)["all"]["text_to_motion"]
-    return {f"text_to_motion_{name}": metrics[name] for name in ("R@1", "R@10")}
-
-
-def build(recipe: dict, captions: list[str], motion_tokenizer: MotionVQVAEModel) -> tuple[LampForPreTraining, object]:
+def build(recipe: dict, captions: list[str], tokenizer: MotionVQVAEModel) -> tuple[LampForPreTraining, object]:
     """Build a model, and its text tokenizer, from the recipe's text encoder and the tokenizer's motion encoder."""
     data = recipe["data"]
     bert, text_tokenizer, kept = load_text_encoder(
         recipe["text_encoder"], data["vocabulary_size"], captions, data["max_text_length"]
     )
-    size = bert.config
     torch.manual_seed(recipe["seed"])
+    sizes = {"vocab_size": len(text_tokenizer), "max_position_embeddings": data["max_text_length"]}
     config = LampConfig(
-        motion_config=motion_tokenizer.config.to_dict(),
-        vocab_size=len(text_tokenizer),
-        hidden_size=size.hidden_size,
-        num_hidden_layers=size.num_hidden_layers,
-        num_attention_heads=size.num_attention_heads,
-        intermediate_size=size.intermediate_size,
-        max_position_embeddings=data["max_text_length"],
-        layer_norm_eps=size.layer_norm_eps,
-        num_query_tokens=data["max_frames"] // motion_tokenizer.config.downsampling_factor,
-        pad_token_id=text_tokenizer.pad_token_id,
-        decoder_start_token_id=text_tokenizer.bos_token_id,
+        motion_config=tokenizer.config.to_dict(),
+        text_config=bert.config.to_dict() | sizes | {"pad_token_id": text_tokenizer.pad_token_id},
+        num_query_tokens=data["max_frames"] // tokenizer.config.downsampling_factor,
         **recipe["model"],
     )
     model = LampForPreTraining(config)
-    model.lamp.load_text_encoder(bert, kept)
-    model.lamp.motion_encoder.load_state_dict(motion_tokenizer.encoder.state_dict())
+    model.lamp.motion_encoder.load_state_dict(tokenizer.encoder.state_dict())
+    weights = {name: value for name, value in bert.state_dict().items() if not name.startswith("pooler")}
+    words, positions = (f"embeddings.{name}_embeddings.weight" for name in ("word", "position"))
+    new = torch.zeros(len(text_tokenizer) - len(kept), bert.config.hidden_size)  # [DEC], which no text has
+    weights[words] = torch.cat([weights[words][kept], new])
+    weights[positions] = weights[positions][: data["max_text_length"]]
+    model.lamp.text_encoder.load_state_dict(weights)
     return model, text_tokenizer
 
 
 def main(command_line: list[str] | None = None) -> None:
     recipe, arguments = parse_arguments("lamp", __doc__, command_line, "tokenizer")
     data = recipe["data"]
-    motion_tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer)
+    tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer).to(this_process().device)
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)
     clips = Clips(arguments.data, "train", data)
     paraphrase = load_paraphraser(data)
     captions = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
     if data["vocabulary_captions"]:
         captions += load_captions(data["vocabulary_captions"])
-    model, text_tokenizer = build(recipe, captions, motion_tokenizer)
-    source = PairSource(clips, extractor, motion_tokenizer, text_tokenizer, data, paraphrase)
-    validation = PairSource(Clips(arguments.data, "val", data), extractor, motion_tokenizer, text_tokenizer, data)
+    model, text_tokenizer = build(recipe, captions, tokenizer)
+    model.to(this_process().device)
+    processor = LampProcessor(extractor, text_tokenizer)
+    source = PairSource(clips, model.lamp, tokenizer, processor, data, paraphrase)
+    model.lamp.trunk.fit_whitening(torch.cat([some[0] for some in source.latents if some]).float())
+    validation = PairSource(Clips(arguments.data, "val", data), model.lamp, tokenizer, processor, data)
 
     train(
         LampObjective(model),
@@ -148,7 +202,7 @@ def main(command_line: list[str] | None = None) -> None:
         recipe,
         arguments.output,
         evaluate=lambda objective: validate(objective.model, validation),
-        processor=LampProcessor(extractor, text_tokenizer),
+        processor=processor,
     )
 
 

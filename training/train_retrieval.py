@@ -17,8 +17,8 @@ from transformers import AutoConfig, PreTrainedModel
 
 import lamp_hf
 from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
-from lamp_hf.models.modeling_lamp import LampModel, new_summary
-from lamp_hf.models.modeling_lamp_pretraining import lamp_contrastive_loss, lamp_matching_loss
+from lamp_hf.models.modeling_lamp_qformer import LampQFormerModel, new_summary
+from lamp_hf.models.modeling_lamp_qformer_pretraining import qformer_contrastive_loss, qformer_matching_loss
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.paraphrase import load_paraphraser, wordings
@@ -36,7 +36,7 @@ TRAINED = ("text_head", "motion_head", "motion_summary", "matching_head", "logit
 class FrozenSource:
     """Outputs of the frozen parts of LaMP for clips and for their captions and paraphrases."""
 
-    def __init__(self, clips: Clips, lamp: LampModel, processor: LampProcessor, data: dict, paraphrase=None):
+    def __init__(self, clips: Clips, lamp: LampQFormerModel, processor: LampProcessor, data: dict, paraphrase=None):
         self.lengths, self.captions = clips.lengths, clips.captions
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.wordings = wordings(clips.captions, paraphrase, data["paraphrases"])
@@ -78,7 +78,7 @@ class FrozenSource:
 
 
 @torch.no_grad()
-def encode_texts(lamp: LampModel, processor: LampProcessor, texts: list[str]) -> dict[str, torch.Tensor]:
+def encode_texts(lamp: LampQFormerModel, processor: LampProcessor, texts: list[str]) -> dict[str, torch.Tensor]:
     """Return the pooled hidden states `(hidden_size,)` of each text."""
     pooled: dict[str, torch.Tensor] = {}
     for rows in progress(list(batched(texts, 256)), "encoding texts"):
@@ -94,7 +94,7 @@ def plain_texts(texts: list[str], encoder: str) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def encode_motions(lamp: LampModel, motions: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def encode_motions(lamp: LampQFormerModel, motions: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return each clip's queries `(num_query_tokens, hidden_size)`, in half precision, and its latents."""
     result: dict[int, tuple] = {}
     for rows in progress(list(batched(by_length(motions), 64)), "encoding motions"):
@@ -117,7 +117,7 @@ class RetrievalObjective(Objective):
     def __init__(self, model: PreTrainedModel, use_queries: bool = True):
         super().__init__(model)
         self.use_queries = use_queries
-        self.lamp = model if isinstance(model, LampModel) else model.lamp
+        self.lamp = model if isinstance(model, LampQFormerModel) else model.lamp
 
     def embed(self, pooled_text, queries, latents, motion_mask) -> tuple[torch.Tensor, torch.Tensor]:
         """Return unit-norm embeddings of texts, `(B, P)`, and of motions, `(B, num_queries or 1, P)`."""
@@ -132,10 +132,10 @@ class RetrievalObjective(Objective):
     ):  # fmt: skip
         lamp, ids = self.lamp, [clip_ids, caption_ids]
         text, motion = self.embed(pooled_text, queries, latents, motion_mask)
-        losses = {"contrastive": lamp_contrastive_loss(lamp, text, motion, ids, sentence_embeds)}
+        losses = {"contrastive": qformer_contrastive_loss(lamp, text, motion, ids, sentence_embeds)}
         if lamp.config.matching_weight:
             projected = lamp.project_latents(latents)
-            loss = lamp_matching_loss(
+            loss = qformer_matching_loss(
                 lamp, input_ids, attention_mask.bool(), projected, motion_mask, text, motion, ids, sentence_embeds
             )
             losses["matching"] = lamp.config.matching_weight * loss
@@ -167,7 +167,7 @@ def load(folder: Path, changes: dict, seed: int) -> PreTrainedModel:
     """Load a model that contains LaMP, change LaMP's configuration, add a new motion summary and freeze the rest."""
     architecture = AutoConfig.from_pretrained(folder).architectures[0]
     model = getattr(lamp_hf, architecture).from_pretrained(folder)
-    lamp = model if isinstance(model, LampModel) else model.lamp
+    lamp = model if isinstance(model, LampQFormerModel) else model.lamp
     config = getattr(model.config, "lamp_config", model.config)
     for name, value in changes.items():
         setattr(config, name, value)
@@ -180,7 +180,7 @@ def load(folder: Path, changes: dict, seed: int) -> PreTrainedModel:
     return model
 
 
-def trained_parts(lamp: LampModel) -> list[nn.Module | nn.Parameter]:
+def trained_parts(lamp: LampQFormerModel) -> list[nn.Module | nn.Parameter]:
     """Return the parts of LaMP that this stage trains."""
     return [part for name in TRAINED if (part := getattr(lamp, name)) is not None]
 

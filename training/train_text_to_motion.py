@@ -13,7 +13,7 @@ from torch import nn
 from lamp_hf.distributed import this_process
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
-from lamp_hf.models.modeling_lamp import LampModel
+from lamp_hf.models.modeling_lamp_qformer import LampQFormerModel
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
@@ -128,7 +128,7 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[Lamp
         ValueError: if the two normalise motions differently, or the recipe's `start` does not fit them.
     """
     vqvae = MotionVQVAEModel.from_pretrained(tokenizer_folder)
-    pretrained = LampModel.from_pretrained(lamp_folder)
+    pretrained = LampQFormerModel.from_pretrained(lamp_folder)
     processor = LampProcessor.from_pretrained(lamp_folder)
     expected = MotionFeatureExtractor.from_pretrained(tokenizer_folder).to_dict()
     for name in ("skeleton", "sampling_rate", "mean", "std"):
@@ -155,7 +155,7 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[Lamp
     return model, processor
 
 
-def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel, lamp: LampModel) -> None:
+def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel, lamp: LampQFormerModel) -> None:
     """Load the weights of the recipe's `start`, a generator to continue from.
 
     Raises:

@@ -13,22 +13,26 @@ from collections.abc import Callable
 def _register_configs(module) -> None:
     from ..models.configuration_lamp import LampConfig
     from ..models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
+    from ..models.configuration_lamp_qformer import LampQFormerConfig
     from ..models.configuration_lamp_text_to_motion import LampTextToMotionConfig
     from ..models.configuration_lavimo import LavimoConfig
     from ..models.configuration_motion_vqvae import MotionVQVAEConfig
 
-    for config in (MotionVQVAEConfig, LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig, LavimoConfig):
+    ours = (LampConfig, LampQFormerConfig, LampTextToMotionConfig, LampMotionCaptioningConfig)
+    for config in (MotionVQVAEConfig, *ours, LavimoConfig):
         module.AutoConfig.register(config.model_type, config)
 
 
 def _register_models(module) -> None:
     from ..models.modeling_lamp import LampModel
     from ..models.modeling_lamp_motion_captioning import LampForMotionCaptioning
+    from ..models.modeling_lamp_qformer import LampQFormerModel
     from ..models.modeling_lamp_text_to_motion import LampForTextToMotion
     from ..models.modeling_lavimo import LavimoModel
     from ..models.modeling_motion_vqvae import MotionVQVAEModel
 
-    for model in (MotionVQVAEModel, LampModel, LampForTextToMotion, LampForMotionCaptioning, LavimoModel):
+    ours = (LampModel, LampQFormerModel, LampForTextToMotion, LampForMotionCaptioning)
+    for model in (MotionVQVAEModel, *ours, LavimoModel):
         module.AutoModel.register(model.config_class, model)
 
 
@@ -51,13 +55,14 @@ def _register_motion_reader(module) -> None:
 def _register_processors(module) -> None:
     from ..models.configuration_lamp import LampConfig
     from ..models.configuration_lamp_motion_captioning import LampMotionCaptioningConfig
+    from ..models.configuration_lamp_qformer import LampQFormerConfig
     from ..models.configuration_lamp_text_to_motion import LampTextToMotionConfig
     from ..models.configuration_lavimo import LavimoConfig
     from ..models.processing_lamp import LampProcessor
     from ..models.processing_lavimo import LavimoProcessor
 
     module.AutoProcessor.register(LavimoConfig, LavimoProcessor)
-    for config in (LampConfig, LampTextToMotionConfig, LampMotionCaptioningConfig):
+    for config in (LampConfig, LampQFormerConfig, LampTextToMotionConfig, LampMotionCaptioningConfig):
         module.AutoProcessor.register(config, LampProcessor)
 
 

@@ -11,7 +11,7 @@ import math
 import torch
 
 from ..models.configuration_lamp_text_to_motion import LampTextToMotionConfig
-from ..models.modeling_lamp_pretraining import LampForPreTraining
+from ..models.modeling_lamp_qformer_pretraining import LampQFormerForPreTraining
 from ..models.modeling_lamp_text_to_motion import LampForTextToMotion
 from ..models.modeling_motion_vqvae import MotionVQVAEModel
 from .checkpoint import Checkpoint, Names, with_bias
@@ -43,13 +43,13 @@ _IGNORED = IGNORED | {
 
 
 def convert_generator(
-    checkpoint: Checkpoint, lamp: LampForPreTraining, tokenizer: MotionVQVAEModel, head_size: int = 64
+    checkpoint: Checkpoint, lamp: LampQFormerForPreTraining, tokenizer: MotionVQVAEModel, head_size: int = 64
 ) -> LampForTextToMotion:
     """Convert the generator.
 
     Args:
         checkpoint ([`Checkpoint`]): the opened file.
-        lamp ([`LampForPreTraining`]): the converted Q-Former, for its motion side and heads.
+        lamp ([`LampQFormerForPreTraining`]): the converted Q-Former, for its motion side and heads.
         tokenizer ([`MotionVQVAEModel`]): the converted tokenizer.
         head_size (`int`, defaults to 64): size of an attention head.
     """

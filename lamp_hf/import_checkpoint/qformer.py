@@ -8,8 +8,8 @@ pass no motion mask to do the same. For text-grounded generation it replaces the
 
 import torch
 
-from ..models.configuration_lamp import LampConfig
-from ..models.modeling_lamp_pretraining import LampForPreTraining
+from ..models.configuration_lamp_qformer import LampQFormerConfig
+from ..models.modeling_lamp_qformer_pretraining import LampQFormerForPreTraining
 from ..models.modeling_motion_vqvae import MotionVQVAEModel
 from .checkpoint import Checkpoint, Names, with_bias
 from .tokenizers import convert_vqvae, encoder_config, encoder_names
@@ -63,7 +63,7 @@ def transformer_names(checkpoint: Checkpoint, new: str) -> Names:
 
 
 def transformer_sizes(checkpoint: Checkpoint, head_size: int) -> dict:
-    """Read the sizes in [`LampConfig`] off the Q-Former's shapes, given the size of an attention head."""
+    """Read the sizes in [`LampQFormerConfig`] off the Q-Former's shapes, given the size of an attention head."""
     first = "Qformer.bert.encoder.layer.0."
     vocab_size, hidden_size = checkpoint.shape(_WORDS, 2)
     if hidden_size % head_size:
@@ -85,7 +85,9 @@ def transformer_sizes(checkpoint: Checkpoint, head_size: int) -> dict:
     }
 
 
-def convert_qformer(checkpoint: Checkpoint, head_size: int = 64) -> tuple[LampForPreTraining, MotionVQVAEModel | None]:
+def convert_qformer(
+    checkpoint: Checkpoint, head_size: int = 64
+) -> tuple[LampQFormerForPreTraining, MotionVQVAEModel | None]:
     """Convert LaMP with its four heads, and the tokenizer that its targets come from, if the file has it.
 
     Args:
@@ -93,7 +95,7 @@ def convert_qformer(checkpoint: Checkpoint, head_size: int = 64) -> tuple[LampFo
         head_size (`int`, defaults to 64): size of an attention head.
     """
     codebook_size = checkpoint.shape("motion_cls.weight", 2)[0]
-    config = LampConfig(
+    config = LampQFormerConfig(
         motion_config=encoder_config(checkpoint, "motion_encoder.", codebook_size=codebook_size, dropout=0.2),
         projection_dim=checkpoint.shape("text_proj.weight", 2)[0],
         **transformer_sizes(checkpoint, head_size),
@@ -111,7 +113,7 @@ def convert_qformer(checkpoint: Checkpoint, head_size: int = 64) -> tuple[LampFo
     weights = checkpoint.take(names, {"query_tokens": squeeze_batch} | dict.fromkeys(_PROJECTIONS, torch.t))
     if not torch.equal(weights["word_head.weight"], weights["lamp.qformer.word_embeddings.weight"]):
         raise checkpoint.error(f"weight {_WORD_HEAD}decoder.weight differs from {_WORDS}, to which it is tied")
-    model = checkpoint.fill(LampForPreTraining(config), weights)
+    model = checkpoint.fill(LampQFormerForPreTraining(config), weights)
     tokenizer = None
     if checkpoint.has("vq_model."):
         tokenizer = convert_vqvae(checkpoint, "vq_model.vqvae.")

@@ -147,7 +147,7 @@ def _load_encoder(name: str | None):
 
     if name is None:
         folder = lamp_hf.bundled()
-        model = lamp_hf.LampModel.from_pretrained(folder).eval()
+        model = lamp_hf.LampQFormerModel.from_pretrained(folder).eval()
         tokenizer = lamp_hf.LampProcessor.from_pretrained(folder).tokenizer
         layers = model.config.num_hidden_layers
         return lambda ids, mask, layer: model.encode_text(ids, mask), tokenizer, layers, fingerprint(folder)

@@ -1,104 +1,73 @@
-"""Configuration of LaMP's Q-Former."""
-
-from dataclasses import dataclass
+"""Configuration of LaMP."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import BertConfig, PreTrainedConfig
 
-from .configuration_common import ReleasedQuirksMixin, ShippedPipelinesMixin
+from .configuration_common import ShippedPipelinesMixin
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
 
 @strict
-@dataclass
-class LampQuirks:
-    """Behaviour of the released Q-Former that converted checkpoints need; the defaults are the correct behaviour.
+class LampConfig(ShippedPipelinesMixin, PreTrainedConfig):
+    """Configuration of [`LampModel`] and [`LampForPreTraining`]; the defaults are the base size.
 
     Args:
-        position_motion (`bool`): Add learned positions to the motion latents. The released code has none, so that
-            cross-attention sees a bag of latents: each knows its second or so, not what came before it.
-        grounding_text (`str`): Text that the queries attend to: `"hidden_states"` of the text transformer, or, as
-            released, its input `"embeddings"`, where a word does not know its neighbours.
-        exponentiate_temperature (`bool`): Scale contrastive logits by `exp(logit_scale)`, at most 100. The released
-            code multiplies by the logarithm itself, which makes the scale 2.66 instead of 14.3.
-        mask_negatives (`bool`): Exclude pairs of the same clip or caption from the negatives, in the contrastive loss
-            and in matching. A bug in the released code lets even the true pair be drawn as a negative.
-    """
-
-    position_motion: bool = True
-    grounding_text: str = "hidden_states"
-    exponentiate_temperature: bool = True
-    mask_negatives: bool = True
-
-
-@strict
-class LampConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
-    """Configuration of [`LampModel`] and [`LampForPreTraining`]; the defaults are the paper's sizes (BERT-base).
-
-    Args:
-        motion_config ([`MotionVQVAEConfig`]): Tokenizer whose encoder gives the motion latents.
-        vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, max_position_embeddings,
-            layer_norm_eps (`int` or `float`): As in BERT; they must match the pretrained text encoder.
-        query_intermediate_size (`int`): Width of the queries' own feed-forward layers.
-        dropout (`float`): Dropout in attention and after layers.
+        motion_config ([`MotionVQVAEConfig`]): Tokenizer whose encoder gives the motion latents; it stays frozen.
+        text_config ([`BertConfig`]): Sentence encoder that gives the word states; it stays frozen.
+        trunk_size (`int`): Channels of the convolutions over the motion latents.
+        trunk_kernel (`int`): Latents that each convolution sees.
+        num_trunk_layers (`int`): Convolutions.
         num_query_tokens (`int`): Queries; one for each motion token of the longest clip (49 for 196 frames).
-        cross_attention_frequency (`int`): Every such layer, the first included, attends to motion (or text).
-        cross_attention_width (`int`): Width of the projected motion latents and text states.
-        summary_size (`int`): Channels of convolutions over the motion latents, whose mean, maximum and sum over time
-            are added to each query's embedding; attention alone hardly counts or adds up. 0 for none, as released.
-        projection_dim (`int`): Size of the shared embedding space.
-        text_pooling (`str`): `"cls"`, as in the paper, or `"mean"`, which sentence encoders are trained for.
-        false_negatives (`str`): Treatment of pairs with similar captions in the contrastive loss: `"none"`, as
-            released; `"filter"`, no negatives (TMR); `"soft"`, positives in proportion to their similarity (LAVIMO).
-        false_negative_threshold (`float`): Cosine of sentence embeddings above which captions count as similar.
-        soft_weight (`float`): Share of the target that `"soft"` spreads over similar captions; the rest is the pair's
-            own. 1 in LAVIMO.
-        contrastive_scoring (`str`): Similarity in the contrastive loss: that of the best query (`"max"`, as in the
-            paper), of the mean of queries (`"mean"`, the one vector per motion that an index holds), or the average
-            of the two (`"both"`).
-        label_smoothing (`float`): Label smoothing of the contrastive and the two generation losses.
-        matching_fraction (`float`): Share of the batch that takes part in matching, which costs three passes per pair.
+        hidden_size, num_attention_heads, intermediate_size (`int`): Sizes of the queries and their layer.
+        query_window (`float`): Initial width, in latents or words, of the window through which each query sees its
+            own part of the context.
+        query_gate (`float`): Initial share of the context's mean that each query is given.
+        word_state_size (`int`): Size of LaMP's states of the words, which a generator attends to.
+        projection_dim (`int`): Size of the space that whole texts and whole motions share.
+        token_projection_dim (`int`): Size of the space that words and queries share.
+        matcher_size, num_matcher_layers (`int`): Width and depth of the network that judges pairs.
+        num_decoder_layers (`int`): Layers of each of the two decoders of pretraining.
+        dropout (`float`): Dropout everywhere.
+        similar_caption_threshold (`float`): Cosine of sentence embeddings above which captions are no negatives of
+            each other.
         contrastive_weight, matching_weight, text_generation_weight, motion_generation_weight (`float`): Weights of the
-            four losses.
-        released_quirks ([`LampQuirks`] or `dict`, *optional*): Behaviour of the released code that converted
-            checkpoints need.
+            four objectives.
+        reconstruction_weight (`float`): Weight of naming each motion token's code from its query alone, which keeps a
+            query at its own part of the motion.
+        decorrelation_weight (`float`): Weight of the squared cosines between the queries of a clip, after each query's
+            mean over the batch is subtracted.
     """
 
     model_type = "lamp"
     _auto_class = "AutoConfig"
     default_task = "zero-shot-motion-classification"
-    sub_configs = {"motion_config": MotionVQVAEConfig}
-    quirks_class = LampQuirks
+    sub_configs = {"motion_config": MotionVQVAEConfig, "text_config": BertConfig}
 
     motion_config: dict | PreTrainedConfig | None = None
-    vocab_size: int = 30523
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    query_intermediate_size: int = 3072
-    max_position_embeddings: int = 512
-    layer_norm_eps: float = 1e-12
-    dropout: float | int = 0.1
+    text_config: dict | PreTrainedConfig | None = None
+    trunk_size: int = 512
+    trunk_kernel: int = 5
+    num_trunk_layers: int = 2
     num_query_tokens: int = 49
-    cross_attention_frequency: int = 2
-    cross_attention_width: int = 1408
-    summary_size: int = 0
+    hidden_size: int = 512
+    num_attention_heads: int = 8
+    intermediate_size: int = 1024
+    query_window: float | int = 1.0
+    query_gate: float | int = 0.2
+    word_state_size: int = 768
     projection_dim: int = 512
-    text_pooling: str = "cls"
-    false_negatives: str = "none"
-    false_negative_threshold: float = 0.6
-    soft_weight: float = 1.0
-    contrastive_scoring: str = "max"
-    label_smoothing: float | int = 0.1
-    matching_fraction: float | int = 1.0
+    token_projection_dim: int = 128
+    matcher_size: int = 512
+    num_matcher_layers: int = 2
+    num_decoder_layers: int = 2
+    dropout: float | int = 0.1
+    similar_caption_threshold: float | int = 0.8
     contrastive_weight: float | int = 1.0
     matching_weight: float | int = 1.0
-    text_generation_weight: float | int = 1.0
-    motion_generation_weight: float | int = 1.0
-    released_quirks: dict | LampQuirks | None = None
-    pad_token_id: int = 0
-    decoder_start_token_id: int = 30522
+    text_generation_weight: float | int = 0.5
+    motion_generation_weight: float | int = 0.5
+    reconstruction_weight: float | int = 0.5
+    decorrelation_weight: float | int = 2.0
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 
@@ -107,7 +76,21 @@ class LampConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
             self.motion_config = MotionVQVAEConfig()
         elif isinstance(self.motion_config, dict):
             self.motion_config = MotionVQVAEConfig(**self.motion_config)
+        if self.text_config is None:
+            self.text_config = BertConfig()
+        elif isinstance(self.text_config, dict):
+            self.text_config = BertConfig(**self.text_config)
         super().__post_init__(**kwargs)
+
+    @property
+    def context_size(self) -> int:
+        """Size of the states that the queries attend to: the trunk's beside the latents."""
+        return self.trunk_size + self.motion_config.codebook_dim
+
+    @property
+    def pad_token_id(self) -> int:
+        """Word piece that pads texts."""
+        return self.text_config.pad_token_id
 
     @property
     def max_frames(self) -> int:
@@ -115,4 +98,4 @@ class LampConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
         return self.num_query_tokens * self.motion_config.downsampling_factor
 
 
-__all__ = ["LampConfig", "LampQuirks"]
+__all__ = ["LampConfig"]

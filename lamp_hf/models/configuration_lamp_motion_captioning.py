@@ -4,7 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 from .configuration_common import ShippedPipelinesMixin
-from .configuration_lamp import LampConfig
+from .configuration_lamp_qformer import LampQFormerConfig
 
 
 @strict
@@ -12,7 +12,7 @@ class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForMotionCaptioning`].
 
     Args:
-        lamp_config ([`LampConfig`]): LaMP, whose motion encoder and queries read the motion.
+        lamp_config ([`LampQFormerConfig`]): LaMP, whose motion encoder and queries read the motion.
         language_config ([`PreTrainedConfig`]): Any causal language model; the paper's is OPT-2.7B.
         language_model_dtype (`str`): Precision of the language model, which may be half while LaMP's is single.
         num_beams (`int`): Beams of beam search, 5 as released.
@@ -25,7 +25,7 @@ class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
     model_type = "lamp_motion_captioning"
     _auto_class = "AutoConfig"
     default_task = "motion-to-text"
-    sub_configs = {"lamp_config": LampConfig, "language_config": AutoConfig}
+    sub_configs = {"lamp_config": LampQFormerConfig, "language_config": AutoConfig}
 
     lamp_config: dict | PreTrainedConfig | None = None
     language_config: dict | PreTrainedConfig | None = None
@@ -37,7 +37,7 @@ class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         if not isinstance(self.lamp_config, PreTrainedConfig):
-            self.lamp_config = LampConfig(**self.lamp_config or {})
+            self.lamp_config = LampQFormerConfig(**self.lamp_config or {})
         if not isinstance(self.language_config, PreTrainedConfig):
             self.language_config = AutoConfig.for_model(**self.language_config or {"model_type": "opt"})
         super().__post_init__(**kwargs)

@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .configuration_common import ReleasedQuirksMixin, ShippedPipelinesMixin
-from .configuration_lamp import LampConfig
+from .configuration_lamp_qformer import LampQFormerConfig
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
 
@@ -38,7 +38,7 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     """Configuration of [`LampForTextToMotion`]; the defaults are the paper's sizes (LaMP section 4).
 
     Args:
-        lamp_config ([`LampConfig`]): the Q-Former that reads the text.
+        lamp_config ([`LampQFormerConfig`]): the Q-Former that reads the text.
         tokenizer_config ([`MotionVQVAEConfig`], *optional*): the generator's own tokenizer. None for the one whose
             encoder LaMP was pretrained on, as in the paper.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, dropout (`int` or `float`): sizes of
@@ -81,7 +81,7 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     model_type = "lamp_text_to_motion"
     _auto_class = "AutoConfig"
     default_task = "text-to-motion"
-    sub_configs = {"lamp_config": LampConfig, "tokenizer_config": MotionVQVAEConfig}
+    sub_configs = {"lamp_config": LampQFormerConfig, "tokenizer_config": MotionVQVAEConfig}
     quirks_class = LampTextToMotionQuirks
     attribute_map = {"order_noise": "choice_temperature"}  # the name in files of earlier versions
 
@@ -113,9 +113,9 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
 
     def __post_init__(self, **kwargs):
         if self.lamp_config is None:
-            self.lamp_config = LampConfig()
+            self.lamp_config = LampQFormerConfig()
         elif isinstance(self.lamp_config, dict):
-            self.lamp_config = LampConfig(**self.lamp_config)
+            self.lamp_config = LampQFormerConfig(**self.lamp_config)
         if isinstance(self.tokenizer_config, dict):
             self.tokenizer_config = MotionVQVAEConfig(**self.tokenizer_config)
         if schedule := kwargs.pop("guidance_schedule", None):  # of earlier versions

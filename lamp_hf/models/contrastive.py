@@ -136,4 +136,24 @@ def contrastive_loss(
     return losses.mean() if present is None else masked_mean(losses, present)
 
 
-__all__ = ["contrastive_loss", "contrastive_targets", "cosines", "equal_pairs", "global_row_indices", "similarity"]
+def draw_negatives(similarity: torch.Tensor, excluded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw a column for each row with probability softmax(similarity), never an excluded one.
+
+    Returns:
+        Columns, and 1 for rows that had a column to draw from, 0 for others; both of shape `(rows,)`.
+    """
+    usable = ~excluded.all(1)
+    weights = similarity.masked_fill(excluded, -torch.inf).softmax(1)
+    weights = torch.where(usable[:, None], weights, torch.ones_like(weights))
+    return torch.multinomial(weights, 1)[:, 0], usable.float()
+
+
+__all__ = [
+    "contrastive_loss",
+    "contrastive_targets",
+    "cosines",
+    "draw_negatives",
+    "equal_pairs",
+    "global_row_indices",
+    "similarity",
+]

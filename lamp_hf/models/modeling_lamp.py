@@ -1,29 +1,69 @@
-"""LaMP: motion and language aligned by a Q-Former with four objectives (Li et al., ICLR 2025, section 3)."""
+"""LaMP: text and motion in one space, by queries that read motion and words that read queries (Li et al., ICLR 2025).
+
+A frozen sentence encoder gives word states, a frozen motion encoder gives latents. Everything in between is LaMP's.
+"""
 
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BertModel, PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
-from .contrastive import similarity
-from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask
-from .modeling_lamp_qformer import KeyValues, LampQFormer
+from .lamp_matching import LampMatcher
+from .lamp_queries import LampMotionTrunk, LampQueries
+from .modeling_common import StrictLoadingMixin, full_mask
 from .modeling_motion_vqvae import MotionEncoder
 
 
 @dataclass
-class LampOutput(ModelOutput):
-    """Embeddings and similarities of [`LampModel`].
+class LampTextFeatures(ModelOutput):
+    """Texts as [`LampModel`] sees them.
 
     Args:
-        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Scores, see [`similarity`].
-        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm text embeddings.
-        motion_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, projection_dim)`): Unit-norm query
-            embeddings of each motion.
+        embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm embeddings of whole texts.
+        word_embeds (`torch.FloatTensor` of shape `(num_texts, text_length, token_projection_dim)`): Unit-norm
+            embeddings of the words.
+        word_weights (`torch.FloatTensor` of shape `(num_texts, text_length)`): Share of each word in the score by
+            words; each text's sum to 1, padding has 0.
+        word_states (`torch.FloatTensor` of shape `(num_texts, text_length, word_state_size)`): LaMP's states of the
+            words, which a generator attends to.
+    """
+
+    embeds: torch.FloatTensor | None = None
+    word_embeds: torch.FloatTensor | None = None
+    word_weights: torch.FloatTensor | None = None
+    word_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class LampMotionFeatures(ModelOutput):
+    """Motions as [`LampModel`] sees them.
+
+    Args:
+        embeds (`torch.FloatTensor` of shape `(num_motions, projection_dim)`): Unit-norm embeddings of whole motions.
+        query_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, token_projection_dim)`): Unit-norm
+            embeddings of the queries.
+        queries (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, hidden_size)`): The queries after they
+            read the motion.
+    """
+
+    embeds: torch.FloatTensor | None = None
+    query_embeds: torch.FloatTensor | None = None
+    queries: torch.FloatTensor | None = None
+
+
+@dataclass
+class LampOutput(ModelOutput):
+    """Scores of [`LampModel`].
+
+    Args:
+        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Sum of the two logits below.
+        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm embeddings of texts.
+        motion_embeds (`torch.FloatTensor` of shape `(num_motions, projection_dim)`): Unit-norm embeddings of motions.
     """
 
     logits_per_text: torch.FloatTensor | None = None
@@ -31,253 +71,186 @@ class LampOutput(ModelOutput):
     motion_embeds: torch.FloatTensor | None = None
 
 
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-
-
 class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
-    """Base class of LaMP's models, which refuses weight files that do not fit."""
+    """Base class that holds initialisation and strict loading."""
 
     config: LampConfig
     base_model_prefix = "lamp"
     main_input_name = "motion_values"
     input_modalities = ("text", "time")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
-
-
-class LampMotionModel(LampPreTrainedModel):
-    """Motion side of LaMP: the frozen motion encoder and the queries that attend to it, which a captioner reads.
-
-    Loads from the folder of any model that contains LaMP.
-
-    Args:
-        config ([`LampConfig`]): Configuration of the model.
-        with_text (`bool`): Also create the text side of the Q-Former, as [`LampModel`] does.
-    """
-
-    # The text side, the heads and the generator, where the folder has them.
-    _keys_to_ignore_on_load_unexpected = [
-        r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"motion_summary",
-        r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"^residual_transformer",
-        r"length_predictor", r"^part_reader", r"^language_",
-    ]  # fmt: skip
-
-    def __init__(self, config: LampConfig, with_text: bool = False):
-        super().__init__(config)
-        self.motion_encoder = MotionEncoder(config.motion_config)
-        self.motion_projection = nn.Linear(config.motion_config.codebook_dim, config.cross_attention_width, bias=False)
-        self.motion_positions = None
-        if config.released_quirks.position_motion:
-            self.motion_positions = nn.Embedding(config.num_query_tokens, config.cross_attention_width)
-        self.qformer = LampQFormer(config, with_text)
-        self.motion_encoder.requires_grad_(False)
-        self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Load from the folder or Hub id of LaMP, a generator or a captioner.
-
-        Raises:
-            ValueError: If a weight is missing or of another shape, or if a file is damaged.
-        """
-        # A generator that shares LaMP's tokenizer stores the motion encoder only once, as part of the tokenizer.
-        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-        saved, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **options)
-        mapping = {} if saved.get("tokenizer_config") else {r"^vqvae\.encoder\.": "motion_encoder."}
-        return super().from_pretrained(pretrained_model_name_or_path, *args, key_mapping=mapping, **kwargs)
-
-    def train(self, mode: bool = True):
-        """Set training mode; the frozen motion encoder stays in evaluation mode (the released code does not)."""
-        super().train(mode)
-        self.motion_encoder.eval()
-        return self
-
-    def encode_motion(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
-        latents, mask = self.encode_latents(motion_values, motion_attention_mask)
-        return self.project_latents(latents), mask
+    _supports_sdpa = True
 
     @torch.no_grad()
-    def encode_latents(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the frozen encoder's motion latents `(batch_size, num_tokens, codebook_dim)` and their mask."""
-        return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
-
-    def project_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Project motion latents to the width of cross-attention and add their positions.
-
-        Raises:
-            ValueError: If there are more latents than the model has positions.
-        """
-        projected = self.motion_projection(latents)
-        if self.motion_positions is not None:
-            if projected.shape[1] > len(self.motion_positions.weight):
-                longest = len(self.motion_positions.weight)
-                raise ValueError(f"the motion has {projected.shape[1]} tokens, the model reads at most {longest}")
-            projected = projected + self.motion_positions.weight[: projected.shape[1]]
-        return projected
-
-    def attend(self, context: torch.Tensor, context_mask: torch.Tensor) -> tuple[torch.Tensor, KeyValues]:
-        """Let the queries attend to `context`: `(batch_size, num_query_tokens, hidden_size)`, and keys and values."""
-        queries = self.qformer.embed_queries(len(context))
-        return self.qformer(queries, context=context, context_mask=context_mask)
-
-    def get_motion_queries(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
-        """Return the queries after attending to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
-        return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, LampQueries):
+            module.init_weights()
+        elif isinstance(module, LampMotionTrunk):
+            init.zeros_(module.latent_mean)
+            init.copy_(module.latent_whitening, torch.eye(len(module.latent_mean)))
+        elif isinstance(module, nn.MultiheadAttention):
+            init.xavier_uniform_(module.in_proj_weight)
+            init.zeros_(module.in_proj_bias)
+        elif isinstance(module, LampModel):
+            init.constant_(module.logit_scale, math.log(1 / 0.07))
+            init.constant_(module.word_logit_scale, math.log(1 / 0.07))
 
 
-def new_summary(config: LampConfig) -> MotionSummary | None:
-    """Create the summary of motion latents, or None if the configuration has no `summary_size`."""
-    if not config.summary_size:
-        return None
-    latents = config.motion_config.codebook_dim
-    return MotionSummary(latents, config.summary_size, config.projection_dim, config.dropout)
-
-
-class LampModel(LampMotionModel):
+class LampModel(LampPreTrainedModel):
     """Text and motion encoders of LaMP.
 
-    `get_text_features` and `get_motion_features` return embeddings in one space, `get_text_condition` the queries that
-    condition a generator, and `get_motion_queries` the queries that a captioner reads.
+    `get_text_features` and `get_motion_features` return embeddings in one space, `get_word_states` what a generator
+    attends to, and `encode_text_parts` and `encode_motion_parts` all of it at once. Loads from the folder of any model
+    that contains LaMP.
 
     Args:
         config ([`LampConfig`]): Configuration of the model.
     """
 
     _auto_class = "AutoModel"
-    # The heads of pretraining, or a generator, where the folder has them.
+    # The decoders of pretraining, or a generator, where the folder has them.
     _keys_to_ignore_on_load_unexpected = [
-        r"motion_token_head", r"word_transform", r"word_head",
-        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor", r"^part_reader",
-        r"^text_projection",
+        r"^caption_decoder", r"^motion_decoder", r"^code_head",
+        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor",
     ]  # fmt: skip
 
     def __init__(self, config: LampConfig):
-        super().__init__(config, with_text=True)
-        self.text_projection = nn.Linear(config.hidden_size, config.cross_attention_width, bias=False)
-        self.motion_head = nn.Linear(config.hidden_size, config.projection_dim)
-        self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
-        self.motion_summary = new_summary(config)
-        self.matching_head = nn.Linear(config.hidden_size, 2)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # logarithm of `temperature`
+        super().__init__(config)
+        latents, words = config.motion_config.codebook_dim, config.text_config.hidden_size
+        size, states = config.hidden_size, config.word_state_size
+        self.motion_encoder = MotionEncoder(config.motion_config)
+        self.text_encoder = BertModel(config.text_config, add_pooling_layer=False)
+        self.trunk = LampMotionTrunk(config)
+        self.queries = LampQueries(config)
+        self.motion_head = nn.Linear(latents + 3 * config.trunk_size, config.projection_dim)
+        self.query_head = nn.Linear(size, config.token_projection_dim)
+        self.word_states = nn.Sequential(nn.Linear(words, states), nn.GELU())
+        self.text_context = nn.Linear(states, config.context_size)
+        self.sentence_head = nn.Sequential(
+            nn.Linear(words, states), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(states, config.projection_dim)
+        )
+        self.words_head = nn.Linear(2 * states, config.projection_dim)
+        self.word_head = nn.Linear(states, config.token_projection_dim)
+        self.word_weight = nn.Linear(words, 1)
+        self.matcher = LampMatcher(config)
+        self.logit_scale = nn.Parameter(torch.empty(()))
+        self.word_logit_scale = nn.Parameter(torch.empty(()))
+        self._freeze()
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load from the folder or Hub id of LaMP or of a generator; the frozen encoders stay frozen.
+
+        Raises:
+            ValueError: If a weight is missing or of another shape, or if a file is damaged.
+        """
+        # A generator that shares LaMP's tokenizer stores the motion encoder only once, as part of the tokenizer.
+        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+        saved, _ = cls.config_class.get_config_dict(args[0], **options)
+        if saved.get("lamp_config") and not saved.get("tokenizer_config"):
+            kwargs["key_mapping"] = {r"^vqvae\.encoder\.": "motion_encoder."}
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
+        return loaded
+
+    def _freeze(self) -> None:
+        for part in (self.motion_encoder, self.text_encoder):
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        """Set training mode, except for the frozen encoders."""
+        super().train(mode)
+        self.motion_encoder.eval()
+        self.text_encoder.eval()
+        return self
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the word embeddings."""
-        return self.qformer.word_embeddings
+        return self.text_encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Embedding):
         """Replace the word embeddings."""
-        self.qformer.word_embeddings = value
+        self.text_encoder.set_input_embeddings(value)
 
     @torch.no_grad()
-    def load_text_encoder(self, bert: PreTrainedModel, kept_ids: list[int]) -> None:
-        """Copy the weights of a pretrained BERT into the text side, and its feed-forward layers also for the queries.
-
-        Args:
-            bert (`BertModel`): Model of the same sizes.
-            kept_ids (`list[int]`): Rows of its vocabulary that become the first rows of this model's, in this order.
-        """
-        words, positions = self.qformer.word_embeddings.weight, self.qformer.position_embeddings.weight
-        words[: len(kept_ids)] = bert.embeddings.word_embeddings.weight[kept_ids]
-        # A single sentence is all segment 0, whose embedding is a constant that is added to the positions.
-        segment = bert.embeddings.token_type_embeddings.weight[0]
-        positions.copy_(bert.embeddings.position_embeddings.weight[: len(positions)] + segment)
-        self.qformer.norm.load_state_dict(bert.embeddings.LayerNorm.state_dict())
-        for ours, theirs in zip(self.qformer.layers, bert.encoder.layer, strict=True):
-            attention = theirs.attention
-            for name in ("query", "key", "value"):
-                getattr(ours.attention, name).load_state_dict(getattr(attention.self, name).state_dict())
-            ours.attention.output.load_state_dict(attention.output.dense.state_dict())
-            ours.attention.norm.load_state_dict(attention.output.LayerNorm.state_dict())
-            same_width = self.config.query_intermediate_size == self.config.intermediate_size
-            for feed_forward in [ours.text_feed_forward] + [ours.query_feed_forward] * same_width:
-                feed_forward.intermediate.load_state_dict(theirs.intermediate.dense.state_dict())
-                feed_forward.output.load_state_dict(theirs.output.dense.state_dict())
-                feed_forward.norm.load_state_dict(theirs.output.LayerNorm.state_dict())
-
     def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the hidden states of the text without queries, `(batch_size, text_length, hidden_size)`."""
+        """Return the frozen sentence encoder's states of the words, `(num_texts, text_length, text_hidden_size)`."""
         mask = full_mask(input_ids, attention_mask)
-        hidden, _ = self.qformer(text=self.qformer.embed_text(input_ids), mask=mask[:, None, None])
-        return hidden
+        return self.text_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
 
-    def get_text_condition(
-        self,
-        input_ids: torch.LongTensor,
-        attention_mask: torch.Tensor | None = None,
-        hidden: torch.FloatTensor | None = None,
+    @torch.no_grad()
+    def encode_latents(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the frozen motion encoder's latents `(num_motions, num_tokens, codebook_dim)` and their mask."""
+        return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
+
+    def get_sentence_features(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
     ) -> torch.FloatTensor:
-        """Return the queries after attending to the text, which condition a generator (LaMP section 4).
-
-        Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Tokens.
-            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
-            hidden (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`, *optional*): Result of
-                `encode_text`, to save another pass of the text transformer.
-
-        Returns:
-            `torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`.
-        """
+        """Return the frozen sentence encoder's unit-norm embeddings of texts, `(num_texts, text_hidden_size)`."""
         mask = full_mask(input_ids, attention_mask)
-        if self.config.released_quirks.grounding_text == "embeddings":
-            hidden = self.qformer.embed_text(input_ids)
-        elif hidden is None:
-            hidden = self.encode_text(input_ids, mask)
-        return self.attend(self.text_projection(hidden), mask)[0]
+        return nn.functional.normalize(mean_of_words(self.encode_text(input_ids, mask), mask).float(), dim=-1)
+
+    def get_word_states(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.FloatTensor:
+        """Return LaMP's states of the words, `(num_texts, text_length, word_state_size)`."""
+        return self.word_states(self.encode_text(input_ids, attention_mask))
 
     def get_text_features(
-        self,
-        input_ids: torch.LongTensor,
-        attention_mask: torch.Tensor | None = None,
-        normalize: bool = True,
-        **kwargs,
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None, pool: bool = True, **kwargs
     ) -> torch.FloatTensor:
         """Embed texts.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Tokens.
-            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
-            normalize (`bool`): Scale to unit norm; the released code's retrieval does not.
+            input_ids (`torch.LongTensor` of shape `(num_texts, text_length)`): Word pieces.
+            attention_mask (`torch.Tensor` of shape `(num_texts, text_length)`, *optional*): 0 at padding.
+            pool (`bool`): Embed whole texts; otherwise every word.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, projection_dim)`.
+            Unit-norm `torch.FloatTensor` of shape `(num_texts, projection_dim)`, or, with `pool=False`,
+            `(num_texts, text_length, token_projection_dim)`.
         """
         mask = full_mask(input_ids, attention_mask)
-        return self.embed_pooled_text(self.pool_text(self.encode_text(input_ids, mask), mask), normalize)
+        text = self.encode_text_parts(self.encode_text(input_ids, mask), mask)
+        return text.embeds if pool else text.word_embeds
 
     def get_motion_features(
         self,
         motion_values: torch.FloatTensor,
         motion_attention_mask: torch.Tensor | None = None,
         pool: bool = True,
-        normalize: bool = True,
         **kwargs,
     ) -> torch.FloatTensor:
         """Embed motions.
 
         Args:
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
-            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
-            pool (`bool`): Return the mean over queries; otherwise every query.
-            normalize (`bool`): Scale to unit norm, before the mean and after; the released code's retrieval does not.
+            motion_values (`torch.FloatTensor` of shape `(num_motions, num_frames, feature_size)`): Normalised
+                features.
+            motion_attention_mask (`torch.Tensor` of shape `(num_motions, num_frames)`, *optional*): 0 at padding.
+            pool (`bool`): Embed whole motions; otherwise every query.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, or, with `pool=False`,
-            `(batch_size, num_query_tokens, projection_dim)`.
+            Unit-norm `torch.FloatTensor` of shape `(num_motions, projection_dim)`, or, with `pool=False`,
+            `(num_motions, num_query_tokens, token_projection_dim)`.
         """
-        latents, mask = self.encode_latents(motion_values, motion_attention_mask)
-        queries, _ = self.attend(self.project_latents(latents), mask)
-        features = self.embed_queries(queries, latents, mask, normalize)
-        if not pool:
-            return features
-        return nn.functional.normalize(features.mean(1), dim=-1) if normalize else features.mean(1)
+        motion = self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask))
+        return motion.embeds if pool else motion.query_embeds
+
+    def get_motion_queries(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> torch.FloatTensor:
+        """Return the queries after they read the motion, `(num_motions, num_query_tokens, hidden_size)`."""
+        return self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask)).queries
+
+    def get_text_queries(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.FloatTensor:
+        """Return the queries after they read the text, `(num_texts, num_query_tokens, hidden_size)`."""
+        mask = full_mask(input_ids, attention_mask)
+        return self.read_words(self.word_states(self.encode_text(input_ids, mask)), mask)
 
     def get_matching_logits(
         self,
@@ -286,44 +259,14 @@ class LampModel(LampMotionModel):
         attention_mask: torch.Tensor | None = None,
         motion_attention_mask: torch.Tensor | None = None,
     ) -> torch.FloatTensor:
-        """Return the log-odds `(batch_size,)` that text i and motion i belong together, by queries that read both."""
-        motion, motion_mask = self.encode_motion(motion_values, motion_attention_mask)
-        logits = self.match(input_ids, full_mask(input_ids, attention_mask), motion, motion_mask)
+        """Return the log-odds `(num_pairs,)` that text i and motion i belong together."""
+        mask = full_mask(input_ids, attention_mask)
+        states = self.encode_text(input_ids, mask)
+        text = self.encode_text_parts(states, mask)
+        motion = self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask))
+        rows = torch.arange(len(states), device=states.device)
+        logits = self.match(states, mask, text, motion, rows, rows)
         return logits[:, 1] - logits[:, 0]
-
-    @torch.no_grad()
-    def rerank(
-        self, scores: torch.Tensor, text: dict, motion: dict, k: int = 16, batch_size: int = 64
-    ) -> torch.FloatTensor:
-        """Rerank the best `k` motions of each text, and the best `k` texts of each motion, by matching (as BLIP).
-
-        Args:
-            scores (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Cosines.
-            text (`dict`): `input_ids` and `attention_mask` of all texts.
-            motion (`dict`): `motion_values` and `motion_attention_mask` of all motions.
-            k (`int`): Number of candidates to rerank.
-            batch_size (`int`): Pairs per batch.
-
-        Returns:
-            `torch.FloatTensor` of shape `(num_texts, num_motions)`: for reranked pairs the sum of the contrastive
-            logit and the matching log-odds; for all others, in their order, values below these.
-        """
-        again = torch.zeros_like(scores, dtype=torch.bool)
-        again.scatter_(1, scores.topk(min(k, scores.shape[1]), 1).indices, True)
-        again.scatter_(0, scores.topk(min(k, scores.shape[0]), 0).indices, True)
-        pairs = again.nonzero()
-        odds = [
-            self.get_matching_logits(
-                **{name: values[rows[:, 0]] for name, values in text.items()},
-                **{name: values[rows[:, 1]] for name, values in motion.items()},
-            )
-            for rows in pairs.split(batch_size)
-        ]
-        logits = self.temperature * scores
-        best = logits[again] + torch.cat(odds)
-        result = logits - (logits.max() - best.min() + 1)
-        result[again] = best
-        return result
 
     def forward(
         self,
@@ -331,52 +274,142 @@ class LampModel(LampMotionModel):
         motion_values: torch.FloatTensor,
         attention_mask: torch.Tensor | None = None,
         motion_attention_mask: torch.Tensor | None = None,
-        scoring: str = "max",
         **kwargs,
     ) -> LampOutput:
-        """Embed texts and motions and score every text against every motion, see [`similarity`].
+        """Score every text against every motion; their numbers may differ.
 
-        The numbers of texts and motions may differ. `scoring` is that of [`similarity`]; for the other arguments see
-        `get_text_features` and `get_motion_features`.
+        For the arguments see `get_text_features` and `get_motion_features`.
         """
-        normalize = scoring != "euclidean"
-        text = self.get_text_features(input_ids, attention_mask, normalize)
-        motion = self.get_motion_features(motion_values, motion_attention_mask, pool=False, normalize=normalize)
-        return LampOutput(logits_per_text=similarity(text, motion, scoring), text_embeds=text, motion_embeds=motion)
+        mask = full_mask(input_ids, attention_mask)
+        text = self.encode_text_parts(self.encode_text(input_ids, mask), mask)
+        motion = self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask))
+        whole, by_words = self.score(text, motion)
+        return LampOutput(logits_per_text=whole + by_words, text_embeds=text.embeds, motion_embeds=motion.embeds)
+
+    def encode_text_parts(self, states: torch.Tensor, mask: torch.BoolTensor) -> LampTextFeatures:
+        """Embed texts and their words.
+
+        Args:
+            states (`torch.FloatTensor` of shape `(num_texts, text_length, text_hidden_size)`): From `encode_text`.
+            mask (`torch.BoolTensor` of shape `(num_texts, text_length)`): False at padding.
+        """
+        states = states.to(self.word_weight.weight.dtype)
+        words = self.word_states(states)
+        sentence = nn.functional.normalize(mean_of_words(states, mask), dim=-1)
+        largest = words.masked_fill(~mask[..., None], -1e4).amax(1)
+        pooled = torch.cat([mean_of_words(words, mask), largest], -1)
+        # Eight: entries of a unit vector are so small that the first layer would hardly learn from them.
+        embeds = self.sentence_head(8 * sentence) + self.words_head(pooled)
+        weights = self.word_weight(states)[..., 0].float().masked_fill(~mask, -torch.inf).softmax(-1)
+        return LampTextFeatures(
+            embeds=nn.functional.normalize(embeds.float(), dim=-1),
+            word_embeds=nn.functional.normalize(self.word_head(words).float(), dim=-1),
+            word_weights=weights,
+            word_states=words,
+        )
+
+    def encode_motion_parts(self, latents: torch.Tensor, mask: torch.BoolTensor) -> LampMotionFeatures:
+        """Embed motions and their queries.
+
+        Args:
+            latents (`torch.FloatTensor` of shape `(num_motions, num_tokens, codebook_dim)`): From `encode_latents`.
+            mask (`torch.BoolTensor` of shape `(num_motions, num_tokens)`): False at padding.
+
+        Raises:
+            ValueError: If a motion has more latents than there are queries.
+        """
+        if latents.shape[1] > self.config.num_query_tokens:
+            raise ValueError(
+                f"the motion has {latents.shape[1]} tokens, the model reads at most {self.config.num_query_tokens}"
+            )
+        states, white = self.trunk(latents, mask)
+        total = states.sum(1)
+        mean = total / mask.sum(1, keepdim=True).clamp(min=1)
+        largest = states.masked_fill(~mask[..., None], -1e4).amax(1)
+        # Sums count steps and add up distances, which means cannot; a clip has about 16 tokens, for scale.
+        embeds = self.motion_head(torch.cat([mean_of_words(white, mask), mean, largest, total / 16], -1))
+        queries = self.queries(torch.cat([states, white.to(states.dtype)], -1), mask)
+        return LampMotionFeatures(
+            embeds=nn.functional.normalize(embeds.float(), dim=-1),
+            query_embeds=nn.functional.normalize(self.query_head(queries).float(), dim=-1),
+            queries=queries,
+        )
+
+    def read_words(self, words: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
+        """Let the queries read LaMP's word states, `(num_texts, num_query_tokens, hidden_size)`."""
+        return self.queries(self.text_context(words), mask)
+
+    def score(self, text: LampTextFeatures, motion: LampMotionFeatures) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits `(num_texts, num_motions)` of whole texts and motions, and of words and queries.
+
+        By words, each word counts with the query that is nearest to it (MaxSim, Khattab and Zaharia, 2020).
+        """
+        with torch.autocast(text.embeds.device.type, enabled=False):
+            whole = text.embeds @ motion.embeds.T
+            words, queries = text.word_embeds.flatten(0, 1), motion.query_embeds.flatten(0, 1)
+            best = (words @ queries.T).unflatten(1, (len(motion.embeds), -1)).amax(-1)
+            best = best.unflatten(0, text.word_weights.shape)
+            by_words = (best * text.word_weights[..., None]).sum(1)
+        return self.temperature * whole, self.word_temperature * by_words
+
+    def match(self, states, mask, text: LampTextFeatures, motion: LampMotionFeatures, texts, motions) -> torch.Tensor:
+        """Return logits `(num_pairs, 2)` of no pair and a pair, for the texts and motions of the given rows."""
+        products = text.embeds[texts] * motion.embeds[motions]
+        best = (text.word_embeds[texts] @ motion.query_embeds[motions].transpose(1, 2)).amax(-1)
+        by_words = (best * text.word_weights[texts]).sum(1)
+        scores = torch.stack([self.temperature * products.sum(1), self.word_temperature * by_words], 1)
+        states = states[texts].to(products.dtype)
+        return self.matcher(states, mask[texts], motion.queries[motions], products, scores)
+
+    @torch.no_grad()
+    def rerank(self, text: dict, motion: dict, k: int = 16, batch_size: int = 64) -> torch.FloatTensor:
+        """Score all texts against all motions, and score the best `k` motions of each text again by matching.
+
+        Args:
+            text (`dict`): `input_ids` and `attention_mask` of all texts.
+            motion (`dict`): `motion_values` and `motion_attention_mask` of all motions.
+            k (`int`): Number of motions of each text, and texts of each motion, to score again; 0 for none.
+            batch_size (`int`): Pairs per batch.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_texts, num_motions)`: logits, and for pairs scored again the logit plus
+            the log-odds of matching; all others have values below these, in their order.
+        """
+        mask = full_mask(text["input_ids"], text.get("attention_mask"))
+        states = self.encode_text(text["input_ids"], mask)
+        texts = self.encode_text_parts(states, mask)
+        motions = self.encode_motion_parts(*self.encode_latents(**motion))
+        logits = sum(self.score(texts, motions))
+        again = torch.zeros_like(logits, dtype=torch.bool)
+        again.scatter_(1, logits.topk(min(k, logits.shape[1]), 1).indices, True)
+        again.scatter_(0, logits.topk(min(k, logits.shape[0]), 0).indices, True)
+        pairs = again.nonzero().split(batch_size)
+        if not k:
+            return logits
+        odds = [self.match(states, mask, texts, motions, rows[:, 0], rows[:, 1]).diff(dim=1)[:, 0] for rows in pairs]
+        best = logits[again] + torch.cat(odds)
+        result = logits - (logits.max() - best.min() + 1)
+        result[again] = best
+        return result
 
     @property
     def temperature(self) -> torch.Tensor:
-        """Factor from cosines to logits, at most 100; without exponential and bound in the released code."""
-        exponentiate = self.config.released_quirks.exponentiate_temperature
-        return self.logit_scale.exp().clamp(max=100) if exponentiate else self.logit_scale
+        """Factor from the cosines of whole texts and motions to logits, at most 100."""
+        return self.logit_scale.exp().clamp(max=100)
 
-    def pool_text(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Pool the hidden states of texts to `(batch_size, hidden_size)`."""
-        if self.config.text_pooling == "cls":
-            return hidden[:, 0]
-        weights = mask[..., None].to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-
-    def embed_pooled_text(self, pooled: torch.Tensor, normalize: bool = True) -> torch.Tensor:
-        """Project pooled hidden states to `(batch_size, projection_dim)`."""
-        features = self.text_head(pooled).float()
-        return nn.functional.normalize(features, dim=-1) if normalize else features
-
-    def embed_queries(
-        self, queries: torch.Tensor, latents: torch.Tensor, mask: torch.Tensor, normalize: bool = True
-    ) -> torch.Tensor:
-        """Project the queries of a motion to `(batch_size, num_query_tokens, projection_dim)`; add its summary."""
-        features = self.motion_head(queries)
-        if self.motion_summary is not None:
-            features = features + self.motion_summary(latents, mask)[:, None]
-        return nn.functional.normalize(features.float(), dim=-1) if normalize else features.float()
-
-    def match(self, input_ids, text_mask, motion, motion_mask) -> torch.Tensor:
-        """Return logits `(batch_size, 2)` of text i and motion i, from `encode_motion`, being no pair or a pair."""
-        queries, text = self.qformer.embed_queries(len(motion)), self.qformer.embed_text(input_ids)
-        mask = nn.functional.pad(text_mask, (queries.shape[1], 0), value=True)[:, None, None]
-        hidden, _ = self.qformer(queries, text, mask, context=motion, context_mask=motion_mask)
-        return self.matching_head(hidden[:, : queries.shape[1]]).mean(1).float()
+    @property
+    def word_temperature(self) -> torch.Tensor:
+        """Factor from the cosines of words and queries to logits, at most 100."""
+        return self.word_logit_scale.exp().clamp(max=100)
 
 
-__all__ = ["LampModel", "LampMotionModel", "LampOutput", "LampPreTrainedModel", "new_summary"]
+def mean_of_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average `(batch_size, length, size)` states over the positions where the mask is true."""
+    weights = mask[..., None].to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
+
+__all__ = ["LampModel", "LampMotionFeatures", "LampOutput", "LampPreTrainedModel", "LampTextFeatures"]

@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput, cached_file
 
 from .configuration_lamp_motion_captioning import LampMotionCaptioningConfig
 from .modeling_common import StrictLoadingMixin
-from .modeling_lamp import LampMotionModel
+from .modeling_lamp_qformer import LampQFormerMotionModel
 
 
 _ADAPTER_CONFIG = "captioner_config.json"  # not config.json, which would make an adapter's folder a whole model
@@ -61,7 +61,7 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
 
     def __init__(self, config: LampMotionCaptioningConfig):
         super().__init__(config)
-        self.lamp = LampMotionModel(config.lamp_config)
+        self.lamp = LampQFormerMotionModel(config.lamp_config)
         stored = getattr(torch, config.language_model_dtype)
         precision = torch.get_default_dtype() if stored is torch.float32 else stored
         self.language_model = AutoModelForCausalLM.from_config(config.language_config, dtype=precision)
@@ -70,11 +70,11 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_parts(cls, lamp: LampMotionModel, language_model: PreTrainedModel, **config):
+    def from_parts(cls, lamp: LampQFormerMotionModel, language_model: PreTrainedModel, **config):
         """Create a captioner from a pretrained LaMP and a pretrained language model, with a new projection.
 
         Args:
-            lamp ([`LampMotionModel`]): LaMP; `LampMotionModel.from_pretrained` loads any folder that contains it.
+            lamp ([`LampQFormerMotionModel`]): Q-Former; its `from_pretrained` loads any folder that contains one.
             language_model ([`PreTrainedModel`]): From `AutoModelForCausalLM.from_pretrained`, quantised or not.
             config (*optional*): Other values of [`LampMotionCaptioningConfig`].
         """

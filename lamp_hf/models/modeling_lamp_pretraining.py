@@ -7,22 +7,22 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
-from .contrastive import contrastive_loss, contrastive_targets, cosines, equal_pairs, similarity
-from .modeling_common import gather_with_gradient, masked_mean
-from .modeling_lamp import LampModel, LampPreTrainedModel
+from .contrastive import contrastive_loss, cosines, draw_negatives, equal_pairs, global_row_indices
+from .lamp_queries import queries_of_tokens
+from .modeling_common import gather_with_gradient, in_distributed_training, masked_mean, sinusoidal_positions
+from .modeling_lamp import LampModel, LampMotionFeatures, LampPreTrainedModel, LampTextFeatures, mean_of_words
 
 
 @dataclass
 class LampForPreTrainingOutput(ModelOutput):
-    """Losses and embeddings of [`LampForPreTraining`].
+    """Losses of [`LampForPreTraining`], and what they were computed from.
 
     Args:
-        loss (`torch.FloatTensor` of shape `()`): Weighted sum of the four losses.
+        loss (`torch.FloatTensor` of shape `()`): Weighted sum of the losses.
         contrastive_loss, matching_loss, text_generation_loss, motion_generation_loss (`torch.FloatTensor` of shape
-            `()`): The four losses; 0 for those of weight 0.
-        text_embeds (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): Unit-norm text embeddings.
-        motion_embeds (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): Unit-norm query
-            embeddings of each motion.
+            `()`): The four objectives.
+        reconstruction_loss, decorrelation_loss (`torch.FloatTensor` of shape `()`): What keeps the queries apart.
+        text ([`LampTextFeatures`]), motion ([`LampMotionFeatures`]): The batch as LaMP sees it.
     """
 
     loss: torch.FloatTensor | None = None
@@ -30,8 +30,66 @@ class LampForPreTrainingOutput(ModelOutput):
     matching_loss: torch.FloatTensor | None = None
     text_generation_loss: torch.FloatTensor | None = None
     motion_generation_loss: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    motion_embeds: torch.FloatTensor | None = None
+    reconstruction_loss: torch.FloatTensor | None = None
+    decorrelation_loss: torch.FloatTensor | None = None
+    text: LampTextFeatures | None = None
+    motion: LampMotionFeatures | None = None
+
+
+class LampCaptionDecoder(nn.Module):
+    """Predicts each next word from the words before it and the motion's queries."""
+
+    def __init__(self, config: LampConfig):
+        super().__init__()
+        size, words = config.hidden_size, config.text_config.hidden_size
+        self.embed = nn.Linear(words, size)
+        layer = nn.TransformerDecoderLayer(
+            size, 4, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerDecoder(layer, config.num_decoder_layers, nn.LayerNorm(size))
+        self.head = nn.Linear(size, words)
+
+    def forward(self, words: torch.Tensor, queries: torch.Tensor, word_embeddings: torch.Tensor) -> torch.Tensor:
+        """Return logits `(batch_size, text_length, vocab_size)` of the word after each.
+
+        Args:
+            words (`torch.FloatTensor` of shape `(batch_size, text_length, text_hidden_size)`): Embedded words.
+            queries (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`): Of the motion.
+            word_embeddings (`torch.FloatTensor` of shape `(vocab_size, text_hidden_size)`): The encoder's, which the
+                prediction is compared with.
+        """
+        hidden = self.embed(words)
+        hidden = hidden + sinusoidal_positions(hidden.shape[1], hidden.shape[2]).to(hidden)
+        causal = torch.ones(2 * words.shape[1:2], dtype=torch.bool, device=words.device).triu(1)
+        hidden = self.layers(hidden, queries.to(hidden.dtype), tgt_mask=causal)
+        return self.head(hidden) @ word_embeddings.T.to(hidden.dtype)
+
+
+class LampMotionDecoder(nn.Module):
+    """Predicts all motion tokens of a clip at once from the text's queries and the clip's length."""
+
+    def __init__(self, config: LampConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.length_embeddings = nn.Embedding(config.num_query_tokens + 1, size)
+        layer = nn.TransformerEncoderLayer(
+            size, 4, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, config.num_decoder_layers, nn.LayerNorm(size), enable_nested_tensor=False
+        )
+        self.head = nn.Linear(size, config.motion_config.codebook_size)
+
+    def forward(self, queries: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
+        """Return logits `(batch_size, num_tokens, codebook_size)`.
+
+        Args:
+            queries (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`): Of the text.
+            mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): False at padding.
+        """
+        hidden = queries_of_tokens(queries, mask) + self.length_embeddings(mask.sum(1))[:, None]
+        hidden = hidden + sinusoidal_positions(hidden.shape[1], hidden.shape[2]).to(hidden)
+        return self.head(self.layers(hidden, src_key_padding_mask=~mask))
 
 
 class LampForPreTraining(LampPreTrainedModel):
@@ -41,181 +99,163 @@ class LampForPreTraining(LampPreTrainedModel):
         config ([`LampConfig`]): Configuration of the model.
     """
 
-    _tied_weights_keys = {"word_head.weight": "lamp.qformer.word_embeddings.weight"}
-
     def __init__(self, config: LampConfig):
         super().__init__(config)
         self.lamp = LampModel(config)
-        self.motion_token_head = nn.Linear(config.hidden_size, config.motion_config.codebook_size, bias=False)
-        self.word_transform = nn.Sequential(
-            nn.Linear(config.hidden_size, config.hidden_size),
-            nn.GELU(),
-            nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
-        )
-        self.word_head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.caption_decoder = LampCaptionDecoder(config)
+        self.motion_decoder = LampMotionDecoder(config)
+        self.code_head = nn.Linear(config.hidden_size, config.motion_config.codebook_size)
         self.post_init()
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """Return the head that predicts words."""
-        return self.word_head
 
     def forward(
         self,
         input_ids: torch.LongTensor,
         attention_mask: torch.Tensor,
-        motion_values: torch.FloatTensor,
-        motion_attention_mask: torch.Tensor,
+        text_states: torch.FloatTensor,
+        latents: torch.FloatTensor,
+        latent_mask: torch.BoolTensor,
         motion_codes: torch.LongTensor,
         clip_ids: torch.LongTensor,
         caption_ids: torch.LongTensor,
-        sentence_embeds: torch.FloatTensor | None = None,
     ) -> LampForPreTrainingOutput:
-        """Compute the losses of a batch of captioned motions.
+        """Compute the losses of a batch of motions with `num_captions` captions each.
+
+        The frozen encoders' outputs are inputs, so that a training set is encoded once.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): One caption of each clip.
-            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): 0 at padding.
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
-            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`): 0 at padding.
+            input_ids, attention_mask (`torch.Tensor` of shape `(batch_size * num_captions, text_length)`): Captions;
+                those of a clip follow each other, and the first of them takes part in all objectives, the others in
+                the contrastive one.
+            text_states (`torch.FloatTensor` of shape `(batch_size * num_captions, text_length, text_hidden_size)`):
+                From [`LampModel.encode_text`].
+            latents (`torch.FloatTensor` of shape `(batch_size, num_tokens, codebook_dim)`): From
+                [`LampModel.encode_latents`].
+            latent_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): False at padding.
             motion_codes (`torch.LongTensor` of shape `(batch_size, num_tokens)`): Codes by the motion tokenizer.
-            clip_ids, caption_ids (`torch.LongTensor` of shape `(batch_size,)`): Equal numbers for the same clip and
-                for the same caption; such pairs are no negatives.
-            sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): Unit vectors of the
-                captions by a frozen sentence encoder. Required unless `false_negatives` is `"none"`.
+            clip_ids (`torch.LongTensor` of shape `(batch_size,)`): Equal numbers for the same clip.
+            caption_ids (`torch.LongTensor` of shape `(batch_size * num_captions,)`): Equal numbers for the same
+                caption, however it is worded.
         """
-        config, lamp = self.config, self.lamp
-        text_mask = attention_mask.bool()
-        text = lamp.encode_text(input_ids, text_mask)
-        latents, motion_mask = lamp.encode_latents(motion_values, motion_attention_mask)
-        motion = lamp.project_latents(latents)
-        queries, query_keys = lamp.attend(motion, motion_mask)
-        text_embeds = lamp.embed_pooled_text(lamp.pool_text(text, text_mask))
-        motion_embeds = lamp.embed_queries(queries, latents, motion_mask)
-
-        ids = [clip_ids, caption_ids]
+        lamp, mask = self.lamp, attention_mask.bool()
+        text, motion = lamp.encode_text_parts(text_states, mask), lamp.encode_motion_parts(latents, latent_mask)
+        sentences = nn.functional.normalize(mean_of_words(text_states.float(), mask), dim=-1)
+        first = torch.arange(0, len(input_ids), len(input_ids) // len(latents), device=input_ids.device)
+        text_queries = lamp.read_words(text.word_states[first], mask[first])
         losses = {
-            "contrastive": lambda: lamp_contrastive_loss(lamp, text_embeds, motion_embeds, ids, sentence_embeds),
-            "matching": lambda: lamp_matching_loss(
-                lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids, sentence_embeds
+            "contrastive": self._contrastive_loss(text, motion, sentences, clip_ids, caption_ids),
+            "matching": self._matching_loss(
+                text_states, mask, text, motion, first, sentences[first], clip_ids, caption_ids[first]
             ),
-            "text_generation": lambda: self._text_generation_loss(input_ids, text_mask, query_keys),
-            "motion_generation": lambda: self._motion_generation_loss(
-                input_ids, text_mask, text, motion_codes, motion_mask
+            "text_generation": self._text_generation_loss(input_ids[first], mask[first], motion.queries),
+            "motion_generation": _cross_entropy(
+                self.motion_decoder(text_queries, latent_mask), motion_codes, latent_mask
             ),
+            "reconstruction": _cross_entropy(
+                self.code_head(queries_of_tokens(motion.queries, latent_mask)), motion_codes, latent_mask
+            ),
+            "decorrelation": (decorrelation_loss(motion.queries) + decorrelation_loss(text_queries)) / 2,
         }
-        weights = {name: getattr(config, f"{name}_weight") for name in losses}
-        values = {name: loss() if weights[name] else text_embeds.new_zeros(()) for name, loss in losses.items()}
         return LampForPreTrainingOutput(
-            loss=sum(weights[name] * value for name, value in values.items()),
-            text_embeds=text_embeds,
-            motion_embeds=motion_embeds,
-            **{f"{name}_loss": value for name, value in values.items()},
+            loss=sum(getattr(self.config, f"{name}_weight") * value for name, value in losses.items()),
+            text=text,
+            motion=motion,
+            **{f"{name}_loss": value for name, value in losses.items()},
         )
 
-    def _text_generation_loss(self, input_ids, text_mask, query_keys) -> torch.Tensor:
-        """Compute next-word prediction, where text sees the motion only through the queries' keys and values."""
-        decoder_ids = input_ids.clone()
-        decoder_ids[:, 0] = self.config.decoder_start_token_id
-        length, num_queries = input_ids.shape[1], query_keys[0][0].shape[2]
-        causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
-        mask = nn.functional.pad(causal & text_mask[:, None], (num_queries, 0), value=True)[:, None]
-        qformer = self.lamp.qformer
-        hidden, _ = qformer(text=qformer.embed_text(decoder_ids), mask=mask, past=query_keys)
-        logits = self.word_head(self.word_transform(hidden[:, :-1])).float()
-        return self._generation_loss(logits, input_ids[:, 1:], text_mask[:, 1:])
+    def _contrastive_loss(self, text, motion, sentences, clip_ids, caption_ids) -> torch.Tensor:
+        """Average the loss of the sum of both scores, of whole texts and motions, and of words and queries.
 
-    def _motion_generation_loss(self, input_ids, text_mask, text, motion_codes, motion_mask) -> torch.Tensor:
-        """Compute the prediction of motion token i by query i after it read the text, for all i in parallel."""
-        hidden = self.lamp.get_text_condition(input_ids, text_mask, text)[:, : motion_codes.shape[1]]
-        return self._generation_loss(self.motion_token_head(hidden).float(), motion_codes, motion_mask)
+        A text of several for one motion has one right motion; a motion has all its texts as right ones.
+        """
+        all_text, all_motion = gather_texts(text), gather_motions(motion)
+        captions = len(sentences) // len(clip_ids)
+        owners = global_row_indices(clip_ids)
+        of_texts, all_owners = owners.repeat_interleave(captions), gather_with_gradient(owners)
+        own = equal_pairs(of_texts, all_owners)
+        # A text is no negative for a motion whose captions are the same or alike, or that is the same clip.
+        alike = cosines(sentences, gather_with_gradient(sentences)) > self.config.similar_caption_threshold
+        alike = alike | equal_pairs(caption_ids, gather_with_gradient(caption_ids))
+        alike = alike.unflatten(1, (-1, captions)).any(-1)
+        alike = alike | equal_pairs(clip_ids.repeat_interleave(captions), gather_with_gradient(clip_ids))
+        excluded, right = alike & ~own, own.float()
+        back = equal_pairs(owners, gather_with_gradient(of_texts)).float()
+        excluded_back = excluded.unflatten(0, (-1, captions)).any(1)  # [motions here, all motions]
+        excluded_back = excluded_back.repeat_interleave(captions, 1)
+        to_motion = self.lamp.score(text, all_motion)
+        to_text = [logits.T for logits in self.lamp.score(all_text, motion)]
+        losses = []
+        for forth, backwards in zip((sum(to_motion), *to_motion), (sum(to_text), *to_text)):
+            losses += [
+                contrastive_loss(forth, right, excluded),
+                contrastive_loss(backwards, back / captions, excluded_back),
+            ]
+        return sum(losses) / len(losses)
 
-    def _generation_loss(self, logits, labels, mask) -> torch.Tensor:
-        smoothing = self.config.label_smoothing
-        loss = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", label_smoothing=smoothing)
-        return masked_mean(loss, mask)
+    def _matching_loss(self, states, mask, text, motion, first, sentences, clip_ids, caption_ids) -> torch.Tensor:
+        """Compute the loss of telling true pairs from a text with a similar motion and a motion with a similar text.
+
+        The negatives are drawn from this process's batch, the more often the higher LaMP scores them.
+        """
+        with torch.no_grad():
+            firsts = LampTextFeatures(**{name: values[first] for name, values in text.items()})
+            excluded = equal_pairs(clip_ids, clip_ids) | equal_pairs(caption_ids, caption_ids)
+            excluded = excluded | (cosines(sentences, sentences) > self.config.similar_caption_threshold)
+            excluded.fill_diagonal_(True)
+            scores = sum(self.lamp.score(firsts, motion)) / 2
+            wrong_motion, usable = draw_negatives(scores, excluded)
+            wrong_text, usable_text = draw_negatives(scores.T, excluded)
+        rows = torch.arange(len(clip_ids), device=states.device)
+        texts, motions = torch.cat([rows, rows, wrong_text]), torch.cat([rows, wrong_motion, rows])
+        logits = self.lamp.match(states, mask, text, motion, first[texts], motions)
+        labels = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
+        loss = nn.functional.cross_entropy(logits, labels, reduction="none")
+        return masked_mean(loss, torch.cat([torch.ones_like(usable), usable, usable_text]))
+
+    def _text_generation_loss(self, input_ids, mask, queries) -> torch.Tensor:
+        embeddings = self.lamp.get_input_embeddings()
+        logits = self.caption_decoder(embeddings(input_ids[:, :-1]), queries, embeddings.weight)
+        return _cross_entropy(logits, input_ids[:, 1:], mask[:, 1:])
 
 
-def lamp_contrastive_loss(lamp: LampModel, text, motion, ids, sentence_embeds) -> torch.Tensor:
-    """Compute the symmetric cross-entropy over the rows of all processes.
+def decorrelation_loss(queries: torch.FloatTensor) -> torch.FloatTensor:
+    """Return the mean squared cosine between different queries of a clip, each without its mean over the batch.
 
     Args:
-        lamp ([`LampModel`]): Model that gives the temperature and the configuration.
-        text (`torch.FloatTensor` of shape `(batch_size, projection_dim)`): Unit-norm text embeddings.
-        motion (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, projection_dim)`): Unit-norm query
-            embeddings.
-        ids (`list[torch.LongTensor]`): Ids of clips and captions, see [`contrastive_targets`].
-        sentence_embeds (`torch.FloatTensor` of shape `(batch_size, size)`, *optional*): Unit vectors of the captions.
+        queries (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`): Of clips or texts.
     """
-    config, scale = lamp.config, lamp.temperature
-    targets, excluded = contrastive_targets(
-        text,
-        ids if config.released_quirks.mask_negatives else None,
-        sentence_embeds,
-        config.false_negatives,
-        config.false_negative_threshold,
-        config.soft_weight,
+    mean = gather_with_gradient(queries.mean(0, keepdim=True)).mean(0)  # over all training processes
+    unit = nn.functional.normalize((queries - mean).float(), dim=-1, eps=1e-6)
+    with torch.autocast(unit.device.type, enabled=False):
+        squares = (unit @ unit.transpose(1, 2)).square()
+    count = queries.shape[1]
+    others = squares.sum((1, 2)) - squares.diagonal(dim1=1, dim2=2).sum(1)
+    return (others / (count * (count - 1))).mean()
+
+
+def gather_texts(text: LampTextFeatures) -> LampTextFeatures:
+    """Concatenate what scores need of the texts of all training processes, padded to the longest."""
+    missing = 0
+    if in_distributed_training():
+        longest = torch.tensor(text.word_weights.shape[1], device=text.embeds.device)
+        torch.distributed.all_reduce(longest, torch.distributed.ReduceOp.MAX)
+        missing = int(longest) - text.word_weights.shape[1]
+    return LampTextFeatures(
+        embeds=gather_with_gradient(text.embeds),
+        word_embeds=gather_with_gradient(nn.functional.pad(text.word_embeds, (0, 0, 0, missing))),
+        word_weights=gather_with_gradient(nn.functional.pad(text.word_weights, (0, missing))),
     )
-    text_to_motion = contrastive_scores(text, gather_with_gradient(motion), config.contrastive_scoring)
-    motion_to_text = contrastive_scores(gather_with_gradient(text), motion, config.contrastive_scoring).T
-    losses = [
-        contrastive_loss(scale * scores, targets, excluded, config.label_smoothing)
-        for scores in (text_to_motion, motion_to_text)
-    ]
-    return sum(losses) / 2
 
 
-def lamp_matching_loss(
-    lamp, input_ids, text_mask, motion, motion_mask, text_embeds, motion_embeds, ids, sentence_embeds=None
-):
-    """Compute the loss of telling true pairs from a text with a similar motion and a motion with a similar text.
-
-    A share `matching_fraction` of the rows takes part, with negatives from the whole batch of this process.
-
-    Args:
-        lamp ([`LampModel`]): Model that matches.
-        input_ids, text_mask (`torch.Tensor` of shape `(batch_size, text_length)`): Tokens and their mask.
-        motion, motion_mask (`torch.Tensor`): From [`LampModel.encode_motion`].
-        text_embeds, motion_embeds (`torch.FloatTensor`): Embeddings that similar pairs are drawn by.
-        ids, sentence_embeds: See [`lamp_contrastive_loss`].
-    """
-    config = lamp.config
-    with torch.no_grad():
-        excluded = torch.eye(len(text_embeds), dtype=torch.bool, device=motion.device)
-        for values in ids if config.released_quirks.mask_negatives else []:
-            excluded = excluded | equal_pairs(values, values)
-        if config.false_negatives != "none":  # a similar caption is not wrong
-            excluded = excluded | (cosines(sentence_embeds, sentence_embeds) > config.false_negative_threshold)
-        scores = lamp.temperature * similarity(text_embeds, motion_embeds)
-        rows = torch.randperm(len(input_ids), device=motion.device)
-        rows = rows[: max(1, round(config.matching_fraction * len(input_ids)))]
-        wrong_motion, usable = draw_negatives(scores[rows], excluded[rows])
-        wrong_text, usable_text = draw_negatives(scores.T[rows], excluded[rows])
-    texts = torch.cat([rows, rows, wrong_text])
-    motions = torch.cat([rows, wrong_motion, rows])
-    labels = torch.cat([torch.ones_like(rows), torch.zeros_like(rows), torch.zeros_like(rows)])
-    usable = torch.cat([torch.ones_like(usable), usable, usable_text])
-    logits = lamp.match(input_ids[texts], text_mask[texts], motion[motions], motion_mask[motions])
-    loss = nn.functional.cross_entropy(logits, labels, reduction="none")
-    return masked_mean(loss, usable)
+def gather_motions(motion: LampMotionFeatures) -> LampMotionFeatures:
+    """Concatenate what scores need of the motions of all training processes."""
+    return LampMotionFeatures(
+        embeds=gather_with_gradient(motion.embeds), query_embeds=gather_with_gradient(motion.query_embeds)
+    )
 
 
-def contrastive_scores(text: torch.Tensor, motion: torch.Tensor, scoring: str) -> torch.Tensor:
-    """Score texts against motions by [`similarity`], or for `"both"` by the mean of its `"max"` and `"mean"`."""
-    if scoring == "both":
-        return (similarity(text, motion, "max") + similarity(text, motion, "mean")) / 2
-    return similarity(text, motion, scoring)
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    loss = nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
+    return masked_mean(loss, mask)
 
 
-def draw_negatives(similarity: torch.Tensor, excluded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw a column for each row with probability softmax(similarity), never an excluded one.
-
-    Returns:
-        Columns, and 1 for rows that had a column to draw from, 0 for others; both of shape `(rows,)`.
-    """
-    usable = ~excluded.all(1)
-    weights = similarity.masked_fill(excluded, -torch.inf).softmax(1)
-    weights = torch.where(usable[:, None], weights, torch.ones_like(weights))
-    return torch.multinomial(weights, 1)[:, 0], usable.float()
-
-
-__all__ = ["LampForPreTraining", "LampForPreTrainingOutput"]
+__all__ = ["LampForPreTraining", "LampForPreTrainingOutput", "decorrelation_loss"]

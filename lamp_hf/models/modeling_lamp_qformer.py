@@ -1,163 +1,390 @@
-"""LaMP's Q-Former: one transformer for queries and for text, with shared self-attention (LaMP section 3, BLIP-2).
+"""LaMP: motion and language aligned by a Q-Former with four objectives (Li et al., ICLR 2025, section 3)."""
 
-Queries and text have feed-forward layers of their own. In every second layer the queries, and only they, also attend
-to a context: motion latents or text states.
-"""
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
-from .configuration_lamp import LampConfig
-
-
-KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer, [B, heads, length, head_size]
-
-
-class LampAttention(nn.Module):
-    """Multi-head attention, followed by residual connection and layer norm as in BERT."""
-
-    def __init__(self, config: LampConfig, key_value_size: int):
-        super().__init__()
-        self.num_heads = config.num_attention_heads
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(key_value_size, config.hidden_size)
-        self.value = nn.Linear(key_value_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = config.dropout
-
-    def keys_and_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Project `(B, length, width)` states to keys and values `(B, heads, length, head_size)`."""
-        return self._split(self.key(states)), self._split(self.value(states))
-
-    def forward(
-        self,
-        hidden: torch.Tensor,
-        keys_and_values: tuple[torch.Tensor, torch.Tensor],
-        mask: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Let `hidden` `(B, L, H)` attend where `mask`, broadcastable to `(B, heads, L, keys)`, is true."""
-        key, value = keys_and_values
-        dropout = self.dropout if self.training else 0.0
-        attended = nn.functional.scaled_dot_product_attention(
-            self._split(self.query(hidden)), key, value, attn_mask=mask, dropout_p=dropout
-        )
-        attended = self.output(attended.transpose(1, 2).flatten(2))
-        return self.norm(hidden + nn.functional.dropout(attended, self.dropout, self.training))
-
-    def _split(self, states: torch.Tensor) -> torch.Tensor:
-        return states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+from .configuration_lamp_qformer import LampQFormerConfig
+from .contrastive import similarity
+from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask
+from .modeling_motion_vqvae import MotionEncoder
+from .qformer import KeyValues, QFormer
 
 
-class LampFeedForward(nn.Module):
-    """Feed-forward layer, followed by residual connection and layer norm as in BERT."""
-
-    def __init__(self, config: LampConfig, intermediate_size: int):
-        super().__init__()
-        self.intermediate = nn.Linear(config.hidden_size, intermediate_size)
-        self.output = nn.Linear(intermediate_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Transform `(B, L, H)` hidden states."""
-        return self.norm(hidden + self.dropout(self.output(nn.functional.gelu(self.intermediate(hidden)))))
-
-
-class LampLayer(GradientCheckpointingLayer):
-    """Self-attention over queries and text together, cross-attention for queries, feed-forward for each."""
-
-    def __init__(self, config: LampConfig, index: int, with_text: bool):
-        super().__init__()
-        self.attention = LampAttention(config, config.hidden_size)
-        self.cross_attention = None
-        if index % config.cross_attention_frequency == 0:
-            self.cross_attention = LampAttention(config, config.cross_attention_width)
-        if with_text:
-            self.text_feed_forward = LampFeedForward(config, config.intermediate_size)
-        self.query_feed_forward = LampFeedForward(config, config.query_intermediate_size)
-
-    def forward(self, hidden, num_queries, mask, past, context, context_mask):
-        """Transform the hidden states of `num_queries` queries and the text behind them, see [`LampQFormer`]."""
-        key, value = self.attention.keys_and_values(hidden)
-        if past is None:
-            past = key, value
-        else:
-            past = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
-        hidden = self.attention(hidden, past, mask)
-        queries, text = hidden[:, :num_queries], hidden[:, num_queries:]
-        if num_queries:
-            if self.cross_attention is not None and context is not None:
-                queries = self.cross_attention(queries, self.cross_attention.keys_and_values(context), context_mask)
-            queries = self.query_feed_forward(queries)
-        if text.shape[1]:
-            text = self.text_feed_forward(text)
-        return torch.cat([queries, text], 1), (key, value)
-
-
-class LampQFormer(nn.Module):
-    """Transformer of queries and text.
+@dataclass
+class LampQFormerOutput(ModelOutput):
+    """Embeddings and similarities of [`LampQFormerModel`].
 
     Args:
-        config ([`LampConfig`]): Configuration of LaMP.
-        with_text (`bool`): Create the text side; otherwise the model takes queries only.
+        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Scores, see [`similarity`].
+        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm text embeddings.
+        motion_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, projection_dim)`): Unit-norm query
+            embeddings of each motion.
     """
 
-    def __init__(self, config: LampConfig, with_text: bool = True):
-        super().__init__()
-        if with_text:
-            self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-            self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
-        self.query_tokens = nn.Embedding(config.num_query_tokens, config.hidden_size)
-        self.layers = nn.ModuleList(LampLayer(config, i, with_text) for i in range(config.num_hidden_layers))
+    logits_per_text: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    motion_embeds: torch.FloatTensor | None = None
 
-    def embed_text(self, input_ids: torch.LongTensor) -> torch.Tensor:
-        """Embed tokens `(batch_size, text_length)` with their positions, `(batch_size, text_length, hidden_size)`."""
-        positions = self.position_embeddings.weight[: input_ids.shape[1]]
-        return self.dropout(self.norm(self.word_embeddings(input_ids) + positions))
 
-    def embed_queries(self, batch_size: int) -> torch.Tensor:
-        """Return the learned queries for a batch, `(batch_size, num_query_tokens, hidden_size)`."""
-        return self.dropout(self.norm(self.query_tokens.weight)).expand(batch_size, -1, -1)
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
+
+class LampQFormerPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+    """Base class of LaMP's models, which refuses weight files that do not fit."""
+
+    config: LampQFormerConfig
+    base_model_prefix = "lamp"
+    main_input_name = "motion_values"
+    input_modalities = ("text", "time")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
+
+
+class LampQFormerMotionModel(LampQFormerPreTrainedModel):
+    """Motion side of LaMP: the frozen motion encoder and the queries that attend to it, which a captioner reads.
+
+    Loads from the folder of any model that contains LaMP.
+
+    Args:
+        config ([`LampQFormerConfig`]): Configuration of the model.
+        with_text (`bool`): Also create the text side of the Q-Former, as [`LampQFormerModel`] does.
+    """
+
+    # The text side, the heads and the generator, where the folder has them.
+    _keys_to_ignore_on_load_unexpected = [
+        r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"motion_summary",
+        r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"^residual_transformer",
+        r"length_predictor", r"^part_reader", r"^language_",
+    ]  # fmt: skip
+
+    def __init__(self, config: LampQFormerConfig, with_text: bool = False):
+        super().__init__(config)
+        self.motion_encoder = MotionEncoder(config.motion_config)
+        self.motion_projection = nn.Linear(config.motion_config.codebook_dim, config.cross_attention_width, bias=False)
+        self.motion_positions = None
+        if config.released_quirks.position_motion:
+            self.motion_positions = nn.Embedding(config.num_query_tokens, config.cross_attention_width)
+        self.qformer = QFormer(config, with_text)
+        self.motion_encoder.requires_grad_(False)
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load from the folder or Hub id of LaMP, a generator or a captioner.
+
+        Raises:
+            ValueError: If a weight is missing or of another shape, or if a file is damaged.
+        """
+        # A generator that shares LaMP's tokenizer stores the motion encoder only once, as part of the tokenizer.
+        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+        saved, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **options)
+        mapping = {} if saved.get("tokenizer_config") else {r"^vqvae\.encoder\.": "motion_encoder."}
+        return super().from_pretrained(pretrained_model_name_or_path, *args, key_mapping=mapping, **kwargs)
+
+    def train(self, mode: bool = True):
+        """Set training mode; the frozen motion encoder stays in evaluation mode (the released code does not)."""
+        super().train(mode)
+        self.motion_encoder.eval()
+        return self
+
+    def encode_motion(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
+        latents, mask = self.encode_latents(motion_values, motion_attention_mask)
+        return self.project_latents(latents), mask
+
+    @torch.no_grad()
+    def encode_latents(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the frozen encoder's motion latents `(batch_size, num_tokens, codebook_dim)` and their mask."""
+        return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
+
+    def project_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Project motion latents to the width of cross-attention and add their positions.
+
+        Raises:
+            ValueError: If there are more latents than the model has positions.
+        """
+        projected = self.motion_projection(latents)
+        if self.motion_positions is not None:
+            if projected.shape[1] > len(self.motion_positions.weight):
+                longest = len(self.motion_positions.weight)
+                raise ValueError(f"the motion has {projected.shape[1]} tokens, the model reads at most {longest}")
+            projected = projected + self.motion_positions.weight[: projected.shape[1]]
+        return projected
+
+    def attend(self, context: torch.Tensor, context_mask: torch.Tensor) -> tuple[torch.Tensor, KeyValues]:
+        """Let the queries attend to `context`: `(batch_size, num_query_tokens, hidden_size)`, and keys and values."""
+        queries = self.qformer.embed_queries(len(context))
+        return self.qformer(queries, context=context, context_mask=context_mask)
+
+    def get_motion_queries(
+        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
+    ) -> torch.FloatTensor:
+        """Return the queries after attending to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
+        return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
+
+
+def new_summary(config: LampQFormerConfig) -> MotionSummary | None:
+    """Create the summary of motion latents, or None if the configuration has no `summary_size`."""
+    if not config.summary_size:
+        return None
+    latents = config.motion_config.codebook_dim
+    return MotionSummary(latents, config.summary_size, config.projection_dim, config.dropout)
+
+
+class LampQFormerModel(LampQFormerMotionModel):
+    """Text and motion encoders of LaMP.
+
+    `get_text_features` and `get_motion_features` return embeddings in one space, `get_text_condition` the queries that
+    condition a generator, and `get_motion_queries` the queries that a captioner reads.
+
+    Args:
+        config ([`LampQFormerConfig`]): Configuration of the model.
+    """
+
+    _auto_class = "AutoModel"
+    # The heads of pretraining, or a generator, where the folder has them.
+    _keys_to_ignore_on_load_unexpected = [
+        r"motion_token_head", r"word_transform", r"word_head",
+        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor", r"^part_reader",
+        r"^text_projection",
+    ]  # fmt: skip
+
+    def __init__(self, config: LampQFormerConfig):
+        super().__init__(config, with_text=True)
+        self.text_projection = nn.Linear(config.hidden_size, config.cross_attention_width, bias=False)
+        self.motion_head = nn.Linear(config.hidden_size, config.projection_dim)
+        self.text_head = nn.Linear(config.hidden_size, config.projection_dim)
+        self.motion_summary = new_summary(config)
+        self.matching_head = nn.Linear(config.hidden_size, 2)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # logarithm of `temperature`
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the word embeddings."""
+        return self.qformer.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        """Replace the word embeddings."""
+        self.qformer.word_embeddings = value
+
+    @torch.no_grad()
+    def load_text_encoder(self, bert: PreTrainedModel, kept_ids: list[int]) -> None:
+        """Copy the weights of a pretrained BERT into the text side, and its feed-forward layers also for the queries.
+
+        Args:
+            bert (`BertModel`): Model of the same sizes.
+            kept_ids (`list[int]`): Rows of its vocabulary that become the first rows of this model's, in this order.
+        """
+        words, positions = self.qformer.word_embeddings.weight, self.qformer.position_embeddings.weight
+        words[: len(kept_ids)] = bert.embeddings.word_embeddings.weight[kept_ids]
+        # A single sentence is all segment 0, whose embedding is a constant that is added to the positions.
+        segment = bert.embeddings.token_type_embeddings.weight[0]
+        positions.copy_(bert.embeddings.position_embeddings.weight[: len(positions)] + segment)
+        self.qformer.norm.load_state_dict(bert.embeddings.LayerNorm.state_dict())
+        for ours, theirs in zip(self.qformer.layers, bert.encoder.layer, strict=True):
+            attention = theirs.attention
+            for name in ("query", "key", "value"):
+                getattr(ours.attention, name).load_state_dict(getattr(attention.self, name).state_dict())
+            ours.attention.output.load_state_dict(attention.output.dense.state_dict())
+            ours.attention.norm.load_state_dict(attention.output.LayerNorm.state_dict())
+            same_width = self.config.query_intermediate_size == self.config.intermediate_size
+            for feed_forward in [ours.text_feed_forward] + [ours.query_feed_forward] * same_width:
+                feed_forward.intermediate.load_state_dict(theirs.intermediate.dense.state_dict())
+                feed_forward.output.load_state_dict(theirs.output.dense.state_dict())
+                feed_forward.norm.load_state_dict(theirs.output.LayerNorm.state_dict())
+
+    def encode_text(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the hidden states of the text without queries, `(batch_size, text_length, hidden_size)`."""
+        mask = full_mask(input_ids, attention_mask)
+        hidden, _ = self.qformer(text=self.qformer.embed_text(input_ids), mask=mask[:, None, None])
+        return hidden
+
+    def get_text_condition(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        hidden: torch.FloatTensor | None = None,
+    ) -> torch.FloatTensor:
+        """Return the queries after attending to the text, which condition a generator (LaMP section 4).
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Tokens.
+            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
+            hidden (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`, *optional*): Result of
+                `encode_text`, to save another pass of the text transformer.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`.
+        """
+        mask = full_mask(input_ids, attention_mask)
+        if self.config.released_quirks.grounding_text == "embeddings":
+            hidden = self.qformer.embed_text(input_ids)
+        elif hidden is None:
+            hidden = self.encode_text(input_ids, mask)
+        return self.attend(self.text_projection(hidden), mask)[0]
+
+    def get_text_features(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        normalize: bool = True,
+        **kwargs,
+    ) -> torch.FloatTensor:
+        """Embed texts.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Tokens.
+            attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
+            normalize (`bool`): Scale to unit norm; the released code's retrieval does not.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`.
+        """
+        mask = full_mask(input_ids, attention_mask)
+        return self.embed_pooled_text(self.pool_text(self.encode_text(input_ids, mask), mask), normalize)
+
+    def get_motion_features(
+        self,
+        motion_values: torch.FloatTensor,
+        motion_attention_mask: torch.Tensor | None = None,
+        pool: bool = True,
+        normalize: bool = True,
+        **kwargs,
+    ) -> torch.FloatTensor:
+        """Embed motions.
+
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
+            motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
+            pool (`bool`): Return the mean over queries; otherwise every query.
+            normalize (`bool`): Scale to unit norm, before the mean and after; the released code's retrieval does not.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, projection_dim)`, or, with `pool=False`,
+            `(batch_size, num_query_tokens, projection_dim)`.
+        """
+        latents, mask = self.encode_latents(motion_values, motion_attention_mask)
+        queries, _ = self.attend(self.project_latents(latents), mask)
+        features = self.embed_queries(queries, latents, mask, normalize)
+        if not pool:
+            return features
+        return nn.functional.normalize(features.mean(1), dim=-1) if normalize else features.mean(1)
+
+    def get_matching_logits(
+        self,
+        input_ids: torch.LongTensor,
+        motion_values: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        motion_attention_mask: torch.Tensor | None = None,
+    ) -> torch.FloatTensor:
+        """Return the log-odds `(batch_size,)` that text i and motion i belong together, by queries that read both."""
+        motion, motion_mask = self.encode_motion(motion_values, motion_attention_mask)
+        logits = self.match(input_ids, full_mask(input_ids, attention_mask), motion, motion_mask)
+        return logits[:, 1] - logits[:, 0]
+
+    @torch.no_grad()
+    def rerank(
+        self, scores: torch.Tensor, text: dict, motion: dict, k: int = 16, batch_size: int = 64
+    ) -> torch.FloatTensor:
+        """Rerank the best `k` motions of each text, and the best `k` texts of each motion, by matching (as BLIP).
+
+        Args:
+            scores (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Cosines.
+            text (`dict`): `input_ids` and `attention_mask` of all texts.
+            motion (`dict`): `motion_values` and `motion_attention_mask` of all motions.
+            k (`int`): Number of candidates to rerank.
+            batch_size (`int`): Pairs per batch.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_texts, num_motions)`: for reranked pairs the sum of the contrastive
+            logit and the matching log-odds; for all others, in their order, values below these.
+        """
+        again = torch.zeros_like(scores, dtype=torch.bool)
+        again.scatter_(1, scores.topk(min(k, scores.shape[1]), 1).indices, True)
+        again.scatter_(0, scores.topk(min(k, scores.shape[0]), 0).indices, True)
+        pairs = again.nonzero()
+        odds = [
+            self.get_matching_logits(
+                **{name: values[rows[:, 0]] for name, values in text.items()},
+                **{name: values[rows[:, 1]] for name, values in motion.items()},
+            )
+            for rows in pairs.split(batch_size)
+        ]
+        logits = self.temperature * scores
+        best = logits[again] + torch.cat(odds)
+        result = logits - (logits.max() - best.min() + 1)
+        result[again] = best
+        return result
 
     def forward(
         self,
-        queries: torch.Tensor | None = None,
-        text: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-        past: KeyValues | None = None,
-        context: torch.Tensor | None = None,
-        context_mask: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, KeyValues]:
-        """Run the layers on queries, text or both.
+        input_ids: torch.LongTensor,
+        motion_values: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        motion_attention_mask: torch.Tensor | None = None,
+        scoring: str = "max",
+        **kwargs,
+    ) -> LampQFormerOutput:
+        """Embed texts and motions and score every text against every motion, see [`similarity`].
 
-        Args:
-            queries (`torch.FloatTensor` of shape `(batch_size, num_queries, hidden_size)`, *optional*): Embedded
-                queries.
-            text (`torch.FloatTensor` of shape `(batch_size, text_length, hidden_size)`, *optional*): Embedded text.
-            mask (`torch.BoolTensor` broadcastable to `(batch_size, 1, length, past_length + length)`, *optional*):
-                True where self-attention may look; everywhere by default.
-            past (`KeyValues`, *optional*): Keys and values of an earlier pass, which all positions may attend to.
-            context (`torch.FloatTensor` of shape `(batch_size, context_length, cross_attention_width)`, *optional*):
-                States that the queries cross-attend to.
-            context_mask (`torch.BoolTensor` of shape `(batch_size, context_length)`, *optional*): False at padding.
-
-        Returns:
-            Hidden states `(batch_size, num_queries + text_length, hidden_size)`, queries first, and the keys and
-            values of this pass.
+        The numbers of texts and motions may differ. `scoring` is that of [`similarity`]; for the other arguments see
+        `get_text_features` and `get_motion_features`.
         """
-        num_queries = 0 if queries is None else queries.shape[1]
-        hidden = torch.cat([part for part in (queries, text) if part is not None], 1)
-        context_mask = None if context_mask is None else context_mask[:, None, None]
-        present = []
-        for i, layer in enumerate(self.layers):
-            layer_past = None if past is None else past[i]
-            hidden, keys_and_values = layer(hidden, num_queries, mask, layer_past, context, context_mask)
-            present.append(keys_and_values)
-        return hidden, present
+        normalize = scoring != "euclidean"
+        text = self.get_text_features(input_ids, attention_mask, normalize)
+        motion = self.get_motion_features(motion_values, motion_attention_mask, pool=False, normalize=normalize)
+        return LampQFormerOutput(
+            logits_per_text=similarity(text, motion, scoring), text_embeds=text, motion_embeds=motion
+        )
+
+    @property
+    def temperature(self) -> torch.Tensor:
+        """Factor from cosines to logits, at most 100; without exponential and bound in the released code."""
+        exponentiate = self.config.released_quirks.exponentiate_temperature
+        return self.logit_scale.exp().clamp(max=100) if exponentiate else self.logit_scale
+
+    def pool_text(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool the hidden states of texts to `(batch_size, hidden_size)`."""
+        if self.config.text_pooling == "cls":
+            return hidden[:, 0]
+        weights = mask[..., None].to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+    def embed_pooled_text(self, pooled: torch.Tensor, normalize: bool = True) -> torch.Tensor:
+        """Project pooled hidden states to `(batch_size, projection_dim)`."""
+        features = self.text_head(pooled).float()
+        return nn.functional.normalize(features, dim=-1) if normalize else features
+
+    def embed_queries(
+        self, queries: torch.Tensor, latents: torch.Tensor, mask: torch.Tensor, normalize: bool = True
+    ) -> torch.Tensor:
+        """Project the queries of a motion to `(batch_size, num_query_tokens, projection_dim)`; add its summary."""
+        features = self.motion_head(queries)
+        if self.motion_summary is not None:
+            features = features + self.motion_summary(latents, mask)[:, None]
+        return nn.functional.normalize(features.float(), dim=-1) if normalize else features.float()
+
+    def match(self, input_ids, text_mask, motion, motion_mask) -> torch.Tensor:
+        """Return logits `(batch_size, 2)` of text i and motion i, from `encode_motion`, being no pair or a pair."""
+        queries, text = self.qformer.embed_queries(len(motion)), self.qformer.embed_text(input_ids)
+        mask = nn.functional.pad(text_mask, (queries.shape[1], 0), value=True)[:, None, None]
+        hidden, _ = self.qformer(queries, text, mask, context=motion, context_mask=motion_mask)
+        return self.matching_head(hidden[:, : queries.shape[1]]).mean(1).float()
 
 
-__all__ = ["LampQFormer"]
+__all__ = [
+    "LampQFormerModel",
+    "LampQFormerMotionModel",
+    "LampQFormerOutput",
+    "LampQFormerPreTrainedModel",
+    "new_summary",
+]

@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_common import StrictLoadingMixin, full_mask, masked_mean
-from .modeling_lamp import LampModel
+from .modeling_lamp_qformer import LampQFormerModel
 from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_requests import check_sampling
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer
@@ -89,7 +89,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         lamp = config.lamp_config
         if config.tokenizer_config is not None:
             self._tied_weights_keys = {}
-        self.lamp = LampModel(lamp)
+        self.lamp = LampQFormerModel(lamp)
         self.vqvae = MotionVQVAEModel(config.motion_config)
         self.transformer = MaskedMotionTransformer(config)
         self.residual_transformer = None

@@ -25,7 +25,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
 
     @property
     def encoder(self):
-        """The [`LampModel`] or [`LavimoModel`] that embeds texts and motions."""
+        """The [`LampQFormerModel`] or [`LavimoModel`] that embeds texts and motions."""
         return getattr(self.model, "lamp", self.model)
 
     def __call__(

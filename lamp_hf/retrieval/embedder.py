@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, BatchFeature
 
 from ..fingerprint import content_digest
-from ..models.modeling_lamp import LampModel
+from ..models.modeling_lamp_qformer import LampQFormerModel
 from ..models.modeling_lavimo import LavimoModel
 from ..models.motion_requests import as_texts
 from ..models.processing_lamp import LampProcessor
@@ -36,7 +36,7 @@ class Embedder:
         self.name = "lavimo" if AutoConfig.from_pretrained(name).model_type == "lavimo" else "lamp"
         classes: dict[str, tuple[Any, Any]] = {
             "lavimo": (LavimoModel, LavimoProcessor),
-            "lamp": (LampModel, LampProcessor),
+            "lamp": (LampQFormerModel, LampProcessor),
         }
         model_class, processor_class = classes[self.name]
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"

@@ -9,7 +9,7 @@ from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.fingerprint import fingerprint
 from lamp_hf.metrics.retrieval import ranks, retrieval_metrics
 from lamp_hf.models.contrastive import similarity
-from lamp_hf.models.modeling_lamp import LampModel
+from lamp_hf.models.modeling_lamp_qformer import LampQFormerModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from ..data import Clips, load_clips
@@ -60,7 +60,7 @@ def evaluate(arguments: Namespace) -> dict:
 
 def score(arguments: Namespace, clips: Clips, captions: list[str], sentences: torch.Tensor) -> dict:
     """Return similarities `(num_texts, num_motions)` by each way of scoring."""
-    model = LampModel.from_pretrained(arguments.model).eval()
+    model = LampQFormerModel.from_pretrained(arguments.model).eval()
     processor = LampProcessor.from_pretrained(arguments.model)
     longest = model.config.num_query_tokens * model.config.motion_config.downsampling_factor
     motions = [motion[:longest] for motion in clips.motions]
@@ -78,7 +78,7 @@ def score(arguments: Namespace, clips: Clips, captions: list[str], sentences: to
 
 
 @torch.no_grad()
-def features(model: LampModel, processor: LampProcessor, captions: list[str], motions: list, normalize: bool):
+def features(model: LampQFormerModel, processor: LampProcessor, captions: list[str], motions: list, normalize: bool):
     """Embed texts, `(N, P)`, and the queries of motions, `(N, Q, P)`."""
     text, motion = [], []
     for first in range(0, len(captions), 64):
@@ -89,7 +89,9 @@ def features(model: LampModel, processor: LampProcessor, captions: list[str], mo
 
 
 @torch.no_grad()
-def plain_motion_features(model: LampModel, processor: LampProcessor, motions: list[np.ndarray]) -> torch.Tensor:
+def plain_motion_features(
+    model: LampQFormerModel, processor: LampProcessor, motions: list[np.ndarray]
+) -> torch.Tensor:
     """Embed motions by the summary alone, for a model that `train_retrieval` trained without LaMP's queries."""
     vectors = []
     for first in range(0, len(motions), 64):

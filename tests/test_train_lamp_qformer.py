@@ -13,7 +13,7 @@ import lamp_hf
 def test_lamp_trains_and_validates(stage_folder):
     numbers = json.loads((stage_folder("lamp") / "evaluations.jsonl").read_text().splitlines()[-1])
     assert numbers["step"] == 4 and all(value == value for value in numbers.values())
-    assert lamp_hf.LampModel.from_pretrained(stage_folder("lamp") / "model").config.hidden_size == 16
+    assert lamp_hf.LampQFormerModel.from_pretrained(stage_folder("lamp") / "model").config.hidden_size == 16
 
 
 @pytest.fixture(scope="module")

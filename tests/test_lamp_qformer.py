@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from conftest import CAPTIONS, make_motion, tiny_lamp_config
+from conftest import CAPTIONS, make_motion, tiny_qformer_config
 
 import lamp_hf
 from lamp_hf.models.contrastive import similarity
-from lamp_hf.models.modeling_lamp_pretraining import draw_negatives
+from lamp_hf.models.modeling_lamp_qformer_pretraining import draw_negatives
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def batch(processor):
 
 class TestLamp:
     def test_all_four_losses_train_everything_but_the_frozen_motion_encoder(self, lamp_config, batch):
-        model = lamp_hf.LampForPreTraining(lamp_config).train()
+        model = lamp_hf.LampQFormerForPreTraining(lamp_config).train()
         output = model(**batch)
         parts = [
             output[f"{name}_loss"] for name in ("contrastive", "matching", "text_generation", "motion_generation")
@@ -34,7 +34,7 @@ class TestLamp:
         assert without == {name for name, _ in model.named_parameters() if "motion_encoder" in name}
 
     def test_features_have_unit_length_and_ignore_padding(self, lamp_config, processor, batch):
-        model = lamp_hf.LampModel(lamp_config).eval()
+        model = lamp_hf.LampQFormerModel(lamp_config).eval()
         text = model.get_text_features(**processor(text=CAPTIONS))
         alone = model.get_text_features(**processor(text=CAPTIONS[3]))
         torch.testing.assert_close(text[3:], alone, atol=1e-5, rtol=1e-5)
@@ -45,7 +45,7 @@ class TestLamp:
         torch.testing.assert_close(motion.norm(dim=-1), torch.ones(2))
 
     def test_generated_words_depend_on_the_motion_but_not_on_later_words(self, lamp_config, batch):
-        model = lamp_hf.LampForPreTraining(lamp_config).eval()
+        model = lamp_hf.LampQFormerForPreTraining(lamp_config).eval()
         lamp = model.lamp
         for module in [*lamp.motion_encoder.modules(), lamp.motion_projection]:
             if isinstance(module, (torch.nn.Conv1d, torch.nn.Linear)):
@@ -78,33 +78,33 @@ class TestLamp:
             assert usable.tolist() == [1, 1, 1, 1, 0]
 
     def test_a_new_model_starts_at_the_usual_temperature(self, lamp_config):
-        for lamp in (lamp_hf.LampModel(lamp_config), lamp_hf.LampForPreTraining(lamp_config).lamp):
+        for lamp in (lamp_hf.LampQFormerModel(lamp_config), lamp_hf.LampQFormerForPreTraining(lamp_config).lamp):
             assert lamp.temperature.item() == pytest.approx(1 / 0.07)
 
     @pytest.mark.parametrize(("scale", "temperature"), [(1.0, 1.0), (99.0, 99.0), (1000.0, 100.0)])
     def test_logits_are_scaled_by_at_most_a_hundred(self, lamp_config, scale, temperature):
-        lamp = lamp_hf.LampModel(lamp_config)
+        lamp = lamp_hf.LampQFormerModel(lamp_config)
         lamp.logit_scale.data.fill_(math.log(scale))
         assert lamp.temperature.item() == pytest.approx(temperature)
 
     def test_the_released_temperature_is_no_exponential(self, processor):
         quirks = {"exponentiate_temperature": False}
-        lamp = lamp_hf.LampModel(tiny_lamp_config(processor, released_quirks=quirks))
+        lamp = lamp_hf.LampQFormerModel(tiny_qformer_config(processor, released_quirks=quirks))
         assert lamp.temperature.item() == pytest.approx(math.log(1 / 0.07))
 
     def test_switches_of_older_files_load_into_released_quirks(self, tmp_path):
         older = {"position_motion": False, "grounding_text": "embeddings"}
-        lamp_hf.LampConfig(**older).save_pretrained(tmp_path)
+        lamp_hf.LampQFormerConfig(**older).save_pretrained(tmp_path)
         saved = json.loads((tmp_path / "config.json").read_text())
         assert saved["released_quirks"] == older and not older.keys() & saved.keys()
         (tmp_path / "config.json").write_text(json.dumps({"model_type": "lamp"} | older))
-        quirks = lamp_hf.LampConfig.from_pretrained(tmp_path).released_quirks
+        quirks = lamp_hf.LampQFormerConfig.from_pretrained(tmp_path).released_quirks
         assert (quirks.position_motion, quirks.grounding_text, quirks.mask_negatives) == (False, "embeddings", True)
 
     def test_a_summary_counts_where_a_mean_cannot(self, processor):
         """The same token once and many times: sums over time differ, whatever the weights."""
         torch.manual_seed(0)
-        summary = lamp_hf.LampModel(tiny_lamp_config(processor, summary_size=8, dropout=0.0)).motion_summary
+        summary = lamp_hf.LampQFormerModel(tiny_qformer_config(processor, summary_size=8, dropout=0.0)).motion_summary
         for convolution in summary.convolutions:
             torch.nn.init.normal_(convolution.weight)
         latents = torch.randn(1, 1, 8).expand(1, 30, 8)
@@ -127,7 +127,7 @@ class TestLamp:
 
     def test_matching_reads_pairs_one_by_one(self, lamp_config, processor):
         torch.manual_seed(0)
-        model = lamp_hf.LampModel(lamp_config).eval()
+        model = lamp_hf.LampQFormerModel(lamp_config).eval()
         motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (33, 57)]
         together = model.get_matching_logits(**processor(text=CAPTIONS[:2], motion=motions))
         alone = model.get_matching_logits(**processor(text=CAPTIONS[0], motion=motions[0]))
@@ -143,7 +143,7 @@ class TestLamp:
                 vocab_size=size - 1, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
             )
         ).eval()
-        model = lamp_hf.LampModel(tiny_lamp_config(processor)).eval()
+        model = lamp_hf.LampQFormerModel(tiny_qformer_config(processor)).eval()
         model.load_text_encoder(bert, list(range(size - 1)))
         inputs = processor(text=CAPTIONS)
         mine, theirs = model.encode_text(**inputs), bert(**inputs).last_hidden_state
