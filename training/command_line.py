@@ -9,7 +9,7 @@ from .recipe import check_run, load_recipe
 from .text_encoder import resolve_text_encoder
 
 
-_LAMP = ("lamp", "lamp_text_to_motion", "lamp_motion_captioning")
+_LAMP = ("lamp", "lamp_qformer", "lamp_text_to_motion", "lamp_motion_captioning")
 MODELS = {  # options that name a model, and the types that fit; None: any
     "tokenizer": ("motion_vqvae",),
     "lamp": _LAMP,
@@ -18,7 +18,7 @@ MODELS = {  # options that name a model, and the types that fit; None: any
     "vision": None,
 }
 _STARTS = {"tokenizer": ("motion_vqvae",), "text_to_motion": ("lamp_text_to_motion",)}  # types of `start`
-_TEXT_ENCODERS = ("text_encoder", "plain_text_encoder", "sentence_encoder")
+_TEXT_ENCODERS = ("text_encoder", "sentence_encoder")
 
 
 def parse_arguments(

@@ -13,7 +13,7 @@ from torch import nn
 from lamp_hf.distributed import this_process
 from lamp_hf.models.configuration_lamp_text_to_motion import LampTextToMotionConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
-from lamp_hf.models.modeling_lamp_qformer import LampQFormerModel
+from lamp_hf.models.modeling_auto_lamp import load_lamp
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
@@ -24,7 +24,6 @@ from .command_line import parse_arguments
 from .data import Clips, batched, by_length, draw, normalised, shortened, tokenise
 from .loop import Objective, to_device, train
 from .progress import progress
-from .text_encoder import load_text_encoder
 
 
 class CodeSource:
@@ -80,22 +79,24 @@ class CodeSource:
         if self.conditions is None:
             texts = shortened([self.texts[row] for row in rows], self.processor.tokenizer)
             return batch | dict(self.processor(text=texts))
-        return batch | {"condition": self.conditions[rows].float()}
+        conditions = [self.conditions[row] for row in rows]
+        return batch | {"condition": nn.utils.rnn.pad_sequence(conditions, batch_first=True).float()}
 
 
 @torch.no_grad()
-def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> torch.Tensor:
-    """Return the conditions of texts, `(len(texts), num_prefix, lamp_hidden_size)`, in half precision."""
+def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: list[str]) -> list[torch.Tensor]:
+    """Return the condition of each text, `(num_vectors, condition_size)` in half precision, without padding."""
     model.eval()
     texts = shortened(texts, processor.tokenizer)
     order = by_length(texts)
-    parts = []
+    conditions: list[torch.Tensor] = [torch.empty(0)] * len(texts)
     for rows in progress(list(batched(order, 128)), "encoding texts"):
         inputs = processor(text=[texts[i] for i in rows]).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16):
-            parts.append(model.encode_text(**inputs).half().cpu())
-    conditions = torch.cat(parts)
-    return conditions[torch.tensor(order).argsort()]
+            encoded = model.encode_text(**inputs).half().cpu()
+        for i, condition in zip(rows, encoded):
+            conditions[i] = condition[(condition != 0).any(-1)].clone()
+    return conditions
 
 
 class TextToMotionObjective(Objective):
@@ -128,7 +129,7 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[Lamp
         ValueError: if the two normalise motions differently, or the recipe's `start` does not fit them.
     """
     vqvae = MotionVQVAEModel.from_pretrained(tokenizer_folder)
-    pretrained = LampQFormerModel.from_pretrained(lamp_folder)
+    pretrained = load_lamp(lamp_folder)
     processor = LampProcessor.from_pretrained(lamp_folder)
     expected = MotionFeatureExtractor.from_pretrained(tokenizer_folder).to_dict()
     for name in ("skeleton", "sampling_rate", "mean", "std"):
@@ -142,57 +143,30 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[Lamp
         **recipe["model"],
     )
     model = LampForTextToMotion(config)
-    load_start(model, recipe, vqvae, pretrained)
+    load_start(model, recipe, vqvae)
     model.lamp.load_state_dict(pretrained.state_dict())
     model.vqvae.load_state_dict(vqvae.state_dict())
-    if recipe["plain_text_encoder"]:
-        bert, tokenizer, kept = load_text_encoder(
-            recipe["plain_text_encoder"], None, [], processor.tokenizer.model_max_length
-        )
-        words = {word: row for row, word in enumerate(kept_words(tokenizer)[: len(kept)])}  # without its own [DEC]
-        order = [kept[words[word]] for word in kept_words(processor.tokenizer) if word in words]
-        model.lamp.load_text_encoder(bert, order)
     return model, processor
 
 
-def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel, lamp: LampQFormerModel) -> None:
+def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel) -> None:
     """Load the weights of the recipe's `start`, a generator to continue from.
 
     Raises:
-        ValueError: if `start` generates the codes of another tokenizer, or its part reader belongs to another LaMP.
+        ValueError: if `start` generates the codes of another tokenizer.
     """
-    start, has_reader = recipe["start"], model.part_reader is not None
-    if has_reader and not start:
-        raise ValueError("a part reader comes with the generator in start: see training/train_part_reader.py")
-    if has_reader and recipe["plain_text_encoder"]:
-        raise ValueError("the part reader in start reads LaMP: set plain_text_encoder to null")
+    start = recipe["start"]
     if not start:
         return
     model.load_state_dict(LampForTextToMotion.from_pretrained(start).state_dict())
     if not same_codes(model.vqvae, vqvae):
         raise ValueError(f"--tokenizer is neither the one whose codes {start} generates nor continued from it")
-    if has_reader and not same_weights(model.lamp, lamp):
-        raise ValueError(f"--lamp is not the one that the part reader in {start} reads")
 
 
 def same_codes(one: MotionVQVAEModel, other: MotionVQVAEModel) -> bool:
     """Return True if most codes of one tokenizer are nearest to the code of the same index in the other."""
     nearest = one.quantizer.nearest(other.quantizer.codebook)
     return bool((nearest == torch.arange(len(nearest), device=nearest.device)).float().mean() > 0.5)
-
-
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    """Return True if all weights are equal up to the rounding of half precision."""
-    theirs = other.state_dict()
-    return all(
-        torch.allclose(tensor.float(), theirs[name].float(), rtol=0.01, atol=1e-3)
-        for name, tensor in one.state_dict().items()
-    )
-
-
-def kept_words(tokenizer) -> list[str]:
-    """Return the entries of a tokenizer's vocabulary in the order of their ids."""
-    return sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
 
 
 def main(command_line: list[str] | None = None) -> None:

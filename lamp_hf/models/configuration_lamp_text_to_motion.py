@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
+from .configuration_auto_lamp import load_lamp_config
 from .configuration_common import ReleasedQuirksMixin, ShippedPipelinesMixin
-from .configuration_lamp_qformer import LampQFormerConfig
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
 
@@ -33,26 +33,31 @@ class LampTextToMotionQuirks:
     mask_padding: bool = True
 
 
+_CONDITION_MODES = {
+    "lamp": ("words", "encoder_words"),
+    "lamp_qformer": ("query_mean", "queries", "text_mean", "query_and_text_mean"),
+}
+
+
 @strict
 class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForTextToMotion`]; the defaults are the paper's sizes (LaMP section 4).
 
     Args:
-        lamp_config ([`LampQFormerConfig`]): the Q-Former that reads the text.
+        lamp_config ([`LampConfig`] or [`LampQFormerConfig`]): LaMP, or the paper's Q-Former, which reads the text.
         tokenizer_config ([`MotionVQVAEConfig`], *optional*): the generator's own tokenizer. None for the one whose
             encoder LaMP was pretrained on, as in the paper.
         hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, dropout (`int` or `float`): sizes of
             the masked transformer.
         num_residual_layers (`int`): layers of the transformer over residual codes, if the tokenizer has several
             codebooks.
-        condition_mode (`str`): how the transformer sees the text. `"query_mean"`: the mean over LaMP's queries
-            after they attended to it, as one token before the motion's. `"queries"`: all queries. `"text_mean"`: the
-            mean of the text's hidden states, without queries; the released code adds the mean query to it, a constant
-            that the projection absorbs. `"query_and_text_mean"`: both means as two tokens, since the mean query alone
-            hardly tells which of two actions comes first.
-        part_reader_size (`int`): width of a transformer of two layers that reads, in a text of two actions, the
-            condition of each and how they are combined; these follow the condition of the whole text. 0 for none, as
-            in the paper. See [`PartReader`].
+        condition_mode (`str`): how the transformer sees the text. With LaMP, `"words"`: every layer attends to LaMP's
+            states of the words, and the embedding of the whole text is a token before the motion's;
+            `"encoder_words"`: the same with the states and the embedding of LaMP's frozen sentence encoder, to
+            compare with. With the paper's Q-Former, `"query_mean"`: the mean over the queries after they attended to
+            the text, as one token before the motion's; `"queries"`: all queries; `"text_mean"`: the mean of the
+            text's hidden states, without queries; the released code adds the mean query to it, a constant that the
+            projection absorbs; `"query_and_text_mean"`: both means as two tokens.
         attention_mask_mode (`str`): `"causal"`, as the paper describes; `"soft_tril"`, as released, where a mask
             meant to be causal is added to the logits as 0 and 1; or `"bidirectional"`.
         pre_norm (`bool`): normalise before attention and feed-forward, which learns faster; the released code
@@ -81,7 +86,7 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     model_type = "lamp_text_to_motion"
     _auto_class = "AutoConfig"
     default_task = "text-to-motion"
-    sub_configs = {"lamp_config": LampQFormerConfig, "tokenizer_config": MotionVQVAEConfig}
+    sub_configs = {"lamp_config": AutoConfig, "tokenizer_config": MotionVQVAEConfig}
     quirks_class = LampTextToMotionQuirks
     attribute_map = {"order_noise": "choice_temperature"}  # the name in files of earlier versions
 
@@ -93,8 +98,7 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     num_attention_heads: int = 8
     intermediate_size: int = 1024
     dropout: float | int = 0.2
-    condition_mode: str = "query_mean"
-    part_reader_size: int = 0
+    condition_mode: str = "words"
     attention_mask_mode: str = "causal"
     pre_norm: bool = False
     token_convolution: int = 0
@@ -112,10 +116,7 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs):
-        if self.lamp_config is None:
-            self.lamp_config = LampQFormerConfig()
-        elif isinstance(self.lamp_config, dict):
-            self.lamp_config = LampQFormerConfig(**self.lamp_config)
+        self.lamp_config = load_lamp_config(self.lamp_config)
         if isinstance(self.tokenizer_config, dict):
             self.tokenizer_config = MotionVQVAEConfig(**self.tokenizer_config)
         if schedule := kwargs.pop("guidance_schedule", None):  # of earlier versions
@@ -123,17 +124,24 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
         start, end = self.guidance_interval = tuple(self.guidance_interval)
         if not 0 <= start < end <= 1:
             raise ValueError(f"guidance_interval must be two rising shares of the steps, got {start:g} and {end:g}")
-        if self.part_reader_size < 0 or self.part_reader_size % (2 * self.num_attention_heads):
-            raise ValueError(f"part_reader_size must be a multiple of {2 * self.num_attention_heads} or 0")
+        known = _CONDITION_MODES[self.lamp_config.model_type]
+        if self.condition_mode not in known:
+            raise ValueError(
+                f"condition_mode is {self.condition_mode!r}; with {self.lamp_config.model_type}: {', '.join(known)}"
+            )
         super().__post_init__(**kwargs)
-        if self.part_reader_size and self.released_quirks.new_text_projection:
-            raise ValueError("a reader of parts needs frozen conditions: with part_reader_size no new_text_projection")
 
     @property
-    def num_condition_vectors(self) -> int:
-        """Number of vectors in the condition of a text; a part reader adds as many for each part, and one."""
-        several = {"queries": self.lamp_config.num_query_tokens, "query_and_text_mean": 2}
-        return several.get(self.condition_mode, 1)
+    def attends_to_words(self) -> bool:
+        """Tell whether the condition is a vector of the whole text and the states of its words."""
+        return self.condition_mode in _CONDITION_MODES["lamp"]
+
+    @property
+    def condition_size(self) -> int:
+        """Size of each vector of a condition."""
+        if self.condition_mode == "words":
+            return self.lamp_config.word_state_size
+        return (self.lamp_config.text_config if self.attends_to_words else self.lamp_config).hidden_size
 
     @property
     def motion_config(self) -> MotionVQVAEConfig:

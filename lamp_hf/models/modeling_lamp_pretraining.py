@@ -167,7 +167,6 @@ class LampForPreTraining(LampPreTrainedModel):
 
         A text of several for one motion has one right motion; a motion has all its texts as right ones.
         """
-        all_text, all_motion = gather_texts(text), gather_motions(motion)
         captions = len(sentences) // len(clip_ids)
         owners = global_row_indices(clip_ids)
         of_texts, all_owners = owners.repeat_interleave(captions), gather_with_gradient(owners)
@@ -181,8 +180,11 @@ class LampForPreTraining(LampPreTrainedModel):
         back = equal_pairs(owners, gather_with_gradient(of_texts)).float()
         excluded_back = excluded.unflatten(0, (-1, captions)).any(1)  # [motions here, all motions]
         excluded_back = excluded_back.repeat_interleave(captions, 1)
-        to_motion = self.lamp.score(text, all_motion)
-        to_text = [logits.T for logits in self.lamp.score(all_text, motion)]
+        to_motion = self.lamp.score(text, gather_motions(motion))
+        to_text = to_motion  # the same pairs, unless there are other processes
+        if in_distributed_training():
+            to_text = self.lamp.score(gather_texts(text), motion)
+        to_text = [logits.T for logits in to_text]
         losses = []
         for forth, backwards in zip((sum(to_motion), *to_motion), (sum(to_text), *to_text)):
             losses += [
@@ -254,8 +256,8 @@ def gather_motions(motion: LampMotionFeatures) -> LampMotionFeatures:
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    loss = nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
-    return masked_mean(loss, mask)
+    loss = nn.functional.cross_entropy(logits[mask].float(), labels[mask], reduction="none")
+    return masked_mean(loss, torch.ones_like(loss))
 
 
 __all__ = ["LampForPreTraining", "LampForPreTrainingOutput", "decorrelation_loss"]

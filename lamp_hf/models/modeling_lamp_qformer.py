@@ -59,7 +59,7 @@ class LampQFormerMotionModel(LampQFormerPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [
         r"text_feed_forward", r"word_", r"position_embeddings", r"text_", r"motion_head", r"motion_summary",
         r"logit_scale", r"matching_head", r"motion_token_head", r"vqvae", r"^transformer", r"^residual_transformer",
-        r"length_predictor", r"^part_reader", r"^language_",
+        r"length_predictor", r"^language_",
     ]  # fmt: skip
 
     def __init__(self, config: LampQFormerConfig, with_text: bool = False):
@@ -154,7 +154,7 @@ class LampQFormerModel(LampQFormerMotionModel):
     # The heads of pretraining, or a generator, where the folder has them.
     _keys_to_ignore_on_load_unexpected = [
         r"motion_token_head", r"word_transform", r"word_head",
-        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor", r"^part_reader",
+        r"^vqvae", r"^transformer", r"^residual_transformer", r"^length_predictor",
         r"^text_projection",
     ]  # fmt: skip
 

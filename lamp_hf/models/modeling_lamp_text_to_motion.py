@@ -10,12 +10,11 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
+from .modeling_auto_lamp import lamp_class
 from .modeling_common import StrictLoadingMixin, full_mask, masked_mean
-from .modeling_lamp_qformer import LampQFormerModel
 from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_requests import check_sampling
-from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer
-from .part_reader import PartReader
+from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer, WordAttention
 from .scheduling_masked_motion import MaskedMotionScheduler
 
 
@@ -71,15 +70,17 @@ class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
         elif isinstance(module, ResidualMotionTransformer):
             for embeddings in (*module.code_embeddings, module.level_embeddings):
                 init.normal_(embeddings.weight, std=self.config.hidden_size**-0.5)
-        elif isinstance(module, PartReader):
-            init.normal_(module.part_embeddings, std=0.1)
+        elif isinstance(module, WordAttention):
+            init.zeros_(module.gate)
         elif isinstance(module, nn.MultiheadAttention):
-            init.xavier_uniform_(module.in_proj_weight)
+            for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+                if getattr(module, name) is not None:
+                    init.xavier_uniform_(getattr(module, name))
             init.zeros_(module.in_proj_bias)
 
 
 class LampForTextToMotion(LampTextToMotionPreTrainedModel):
-    """Generates a motion from a text. LaMP, the tokenizer and the part reader, if any, are frozen."""
+    """Generates a motion from a text. LaMP and the tokenizer are frozen."""
 
     _auto_class = "AutoModel"
     _tied_weights_keys = {r"lamp.motion_encoder.*": r"vqvae.encoder.*"}
@@ -89,22 +90,21 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         lamp = config.lamp_config
         if config.tokenizer_config is not None:
             self._tied_weights_keys = {}
-        self.lamp = LampQFormerModel(lamp)
+        self.lamp = lamp_class(lamp.model_type)(lamp)
         self.vqvae = MotionVQVAEModel(config.motion_config)
         self.transformer = MaskedMotionTransformer(config)
         self.residual_transformer = None
         if config.motion_config.num_quantizers > 1:
             self.residual_transformer = ResidualMotionTransformer(config)
         self.length_predictor = nn.Sequential(
-            nn.LayerNorm(lamp.hidden_size),
-            nn.Linear(lamp.hidden_size, config.hidden_size),
+            nn.LayerNorm(config.condition_size),
+            nn.Linear(config.condition_size, config.hidden_size),
             nn.GELU(),
             nn.Linear(config.hidden_size, lamp.num_query_tokens),
         )
         self.text_projection = None
         if config.released_quirks.new_text_projection:
             self.text_projection = nn.Linear(lamp.hidden_size, lamp.cross_attention_width)
-        self.part_reader = PartReader(config) if config.part_reader_size else None
         self._freeze()
         self.post_init()
 
@@ -120,7 +120,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             part.requires_grad_(False)
 
     def _frozen_parts(self) -> list[nn.Module]:
-        return [part for part in (self.lamp, self.vqvae, self.part_reader) if part is not None]
+        return [self.lamp, self.vqvae]
 
     def train(self, mode: bool = True):
         """Set training mode, except for the frozen parts."""
@@ -145,9 +145,11 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): the texts.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`: vectors of the whole text, see
-            [`LampTextToMotionConfig`], then those of a part reader, if any.
+            `torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`: vectors of the whole text, and
+            with LaMP then the states of its words, see [`LampTextToMotionConfig`]; 0 at padding.
         """
+        if self.config.attends_to_words:
+            return self._encode_words(input_ids, full_mask(input_ids, attention_mask))
         mask, padded = full_mask(input_ids, attention_mask), self.config.released_quirks.padded_text_length
         if missing := max(padded - input_ids.shape[1], 0):
             padding = self.config.lamp_config.pad_token_id
@@ -164,9 +166,17 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         if mode in ("text_mean", "query_and_text_mean"):
             weights = mask[..., None].to(self.lamp.dtype)
             parts.append((hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True))
-        if self.part_reader is not None:
-            parts.append(self.part_reader(hidden, mask).to(hidden.dtype))
         return torch.cat(parts, 1)
+
+    def _encode_words(self, input_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
+        """Return the embedding of each text, scaled to entries of about 1, and the states of its words behind it."""
+        words = self.lamp.encode_text(input_ids, mask)
+        whole = self.lamp.get_sentence_features(input_ids, mask)
+        if self.config.condition_mode == "words":
+            text = self.lamp.encode_text_parts(words, mask)
+            words, whole = text.word_states, text.embeds
+        whole = nn.functional.pad(whole * whole.shape[-1] ** 0.5, (0, words.shape[-1] - whole.shape[-1]))
+        return torch.cat([whole[:, None].to(words.dtype), words * mask[..., None].to(words.dtype)], 1)
 
     def forward(
         self,
@@ -188,7 +198,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             labels (`torch.LongTensor` of shape `(batch_size, num_tokens)`, *optional*): indices to predict, -100 where
                 none is.
             input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): the text.
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`, *optional*): result
+            condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`, *optional*): result
                 of `encode_text`, in place of the text.
             drop_condition (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): clips whose tokens are predicted
                 without text.
@@ -274,7 +284,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         """Generate motion tokens by masked decoding, then residual codes level by level.
 
         Args:
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): result of
+            condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`): result of
                 `encode_text`.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
             generators (`list[torch.Generator]`): source of randomness of each sample.
@@ -282,8 +292,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
                 that stay, negative where one is to be generated.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): the configuration's if not given.
             scheduler ([`MaskedMotionScheduler`], *optional*): decides which tokens are settled at each step.
-            negative_condition (`torch.FloatTensor` of the condition's shape, *optional*): what guidance leads away
-                from; zeros, which stand for no text, if not given.
+            negative_condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`, *optional*):
+                what guidance leads away from; zeros, which stand for no text, if not given.
             on_step_end (`Callable`, *optional*): called after each step of masked decoding with its index and the
                 tokens `(batch_size, num_tokens)`, returns the tokens to continue with.
 
@@ -331,20 +341,21 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         """Compute logits and move them away from those of the negative condition (classifier-free guidance)."""
         if scale == 1:
             return transformer(codes, token_mask, condition, *levels).float()
-        both = torch.cat([condition, negative])
+        both = torch.cat(pad_conditions([condition, negative]))
         codes, token_mask, *levels = (torch.cat([values, values]) for values in (codes, token_mask, *levels))
         wanted, unwanted = transformer(codes, token_mask, both, *levels).float().chunk(2)
         return unwanted + scale * (wanted - unwanted)
 
     def length_logits(self, condition: torch.FloatTensor) -> torch.FloatTensor:
         """Predict lengths from a condition: logits `(batch_size, max_num_tokens)` of 1, 2, ... tokens."""
-        return self.length_predictor(condition.mean(1).to(self.length_predictor[1].weight.dtype)).float()
+        mean = condition.sum(1) / (condition != 0).any(-1).sum(1, keepdim=True).clamp(min=1)
+        return self.length_predictor(mean.to(self.length_predictor[1].weight.dtype)).float()
 
     def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
         """Return `num_tokens`, with None replaced by a length drawn from the predicted distribution.
 
         Args:
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): result of
+            condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`): result of
                 `encode_text`.
             num_tokens (`list[int]`): length of each motion in tokens, or None.
             generators (`list[torch.Generator]`): source of randomness of each sample.
@@ -363,4 +374,16 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return torch.tensor(lengths, device=condition.device)
 
 
-__all__ = ["GeneratedMotionOutput", "LampForTextToMotion", "LampTextToMotionOutput", "LampTextToMotionPreTrainedModel"]
+def pad_conditions(conditions: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Pad conditions `(batch_size, num_vectors, condition_size)` with zeros to the length of the longest."""
+    longest = max(condition.shape[1] for condition in conditions)
+    return [nn.functional.pad(condition, (0, 0, 0, longest - condition.shape[1])) for condition in conditions]
+
+
+__all__ = [
+    "GeneratedMotionOutput",
+    "LampForTextToMotion",
+    "LampTextToMotionOutput",
+    "LampTextToMotionPreTrainedModel",
+    "pad_conditions",
+]

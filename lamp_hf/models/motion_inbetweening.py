@@ -76,7 +76,7 @@ class MotionInbetweener:
     Args:
         model ([`LampForTextToMotion`]): the generator.
         decoder ([`MotionDecoder`]): turns its tokens into joints.
-        condition (`torch.FloatTensor` of shape `(1, num_prefix, lamp_hidden_size)`): the encoded text.
+        condition (`torch.FloatTensor` of shape `(1, num_vectors, condition_size)`): the encoded text.
         generator (`torch.Generator`): source of randomness.
         sampling (`dict`): see [`LampForTextToMotion.generate_codes`].
     """

@@ -34,6 +34,35 @@ def attention_bias(mode: str, num_prefix: int, length: int, device=None) -> torc
     return torch.zeros(total, total, device=device, dtype=torch.float32).masked_fill(~past, -torch.inf)
 
 
+class WordAttention(nn.Module):
+    """Cross-attention from motion tokens to the states of the words, behind a gate that starts closed.
+
+    A word whose state is zero is padding. There is always one more key and value, of zeros, so that without a text
+    there is something to attend to.
+    """
+
+    def __init__(self, config: LampTextToMotionConfig):
+        super().__init__()
+        size, words = config.hidden_size, config.condition_size
+        self.norm = nn.LayerNorm(size)
+        self.attention = nn.MultiheadAttention(
+            size,
+            config.num_attention_heads,
+            config.dropout,
+            kdim=words,
+            vdim=words,
+            batch_first=True,
+            add_zero_attn=True,
+        )
+        self.gate = nn.Parameter(torch.zeros(size))
+
+    def forward(self, hidden: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Let `(B, L, hidden_size)` states attend to `(B, W, condition_size)` words."""
+        padding = (words == 0).all(-1)
+        attended, _ = self.attention(self.norm(hidden), words, words, key_padding_mask=padding, need_weights=False)
+        return hidden + self.gate.tanh() * attended
+
+
 class MotionTransformer(nn.Module):
     """Lets motion tokens attend to each other and to the condition in front of them."""
 
@@ -41,7 +70,7 @@ class MotionTransformer(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.config = config
-        self.condition_projection = nn.Linear(config.lamp_config.hidden_size, size)
+        self.condition_projection = nn.Linear(config.condition_size, size)
         self.token_convolution = None
         if config.token_convolution:
             self.token_convolution = nn.Conv1d(size, size, config.token_convolution)
@@ -56,6 +85,9 @@ class MotionTransformer(nn.Module):
         )
         norm = nn.LayerNorm(size) if config.pre_norm else None
         self.layers = nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
+        self.word_attention = None
+        if config.attends_to_words:
+            self.word_attention = nn.ModuleList(WordAttention(config) for _ in range(num_layers))
         if config.attention_mask_mode == "soft_tril":
             for layer in self.layers.layers:
                 layer.activation_relu_or_gelu = 0  # turns off PyTorch's fast path, which reads masks as boolean
@@ -67,12 +99,17 @@ class MotionTransformer(nn.Module):
         Args:
             tokens (`torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`): embeddings.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-            condition (`torch.FloatTensor` of shape `(batch_size, num_prefix, lamp_hidden_size)`): zeros for no text.
+            condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`): zeros for no text,
+                see [`LampForTextToMotion.encode_text`].
 
         Returns:
             `torch.FloatTensor` of shape `(batch_size, num_tokens, hidden_size)`: hidden states of the tokens.
         """
-        prefix = self.condition_projection(condition.to(self.condition_projection.weight.dtype))
+        condition = condition.to(self.condition_projection.weight.dtype)
+        words = None
+        if self.word_attention is not None:
+            condition, words = condition[:, :1], condition[:, 1:]
+        prefix = self.condition_projection(condition)
         length, num_prefix = tokens.shape[1], prefix.shape[1]
         positions = sinusoidal_positions(num_prefix + length, prefix.shape[-1]).to(prefix)
         if not self.config.released_quirks.prefix_position:
@@ -87,8 +124,12 @@ class MotionTransformer(nn.Module):
         if self.config.released_quirks.mask_padding:
             padding = nn.functional.pad(~token_mask, (num_prefix, 0), value=False)
             padding = torch.zeros_like(padding, dtype=torch.float32).masked_fill(padding, -torch.inf)
-        hidden = self.layers(self.dropout(hidden), mask=bias, src_key_padding_mask=padding)
-        return hidden[:, num_prefix:]
+        hidden = self.dropout(hidden)
+        if words is None:
+            return self.layers(hidden, mask=bias, src_key_padding_mask=padding)[:, num_prefix:]
+        for layer, attention in zip(self.layers.layers, self.word_attention):
+            hidden = attention(layer(hidden, src_mask=bias, src_key_padding_mask=padding), words)
+        return (hidden if self.layers.norm is None else self.layers.norm(hidden))[:, num_prefix:]
 
     def _convolve(self, tokens: torch.Tensor) -> torch.Tensor:
         """Mix tokens `(B, L, H)` with their neighbours, only with earlier ones where attention is causal."""

@@ -24,7 +24,7 @@ def generate_windows(
 
     Args:
         model ([`LampForTextToMotion`]): the generator.
-        conditions (`list[torch.FloatTensor]` of shape `(1, num_prefix, lamp_hidden_size)`): one for each text.
+        conditions (`list[torch.FloatTensor]` of shape `(1, num_vectors, condition_size)`): one for each text.
         lengths (`list[int]`): tokens for each text.
         generators (`Iterator[torch.Generator]`): source of randomness of each window.
         before, after (`torch.LongTensor` of shape `(1, n, num_quantizers)`, *optional*): given tokens that the first
