@@ -15,6 +15,7 @@ from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
 from .augmentation.composition import Composer
+from .augmentation.lengths import Lengthener
 from .progress import progress
 from .text_encoder import resolve_text_encoder
 
@@ -28,6 +29,8 @@ class Clips:
         data (`dict`): the recipe's section `data`: `skeleton`, `mirrored` (for the training split only) and,
             optionally, `licenses_left_out` (values of `license_class` whose clips are not used) and `rarity_label`
             (`"action"` or `"family"`: whose clips `rarity_weights` counts).
+
+    `natural_length` tells for each clip if its captions suggest its length: false for those that `lengthen` adds.
 
     Raises:
         ValueError: when no training clip has a licence that is to be left out: misspelt, it would let its clips in.
@@ -46,18 +49,43 @@ class Clips:
         self.styles: list[str] = list(dataset["style"])
         self.families: list[str] = list(dataset["family"])
         self._counted = self.families if data.get("rarity_label", "action") == "family" else self.actions
+        self.natural_length: list[bool] = [True] * len(self.motions)
         self.lengths = np.array([len(motion) for motion in self.motions])
 
     def __len__(self) -> int:
         return len(self.motions)
 
-    def compose(self, count: int, seed: int, max_frames: int = 196) -> None:
-        """Add `count` clips composed in space and as many composed in time; rare actions take part more often."""
+    def lengthen(self, count: int, seed: int, max_frames: int = 196) -> None:
+        """Add `count` clips made of real ones at other lengths, with their captions; rare actions more often."""
         if not count:
             return
-        real = len(self.motions)
         try:
-            composer = Composer(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
+            lengthener = Lengthener(self.motions, self.captions, self.rarity_weights(0.5), max_frames)
+        except ValueError as error:
+            raise ValueError(f"{error}; set data.lengthened=0 to train without such clips") from None
+        kinds: Counter = Counter()
+        for clip in progress(lengthener(count, seed), "making clips longer and shorter", count):
+            self.motions.append(clip.motion)
+            self.captions.append(clip.captions)
+            self.names.append(f"{self.names[clip.source]}, {clip.kind}")
+            for labels in (self.actions, self.families, self.styles):
+                labels.append(labels[clip.source])
+            self.natural_length.append(False)
+            kinds[clip.kind] += 1
+        self.lengths = np.array([len(motion) for motion in self.motions])
+        print("clips at other lengths: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
+
+    def compose(self, count: int, seed: int, max_frames: int = 196) -> None:
+        """Add `count` clips composed in space and as many composed in time; rare actions take part more often.
+
+        Clips that `lengthen` added take no part: those that follow come after all real ones.
+        """
+        if not count:
+            return
+        real = sum(self.natural_length)
+        try:
+            weights = self.rarity_weights(0.5)[:real]
+            composer = Composer(self.motions[:real], self.captions[:real], weights, max_frames)
         except ValueError as error:
             raise ValueError(f"{error}; set data.composed=0 to train without composed clips") from None
         for clip in progress(composer(count, seed), "composing clips", 2 * count):
@@ -67,8 +95,9 @@ class Clips:
             self.actions.append(clip.kind)
             self.families.append(clip.kind)
             self.styles.append("")
+            self.natural_length.append(True)
         self.lengths = np.array([len(motion) for motion in self.motions])
-        print(f"{len(self.motions) - real} clips composed of {real}")
+        print(f"{sum(self.natural_length) - real} clips composed of {real}")
 
     def rarity_weights(self, exponent: float) -> np.ndarray:
         """Return weights `(num_clips,)` of n^-exponent for each clip of an action, or family, that has n clips."""

@@ -27,7 +27,11 @@ from .progress import progress
 
 
 class CodeSource:
-    """A clip's codes, masked at random, and the condition of one of its captions.
+    """A clip's codes, masked and corrupted at random, and the condition of one of its captions.
+
+    As in generation, some codes that the model reads are wrong: a share of the visible tokens, drawn for each item
+    between 0 and `corrupted_tokens` of `data`, and a share of the codes that the residual transformer reads, between 0
+    and `corrupted_base_codes`.
 
     LaMP is frozen, so the conditions of all captions, and of a paraphrase of each if there is a paraphraser, are
     computed once. Where a new text projection is trained, batches hold the captions' tokens instead.
@@ -39,7 +43,8 @@ class CodeSource:
         self.model, self.processor = model, processor
         motions = normalised(clips, processor.feature_extractor)
         self.codes = tokenise(motions, model.vqvae, data["max_frames"])
-        self.scheduler = MaskedMotionScheduler(mask_token_id=model.transformer.mask_token_id)
+        self.num_codes = model.transformer.mask_token_id
+        self.scheduler = MaskedMotionScheduler(mask_token_id=self.num_codes)
         texts, self.captions = clips.indexed_captions()
         if paraphrase:
             rng = np.random.default_rng(0)
@@ -49,7 +54,9 @@ class CodeSource:
         self.conditions = (
             None if model.config.released_quirks.new_text_projection else encode_texts(model, processor, texts)
         )
-        self.lengths = clips.lengths
+        self.corrupted_tokens = data.get("corrupted_tokens", 0.0)
+        self.corrupted_base_codes = data.get("corrupted_base_codes", 0.0)
+        self.natural_length, self.lengths = clips.natural_length, clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.weights[[not codes for codes in self.codes]] = 0
 
@@ -58,9 +65,21 @@ class CodeSource:
         caption = draw(self.captions[index], rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         corrupted, labels = self.scheduler.add_noise(codes[:, 0], generator)
+        visible = corrupted != self.scheduler.config.mask_token_id
+        corrupted = with_other_codes(corrupted, visible, self.corrupted_tokens, self.num_codes, rng)
         drop = rng.random() < self.model.config.condition_dropout
         level = int(rng.integers(1, max(codes.shape[1], 2)))
-        return {"caption": caption, "all": codes, "codes": corrupted, "labels": labels, "drop": drop, "level": level}
+        below = (torch.arange(codes.shape[1]) < level).expand(codes.shape)
+        read = with_other_codes(codes, below, self.corrupted_base_codes, self.num_codes, rng)
+        return {
+            "caption": caption,
+            "all": read,
+            "codes": corrupted,
+            "labels": labels,
+            "drop": drop,
+            "level": level,
+            "natural": self.natural_length[index],
+        }
 
     def collate(self, items: list[dict]) -> dict:
         codes = nn.utils.rnn.pad_sequence([item["codes"] for item in items], batch_first=True)
@@ -71,6 +90,7 @@ class CodeSource:
             "labels": labels,
             "token_mask": torch.arange(codes.shape[1]) < lengths[:, None],
             "drop_condition": torch.tensor([item["drop"] for item in items]),
+            "length_mask": torch.tensor([item["natural"] for item in items]),
         }
         if self.model.residual_transformer is not None:
             batch["all_codes"] = nn.utils.rnn.pad_sequence([item["all"] for item in items], batch_first=True)
@@ -81,6 +101,27 @@ class CodeSource:
             return batch | dict(self.processor(text=texts))
         conditions = [self.conditions[row] for row in rows]
         return batch | {"condition": nn.utils.rnn.pad_sequence(conditions, batch_first=True).float()}
+
+
+def with_other_codes(
+    codes: torch.Tensor, places: torch.Tensor, greatest: float, num_codes: int, rng: np.random.Generator
+) -> torch.Tensor:
+    """Return codes with others in a share of some places that is drawn between 0 and `greatest`.
+
+    Args:
+        codes (`torch.LongTensor`): indices of any shape.
+        places (`torch.BoolTensor` of the same shape): where codes may be replaced.
+        greatest (`float`): greatest share of these places; with 0 nothing is drawn.
+        num_codes (`int`): size of a codebook.
+        rng (`np.random.Generator`): draws the share, the places and the codes.
+    """
+    if not greatest:
+        return codes
+    rows = places.flatten().nonzero()[:, 0].numpy()
+    chosen = rng.permutation(rows)[: round(rng.uniform(0, greatest) * len(rows))]
+    result = codes.clone().flatten()
+    result[chosen] = (result[chosen] + torch.from_numpy(rng.integers(1, num_codes, len(chosen)))) % num_codes
+    return result.view(codes.shape)
 
 
 @torch.no_grad()
@@ -175,9 +216,11 @@ def main(command_line: list[str] | None = None) -> None:
     model, processor = build(recipe, arguments.tokenizer, arguments.lamp)
     model.to(this_process().device)  # clips and captions are encoded there too
     clips = Clips(arguments.data, "train", data)
+    clips.lengthen(data["lengthened"], recipe["seed"], data["max_frames"])
     clips.compose(data["composed"], recipe["seed"], data["max_frames"])
     source = CodeSource(clips, model, processor, data, load_paraphraser(data))
-    validation = CodeSource(Clips(arguments.data, "val", data), model, processor, data)
+    uncorrupted = data | {"corrupted_tokens": 0.0, "corrupted_base_codes": 0.0}
+    validation = CodeSource(Clips(arguments.data, "val", data), model, processor, uncorrupted)
 
     train(
         TextToMotionObjective(model),

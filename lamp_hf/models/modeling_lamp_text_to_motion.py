@@ -189,6 +189,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         drop_condition: torch.BoolTensor | None = None,
         all_codes: torch.LongTensor | None = None,
         levels: torch.LongTensor | None = None,
+        length_mask: torch.BoolTensor | None = None,
     ) -> LampTextToMotionOutput:
         """Predict masked tokens and the length of motions.
 
@@ -205,6 +206,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             all_codes (`torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`, *optional*): indices of
                 all codebooks, to train the transformer over residual codes.
             levels (`torch.LongTensor` of shape `(batch_size,)`, *optional*): codebook that each sample trains, from 1.
+            length_mask (`torch.BoolTensor` of shape `(batch_size,)`, *optional*): clips whose length the length
+                predictor learns; all if not given. False for clips that augmentation made longer or shorter.
         """
         if condition is None:
             condition = self.encode_text(input_ids, attention_mask)
@@ -216,7 +219,9 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             return LampTextToMotionOutput(logits=logits, length_logits=length_logits)
         token_loss = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         token_loss = masked_mean(token_loss, labels != -100)
-        length_loss = nn.functional.cross_entropy(length_logits, token_mask.sum(1) - 1)
+        length_loss = nn.functional.cross_entropy(length_logits, token_mask.sum(1) - 1, reduction="none")
+        natural = torch.ones_like(length_loss, dtype=torch.bool) if length_mask is None else length_mask
+        length_loss = masked_mean(length_loss, natural)
         loss, residual_loss = token_loss + self.config.length_loss_weight * length_loss, None
         if all_codes is not None:
             refined = self.residual_transformer(all_codes, token_mask, condition, levels).float()
