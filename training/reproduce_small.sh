@@ -10,34 +10,18 @@ recipes=$(dirname "$0")/recipes/small
 bundle=lamp_hf/checkpoints/lamp_small
 results=training/results
 
-python -m training.train_tokenizer --recipe "$recipes/tokenizer.yaml" --data "$data" --output "$runs/tokenizer"
+without_sharealike='data.licenses_left_out=["CC BY-SA 3.0"]' # CC BY-NC, which most clips have, does not mix with it
+
+# Tokenizer and generator continue those of version 0.1.0, whose recipes are in that version of this script.
+python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/tokenizer" \
+    --set start="$start/tokenizer" "$without_sharealike" data.rarity_label=family data.rarity_exponent=0.5 data.composed=500 \
+    geometry_weights.raised_hands=0.6 model.quantizer_dropout=0.6 optimization.max_steps=1400 optimization.learning_rate=5.0e-4 \
+    optimization.warmup_steps=50
 python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
-    --output "$runs/lamp" --set data.vocabulary_captions="$captions"
-python -m training.train_retrieval --recipe "$recipes/retrieval.yaml" --data "$data" --lamp "$runs/lamp/model" \
-    --output "$runs/retrieval"
-python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/residual_tokenizer"
-for steps in 1800 5600; do # the bundled one was trained twice, each time to the end of its schedule
-    python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
-        --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/text_to_motion" \
-        --set optimization.max_steps=$steps
-done
-python -m training.train_part_reader --recipe "$recipes/part_reader.yaml" --data "$data" --generator "$runs/text_to_motion/model" \
-    --output "$runs/part_reader"
+    --output "$runs/lamp" --set "$without_sharealike" data.vocabulary_captions="$captions"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
-    --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/text_to_motion_parts" \
-    --set start="$runs/part_reader/model" model.part_reader_size=256 data.composed=3000 optimization.max_steps=3600 \
-    optimization.learning_rate=5.0e-4 optimization.warmup_steps=100
-# The bundled one's reader was trained further: the generator had learned with a reader that knew fewer wordings.
-python -m training.train_part_reader --recipe "$recipes/part_reader.yaml" --data "$data" --generator "$runs/text_to_motion_parts/model" \
-    --output "$runs/generator" --set optimization.max_steps=1000 optimization.learning_rate=5.0e-4
-# Its tokenizer had no codes for gentle waves, so it was trained further to have them, and then the generator with it.
-python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/gentle_tokenizer" \
-    --set start="$runs/residual_tokenizer/model" geometry_weights.raised_hands=0.6 model.quantizer_dropout=0.6 data.composed=1500 \
-    optimization.max_steps=1200 optimization.learning_rate=3.0e-4 optimization.warmup_steps=50
-python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
-    --tokenizer "$runs/gentle_tokenizer/model" --lamp "$runs/retrieval/model" --output "$runs/gentle_generator" \
-    --set start="$runs/generator/model" model.part_reader_size=256 data.composed=3000 optimization.max_steps=3000 \
-    optimization.learning_rate=5.0e-4 optimization.warmup_steps=100
+    --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" --output "$runs/text_to_motion" \
+    --set start="$start/generator" "$without_sharealike"
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
 python -m training.bundle --model "$runs/gentle_generator/model" --output "$bundle"

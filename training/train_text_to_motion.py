@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from lamp_hf.distributed import this_process
@@ -24,6 +25,9 @@ from .command_line import parse_arguments
 from .data import Clips, batched, by_length, draw, normalised, shortened, tokenise
 from .loop import Objective, to_device, train
 from .progress import progress
+
+
+_CONTINUED = ("transformer.", "residual_transformer.", "length_predictor.")
 
 
 class CodeSource:
@@ -184,29 +188,40 @@ def build(recipe: dict, tokenizer_folder: Path, lamp_folder: Path) -> tuple[Lamp
         **recipe["model"],
     )
     model = LampForTextToMotion(config)
-    load_start(model, recipe, vqvae)
+    load_start(model, recipe["start"], vqvae)
     model.lamp.load_state_dict(pretrained.state_dict())
     model.vqvae.load_state_dict(vqvae.state_dict())
     return model, processor
 
 
-def load_start(model: LampForTextToMotion, recipe: dict, vqvae: MotionVQVAEModel) -> None:
-    """Load the weights of the recipe's `start`, a generator to continue from.
+def load_start(model: LampForTextToMotion, start: str | None, vqvae: MotionVQVAEModel) -> None:
+    """Take what fits from the generator in `start`: weights of its transformers of the same name and shape.
+
+    The condition may be another one, whose weights then start anew.
 
     Raises:
-        ValueError: if `start` generates the codes of another tokenizer.
+        ValueError: if `start` generates the codes of another tokenizer, or nothing fits.
     """
-    start = recipe["start"]
     if not start:
         return
-    model.load_state_dict(LampForTextToMotion.from_pretrained(start).state_dict())
-    if not same_codes(model.vqvae, vqvae):
+    saved: dict[str, torch.Tensor] = {}
+    for file in sorted(Path(start).glob("*.safetensors")):
+        saved |= load_file(file)
+    if not same_codes(saved["vqvae.quantizer.codebook"].float(), vqvae):
         raise ValueError(f"--tokenizer is neither the one whose codes {start} generates nor continued from it")
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(_CONTINUED)}
+    fitting = {
+        name: saved[name] for name, tensor in own.items() if name in saved and saved[name].shape == tensor.shape
+    }
+    if not fitting:
+        raise ValueError(f"no weight of the transformers in {start} has the size that the recipe asks for")
+    model.load_state_dict(fitting, strict=False)
+    print(f"{len(fitting)} of {len(own)} tensors of the transformers continue those of {start}")
 
 
-def same_codes(one: MotionVQVAEModel, other: MotionVQVAEModel) -> bool:
-    """Return True if most codes of one tokenizer are nearest to the code of the same index in the other."""
-    nearest = one.quantizer.nearest(other.quantizer.codebook)
+def same_codes(codebook: torch.Tensor, vqvae: MotionVQVAEModel) -> bool:
+    """Return True if most codes of a tokenizer are nearest to the code of the same index in a codebook."""
+    nearest = vqvae.quantizer.nearest(codebook)
     return bool((nearest == torch.arange(len(nearest), device=nearest.device)).float().mean() > 0.5)
 
 
