@@ -1,27 +1,42 @@
 #!/usr/bin/env bash
-# Train, bundle and evaluate the bundled models from the motion capture parquet. Takes some nine hours on two CPU cores; each
+# Train, bundle and evaluate the bundled models from the motion capture parquet. Takes some six hours on two CPU cores; each
 # stage resumes where it stopped.
-#   training/reproduce_small.sh mocap.parquet captions.json runs
+#   training/reproduce_small.sh mocap.parquet captions.json runs lamp_small_0.1.0
 # captions.json: sentences whose words are kept in the vocabulary (KIT-ML's annotations).
+# lamp_small_0.1.0: the folder of lamp-small in version 0.1.0, whose tokenizer and transformers are trained further.
 set -euo pipefail
 python -c "import mitsuba" || { echo "videos by another renderer need: pip install mitsuba"; exit 1; }
-data=$1 captions=$2 runs=$3
+data=$1 captions=$2 runs=$3 start=$4
 recipes=$(dirname "$0")/recipes/small
 bundle=lamp_hf/checkpoints/lamp_small
 results=training/results
 
 without_sharealike='data.licenses_left_out=["CC BY-SA 3.0"]' # CC BY-NC, which most clips have, does not mix with it
 
-# Tokenizer and generator continue those of version 0.1.0, whose recipes are in that version of this script.
+python - "$start" "$runs/start" <<'PYTHON' # the tokenizer in the generator's folder
+import sys
+from pathlib import Path
+
+from lamp_hf import LampTextToMotionConfig, MotionFeatureExtractor, MotionVQVAEModel
+from safetensors.torch import load_file
+
+source, target = sys.argv[1:]
+weights = {name: value for file in Path(source).glob("*.safetensors") for name, value in load_file(file).items()}
+model = MotionVQVAEModel(LampTextToMotionConfig.from_pretrained(source).motion_config)
+names = {f"vqvae.{name.replace('residual_quantizers', 'refinements')}": name for name in model.state_dict()}
+model.load_state_dict({name: weights[saved] for saved, name in names.items()})
+for part in (model, MotionFeatureExtractor.from_pretrained(source)):
+    part.save_pretrained(target)
+PYTHON
 python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/tokenizer" \
-    --set start="$start/tokenizer" "$without_sharealike" data.rarity_label=family data.rarity_exponent=0.5 data.composed=500 \
+    --set start="$runs/start" "$without_sharealike" data.rarity_label=family data.rarity_exponent=0.5 data.composed=500 \
     geometry_weights.raised_hands=0.6 model.quantizer_dropout=0.6 optimization.max_steps=1400 optimization.learning_rate=5.0e-4 \
     optimization.warmup_steps=50
 python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
     --output "$runs/lamp" --set "$without_sharealike" data.vocabulary_captions="$captions"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
     --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" --output "$runs/text_to_motion" \
-    --set start="$start/generator" "$without_sharealike"
+    --set start="$start" "$without_sharealike"
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
 python -m training.bundle --model "$runs/gentle_generator/model" --output "$bundle"
