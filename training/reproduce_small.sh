@@ -14,15 +14,17 @@ results=training/results
 without_sharealike='data.licenses_left_out=["CC BY-SA 3.0"]' # CC BY-NC, which most clips have, does not mix with it
 
 python - "$start" "$runs/start" <<'PYTHON' # the tokenizer in the generator's folder
+import json
 import sys
 from pathlib import Path
 
-from lamp_hf import LampTextToMotionConfig, MotionFeatureExtractor, MotionVQVAEModel
+from lamp_hf import MotionFeatureExtractor, MotionVQVAEConfig, MotionVQVAEModel
 from safetensors.torch import load_file
 
 source, target = sys.argv[1:]
 weights = {name: value for file in Path(source).glob("*.safetensors") for name, value in load_file(file).items()}
-model = MotionVQVAEModel(LampTextToMotionConfig.from_pretrained(source).motion_config)
+config = json.loads((Path(source) / "config.json").read_text())["tokenizer_config"]
+model = MotionVQVAEModel(MotionVQVAEConfig(**config))
 names = {f"vqvae.{name.replace('residual_quantizers', 'refinements')}": name for name in model.state_dict()}
 model.load_state_dict({name: weights[saved] for saved, name in names.items()})
 for part in (model, MotionFeatureExtractor.from_pretrained(source)):

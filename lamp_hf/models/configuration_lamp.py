@@ -88,11 +88,6 @@ class LampConfig(ShippedPipelinesMixin, PreTrainedConfig):
         return self.trunk_size + self.motion_config.codebook_dim
 
     @property
-    def pad_token_id(self) -> int:
-        """Word piece that pads texts."""
-        return self.text_config.pad_token_id
-
-    @property
     def max_frames(self) -> int:
         """Frames of the longest motion that the model reads in one pass."""
         return self.num_query_tokens * self.motion_config.downsampling_factor
