@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import lamp_hf
+from lamp_hf.models.scheduling_masked_motion import _gumbel_noise
 
 
 def test_corruption_keeps_the_shares():
@@ -148,6 +149,32 @@ class TestStep:
         both = scheduler_of(4).step(logits, 1, sample, mask, generators(1, 2), **options)
         alone = scheduler_of(4).step(logits[1:, :6], 1, sample[1:, :6], mask[1:, :6], generators(2), **options)
         assert torch.equal(both.prev_sample[1, :6], alone.prev_sample[0])
+
+    @pytest.mark.parametrize("step", [0, 3])
+    def test_the_same_noise_at_any_length(self, step):
+        """The first 20 tokens draw the same codes and are settled in the same order, whatever follows."""
+        logits = torch.zeros(1, 49, 32)
+        outputs = []
+        for length in (30, 49):
+            sample, mask = torch.full((1, length), 32), torch.ones(1, length, dtype=torch.bool)
+            scheduler, stream = scheduler_of(10), generators(7)
+            for earlier in range(step if length == 49 else 0):  # what was drawn before does not matter either
+                scheduler.step(logits[:, :length], earlier, sample, mask, stream)
+            outputs.append(scheduler.step(logits[:, :length], step, sample, mask, stream).pred_original_sample[0])
+        short, long = outputs
+        assert torch.equal(short[:20], long[:20]) and len(short[:20].unique()) > 8
+        noises = [
+            _gumbel_noise(logits[:, :n], torch.ones(1, n, dtype=torch.bool), generators(7), step) for n in (30, 49)
+        ]
+        for one, other in zip(*noises, strict=True):
+            assert torch.equal(one[:, :20], other[:, :20])
+        codes, order = noises[0]
+        assert (codes[0, 0] != codes[0, 1]).all() and order.shape == (1, 30, 1)
+
+    def test_other_steps_and_other_seeds_have_other_noise(self):
+        mask, logits = torch.ones(1, 8, dtype=torch.bool), torch.zeros(1, 8, 32)
+        drawn = [_gumbel_noise(logits, mask, generators(seed), step)[0] for seed, step in ((0, 0), (0, 1), (1, 0))]
+        assert all((drawn[i] != drawn[j]).float().mean() > 0.99 for i, j in ((0, 1), (0, 2), (1, 2)))
 
     def test_tokens_are_settled_in_random_order_at_a_high_choice_temperature(self):
         sample, mask = torch.full((1, 10), 32), torch.ones(1, 10, dtype=torch.bool)

@@ -123,6 +123,30 @@ class TestTextToMotion:
         assert torch.equal(together.codes[1, :length], alone.codes[0])
         assert (together.codes[together.token_mask] < 32).all()  # no mask is left
 
+    def test_a_longer_motion_begins_with_the_same_draws(self, processor):
+        """Where logits do not know the length, the first step draws the same tokens, of a predicted length too."""
+        model, drawn = tiny_text_to_motion(processor, sample_length=True), {}
+
+        class Recording(lamp_hf.MaskedMotionScheduler):
+            def step(self, logits, timestep, *arguments, **options):
+                output = super().step(torch.zeros_like(logits), timestep, *arguments, **options)
+                drawn.setdefault(len(logits[0]), output.pred_original_sample[0])
+                return output
+
+        inputs = processor(text=CAPTIONS[:1])
+        for num_tokens in (30, 49, None):
+            scheduler = Recording(model.transformer.mask_token_id)
+            model.generate(**inputs, num_tokens=[num_tokens], seeds=[3], num_inference_steps=4, scheduler=scheduler)
+        assert len(drawn) == 3
+        shortest = min(20, *drawn)
+        assert all(torch.equal(codes[:shortest], drawn[49][:shortest]) for codes in drawn.values())
+
+    def test_one_generator_for_two_calls_gives_two_motions(self, processor):
+        model, generator = tiny_text_to_motion(processor), torch.Generator().manual_seed(0)
+        condition, mask = torch.randn(1, 1, 32), torch.ones(1, 12, dtype=torch.bool)
+        first, second = (model.generate_codes(condition, mask, [generator]) for _ in range(2))
+        assert not torch.equal(first, second)
+
     def test_known_tokens_stay_and_change_the_others(self, processor):
         model = residual_text_to_motion(processor)
         condition, mask = torch.randn(1, 1, 32), torch.ones(1, 12, dtype=torch.bool)

@@ -319,15 +319,17 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         scheduler.set_timesteps(steps)
         negative = torch.zeros_like(condition) if negative_condition is None else negative_condition
         num_masked = ((codes == mask_token_id) & token_mask).sum(1)
+        seeds = [int(torch.randint(2**62, (), generator=generator)) for generator in generators]
+        streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         for timestep in scheduler.timesteps.tolist():
             rows = scheduler.settles(timestep, num_masked).nonzero()[:, 0]
             if len(rows):
                 guidance = scheduler.guidance(timestep, scale, config.guidance_interval)
                 inputs = codes[rows], token_mask[rows]
                 logits = self._guided(self.transformer, guidance, *inputs, condition[rows], negative[rows])
-                streams = [generators[row] for row in rows.tolist()]
+                own = [streams[row] for row in rows.tolist()]
                 codes[rows] = scheduler.step(
-                    logits, timestep, *inputs, streams, temperature, top_k, config.choice_temperature, num_masked[rows]
+                    logits, timestep, *inputs, own, temperature, top_k, config.choice_temperature, num_masked[rows]
                 ).prev_sample
             if on_step_end is not None:
                 codes = on_step_end(timestep, codes)
@@ -371,11 +373,10 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         probabilities = self.length_logits(condition).softmax(-1).cpu()
         lengths = []
         for asked, row, generator in zip(num_tokens, probabilities, generators, strict=True):
-            if asked is None and self.config.sample_length:
-                asked = 1 + int(torch.multinomial(row, 1, generator=generator))
-            elif asked is None:
-                asked = 1 + int(row.argmax())
-            lengths.append(asked)
+            predicted = row.argmax()
+            if self.config.sample_length:  # drawn in any case: a length that is asked for changes nothing else
+                predicted = torch.multinomial(row, 1, generator=generator)
+            lengths.append(1 + int(predicted) if asked is None else asked)
         return torch.tensor(lengths, device=condition.device)
 
 

@@ -115,8 +115,9 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
             sample (`torch.LongTensor` of shape `(batch_size, num_tokens)`): indices so far, `mask_token_id` where
                 masked.
             token_mask (`torch.BoolTensor` of shape `(batch_size, num_tokens)`): false at padding.
-            generators (`list[torch.Generator]`): source of randomness of each sample, so that its tokens do not depend
-                on its neighbours in the batch.
+            generators (`list[torch.Generator]`): source of randomness of each sample. Its seed alone counts, not what
+                was drawn from it: the random numbers of a token depend on the seed, the step and the token's position,
+                not on the length of the motion or on the sample's neighbours in the batch.
             temperature (`float`): temperature of sampling; 0 takes the most likely token.
             top_k (`int`, *optional*): candidates for each token.
             choice_temperature (`float`): scale of Gumbel noise on the log-probability that decides which tokens stay;
@@ -128,20 +129,18 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         Returns:
             [`MaskedMotionSchedulerOutput`].
         """
-        candidates = logits
+        candidates, (code_noise, order_noise) = logits, _gumbel_noise(logits, token_mask, generators, timestep)
         if top_k is not None and top_k < logits.shape[-1]:
             threshold = logits.topk(top_k, -1).values[..., -1:]
             candidates = logits.masked_fill(logits < threshold, -torch.inf)
         if temperature > 0:
-            candidates = candidates / temperature + _gumbel_noise(logits, token_mask, generators)
+            candidates = candidates / temperature + code_noise
         masked = sample == self.config.mask_token_id
         drawn = torch.where(masked, candidates.argmax(-1), sample)
         progress = torch.tensor((timestep + 1) / self.num_inference_steps, dtype=torch.float32)
         certainty = logits.log_softmax(-1).gather(-1, drawn.clamp(max=logits.shape[-1] - 1)[..., None])
         if choice_temperature > 0:
-            certainty = certainty + choice_temperature * (1 - progress) * _gumbel_noise(
-                certainty, token_mask, generators
-            )
+            certainty = certainty + choice_temperature * (1 - progress) * order_noise
         certainty = certainty[..., 0].masked_fill(~masked | ~token_mask, torch.inf)
         if num_masked is None:
             num_masked = token_mask.sum(1)
@@ -151,13 +150,23 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         return MaskedMotionSchedulerOutput(drawn.masked_fill(again, self.config.mask_token_id), drawn)
 
 
-def _gumbel_noise(logits: torch.Tensor, token_mask: torch.Tensor, generators: list[torch.Generator]) -> torch.Tensor:
-    """Draw noise that makes the arg-max of logits a sample of their softmax; for each clip's own length only."""
-    noise = torch.zeros(logits.shape, dtype=torch.float32)
+def _gumbel_noise(
+    logits: torch.Tensor, token_mask: torch.Tensor, generators: list[torch.Generator], timestep: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw noise that makes the arg-max of logits a sample of their softmax.
+
+    Each step has a stream of its own, of which every token takes as much, one after another: a longer motion only
+    draws on. A short one, for which steps are left out, has the same noise in the others.
+
+    Returns:
+        Noise of codes, of the shape of the logits, and of the order of tokens, `(batch_size, num_tokens, 1)`.
+    """
+    noise = torch.zeros(*logits.shape[:2], logits.shape[-1] + 1, dtype=torch.float32)
     for row, length, generator in zip(noise, token_mask.sum(1).tolist(), generators, strict=True):
-        uniform = torch.rand(length, logits.shape[-1], generator=generator, dtype=torch.float32).clamp(min=1e-20)
+        stream = torch.Generator().manual_seed((generator.initial_seed() + timestep * 0x9E3779B97F4A7C15) % 2**63)
+        uniform = torch.rand(length, row.shape[-1], generator=stream, dtype=torch.float32).clamp(min=1e-20)
         row[:length] = -torch.log(-torch.log(uniform))
-    return noise.to(logits.device)
+    return noise.to(logits.device).tensor_split([logits.shape[-1]], -1)
 
 
 __all__ = ["MaskedMotionScheduler", "MaskedMotionSchedulerOutput"]
