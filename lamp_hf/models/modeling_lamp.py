@@ -252,6 +252,13 @@ class LampModel(LampMotionModel):
         mask = full_mask(input_ids, attention_mask)
         return self.embed_pooled_text(self.pool_text(self.encode_text(input_ids, mask), mask), normalize)
 
+    @torch.no_grad()
+    def get_sentence_features(self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None):
+        """Embed texts by the mean of their hidden states, of unit norm: `(batch_size, hidden_size)`, no gradient."""
+        mask = full_mask(input_ids, attention_mask)
+        hidden = self.encode_text(input_ids, mask).float() * mask[..., None]
+        return nn.functional.normalize(hidden.sum(1), dim=-1)
+
     def get_motion_features(
         self,
         motion_values: torch.FloatTensor,
