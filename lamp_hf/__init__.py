@@ -38,6 +38,8 @@ _EXPORTS = {
     "MotionFeatureExtractor": "models.feature_extraction_motion",
     "LampProcessor": "models.processing_lamp",
     "LavimoProcessor": "models.processing_lavimo",
+    "Familiarity": "models.familiarity",
+    "UnfamiliarPromptWarning": "models.familiarity",
     "MaskedMotionScheduler": "models.scheduling_masked_motion",
     "TextToMotionPipeline": "models.pipeline_text_to_motion",
     "LampTextToMotionDiffusionPipeline": "models.diffusion_pipeline_text_to_motion",

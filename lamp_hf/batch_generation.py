@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,14 @@ class BatchReport:
         made (`int`): motions generated in this run.
         kept (`int`): motions that were there already.
         failed (`dict[str, str]`): names of prompts that were refused, and why.
+        unfamiliar (`dict[str, list[str]]`): names of prompts that are unlike all that the model was trained on, and
+            the nearest sentences of that; of those made by this run.
     """
 
     made: int
     kept: int
     failed: dict[str, str]
+    unfamiliar: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_prompts(path: Path, seed: int) -> tuple[list[Prompt], dict[str, str]]:
@@ -148,7 +151,9 @@ def generate_files(
     missing = [prompt for prompt in own if not is_current(prompt)]
     state.wait_for_everyone()  # all have read the records before anyone adds to them
     record = folder / f"prompts_{state.process_index}.jsonl"
+    familiarity = pipe.processor.familiarity
     failed: dict[str, str] = {}
+    unfamiliar: dict[str, list[str]] = {}
     with tqdm(total=len(missing), unit=" motions", disable=None) as progress:
         for batch in _batches(missing, batch_size):
             for prompt, result in zip(batch, _generate(pipe, batch, failed, options)):
@@ -156,10 +161,12 @@ def generate_files(
                     continue
                 motion = Motion(result["joints"], result["fps"], pipe.skeleton.name, text=prompt.text)
                 motion.save(folder / f"{prompt.name}.{kind}")
+                if familiarity is not None and familiarity.is_unfamiliar(result["familiarity"]):
+                    unfamiliar[prompt.name] = result["nearest"]
                 with open(record, "a", encoding="utf-8") as file:
                     file.write("\n" + json.dumps([time.time(), f"{prompt.name}.{kind}", recipe(prompt)]))
             progress.update(len(batch))
-    return BatchReport(len(missing) - len(failed), len(own) - len(missing), failed)
+    return BatchReport(len(missing) - len(failed), len(own) - len(missing), failed, unfamiliar)
 
 
 def _read_records(folder: Path) -> dict[str, list]:

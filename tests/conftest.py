@@ -191,6 +191,24 @@ def model_folder(processor, tmp_path_factory) -> Path:
     return folder
 
 
+FAMILIES = ["walk", "wave-left-hand", "walk-turn", "bow"]  # of the captions
+
+
+@pytest.fixture(scope="session")
+def familiar_folder(processor, tmp_path_factory) -> Path:
+    """The same generator, which knows that it was trained on the four captions, and on nothing else."""
+    folder = tmp_path_factory.mktemp("familiar")
+    model, own = (
+        tiny_text_to_motion(processor),
+        lamp_hf.LampProcessor(processor.feature_extractor, processor.tokenizer),
+    )
+    embeddings = model.lamp.get_sentence_features(**own(text=CAPTIONS))
+    own.familiarity = lamp_hf.Familiarity(CAPTIONS, FAMILIES, embeddings, threshold=0.99, num_neighbours=1)
+    model.save_pretrained(folder)
+    own.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def lamp_folder(processor, tmp_path_factory) -> Path:
     """LaMP alone, with first weights so wide that the embeddings of motions differ."""

@@ -18,10 +18,10 @@ def pipe(model_folder):
 
 def test_a_text_gives_joints_features_fps_and_text(pipe):
     made = pipe("a person walks", duration=4.0, seed=0)
-    assert set(made) == {"joints", "features", "fps", "skeleton", "text"}
+    assert set(made) == {"joints", "features", "fps", "skeleton", "text", "seed", "familiarity", "nearest"}
     assert made["joints"].shape == (80, 22, 3) and made["joints"].dtype == np.float32
     assert made["features"].shape == (80, 263) and made["features"].dtype == np.float32
-    assert made["fps"] == 20.0 and made["text"] == "a person walks"
+    assert made["fps"] == 20.0 and made["text"] == "a person walks" and made["seed"] == 0
     np.testing.assert_allclose(lamp_hf.features_to_joints(made["features"]), made["joints"], atol=1e-5)
 
 

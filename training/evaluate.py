@@ -14,6 +14,7 @@ from .evaluation import (
     composition,
     contact_sheets,
     evaluator,
+    familiarity,
     families,
     generation,
     geometry,
@@ -34,6 +35,7 @@ TASKS = {
     "tokenizer": tokenizer,
     "text-to-motion": text_to_motion,
     "families": families,
+    "familiarity": familiarity,
     "geometry": geometry,
     "contact-sheets": contact_sheets,
     "generation": generation,
@@ -48,7 +50,7 @@ TASKS = {
     "evaluator": evaluator,
 }
 ALIASES = {"transitions": ["seams"], "temporal-localization": ["moments"]}  # earlier names
-_SETTINGS = ("seed", *DECODING)  # recorded beside the numbers where a task has them
+_SETTINGS = ("seed", "num_candidates", *DECODING)  # recorded beside the numbers where a task has them
 _MODELS = ("model", "lamp", "evaluator")  # options that name a model
 
 

@@ -9,7 +9,7 @@ import typer
 
 import lamp_hf
 
-from .common import KINDS, CleanFeet, Json, Model, app, load_pipeline, motion_report, report, report_motion
+from .common import KINDS, CleanFeet, Json, Model, app, load_pipeline, motion_report, report
 
 
 @app.command()
@@ -28,6 +28,9 @@ def generate(
     seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same motion.")] = 0,
     num_motions: Annotated[
         int, typer.Option(help="Motions to generate, from SEED on; their number follows the file's name.", min=1)
+    ] = 1,
+    candidates: Annotated[
+        int, typer.Option(help="Motions to generate for each, with successive seeds; LaMP keeps the best.", min=1)
     ] = 1,
     prefix: Annotated[Path | None, typer.Option(help="A motion file to continue.")] = None,
     suffix: Annotated[Path | None, typer.Option(help="A motion file to lead into.")] = None,
@@ -68,6 +71,7 @@ def generate(
         "temperature": temperature,
     }
     decoding = {name: value for name, value in decoding.items() if value is not None}
+    decoding |= {"num_candidates": candidates} if candidates > 1 else {}
     files = {"prefix": prefix, "suffix": suffix, "motion": motion}
     files = {name: path for name, path in files.items() if path is not None}
     if prompts is not None:
@@ -107,20 +111,26 @@ def _generate_file(
         generated = pipe(texts[0], **options)
     else:
         generated = pipe(texts, mode="sequence", **options)
+    is_best = "num_candidates" in options
     if isinstance(generated, dict):
-        motion = _as_motion(generated, clean_feet)
-        report_motion(motion.save(output), motion, as_json)
+        report(*_save(generated, output, pipe, clean_feet, is_best), as_json)
         return
-    results = []
-    for number, result in enumerate(generated, 1):
-        motion = _as_motion(result, clean_feet)
-        results.append(motion_report(motion.save(output.with_stem(f"{output.stem}-{number}")), motion))
+    results = [
+        _save(result, output.with_stem(f"{output.stem}-{number}"), pipe, clean_feet, is_best)
+        for number, result in enumerate(generated, 1)
+    ]
     report({"motions": [values for values, _ in results]}, "\n".join(line for _, line in results), as_json)
 
 
-def _as_motion(generated: dict, clean_feet: bool) -> lamp_hf.Motion:
+def _save(generated: dict, output: Path, pipe, clean_feet: bool, is_best: bool) -> tuple[dict, str]:
+    """Write a motion, and tell about it: for machines, and for people."""
     motion = lamp_hf.Motion(**generated)
-    return motion.clean() if clean_feet else motion
+    motion = motion.clean() if clean_feet else motion
+    values, line = motion_report(motion.save(output), motion)
+    told = {name: generated[name] for name in ("seed", "familiarity", "nearest")}
+    known = pipe.processor.familiarity
+    told["unfamiliar"] = None if known is None else known.is_unfamiliar(generated["familiarity"])
+    return values | told, line + (f", seed {generated['seed']}" if is_best else "")
 
 
 def _generate_files(

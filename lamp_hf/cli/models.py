@@ -1,4 +1,4 @@
-"""Verbs on models: caption, evaluate, benchmark."""
+"""Verbs on models: actions, caption, evaluate, benchmark."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,37 @@ from tqdm import tqdm
 import lamp_hf
 
 from .common import Json, Model, Rig, SourceFps, Unit, Up, app, load_pipeline, report
+
+
+_EXAMPLES = 2  # sentences of each kind of action
+
+
+@app.command()
+def actions(model: Model = "", as_json: Json = False) -> None:
+    """List the actions that a text-to-motion model knows, with example sentences and the number of sentences.
+
+    The sentences are of its training captions, or a selection of them.
+
+    Example: lamp-hf actions --model user/name
+    """
+    from lamp_hf.models.familiarity import Familiarity
+
+    name = model or lamp_hf.bundled()
+    familiarity = Familiarity.from_pretrained(name)
+    if familiarity is None:
+        raise ValueError(f"{name} does not say what it was trained on: it has no familiarity.json")
+    rows = [
+        {
+            "action": family.replace("-", " ") or "other",
+            "sentences": len(sentences),
+            "examples": sentences[:_EXAMPLES],
+        }
+        for family, sentences in familiarity.by_family().items()
+    ]
+    lines = [
+        f"{row['action']} ({row['sentences']}): " + ", ".join(f'"{text}"' for text in row["examples"]) for row in rows
+    ]
+    report({"sentences": len(familiarity.sentences), "actions": rows}, "\n".join(lines), as_json)
 
 
 @app.command()

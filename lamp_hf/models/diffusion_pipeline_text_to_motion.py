@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from huggingface_hub import snapshot_download
 
+from .familiarity import recognise
 from .modeling_lamp_text_to_motion import LampForTextToMotion
 from .motion_decoding import MotionDecoder
 from .motion_requests import as_texts, check_count, check_sampling, one_for_each, seconds_to_frames
@@ -24,10 +25,15 @@ class LampTextToMotionDiffusionOutput(BaseOutput):
     Args:
         joints (`list[np.ndarray]` of shape `(num_frames, num_joints, 3)`): metres, Y up.
         features (`list[np.ndarray]` of shape `(num_frames, num_features)`): not normalised.
+        familiarity (`list[float]`): how near each text is to what the model was trained on, from 0 to 1, see
+            [`Familiarity`]; None where the model does not know.
+        nearest (`list[list[str]]`): sentences that the model was trained on and that are nearest to each text.
     """
 
     joints: list[np.ndarray]
     features: list[np.ndarray]
+    familiarity: list[float | None]
+    nearest: list[list[str]]
 
 
 class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
@@ -115,6 +121,7 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         num_frames = self._repeat(self._num_frames(duration, texts), num_motions_per_prompt)
         prompts = self._repeat(texts, num_motions_per_prompt)
         generators = self._generators(generator, prompts)
+        known = self._repeat(recognise(self.model.lamp, self.processor, texts), num_motions_per_prompt)
 
         condition, negative = self._encode(prompts), self._encode(negatives)
         factor = self.model.config.motion_config.downsampling_factor
@@ -138,7 +145,10 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
             on_step_end=None if callback_on_step_end is None else on_step_end,
         )
         counts = [count or tokens * factor for count, tokens in zip(num_frames, num_tokens.tolist())]
-        return self._decode(codes, token_mask, counts)
+        return LampTextToMotionDiffusionOutput(
+            *self._decode(codes, token_mask, counts),
+            *([told[name] for told in known] for name in ("familiarity", "nearest")),
+        )
 
     def _encode(self, texts: list[str | None]) -> torch.FloatTensor | None:
         """Encode texts into conditions; that of no text is zero, and None is returned if there is none at all."""
@@ -151,12 +161,14 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         condition[rows] = encoded
         return condition
 
-    def _decode(self, codes: torch.LongTensor, token_mask: torch.Tensor, counts: list[int]):
-        """Decode tokens into motions with `counts` frames each."""
+    def _decode(
+        self, codes: torch.LongTensor, token_mask: torch.Tensor, counts: list[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Decode tokens into joints and features of motions with `counts` frames each."""
         decoder = MotionDecoder(self.model.vqvae, self.processor.feature_extractor)
         values = self.model.vqvae.decode(codes, token_mask)
         clips = [decoder.clip(row[:count]) for row, count in zip(values, counts)]
-        return LampTextToMotionDiffusionOutput(*map(list, zip(*clips)))
+        return [joints for joints, _ in clips], [features for _, features in clips]
 
     @staticmethod
     def _repeat(values: list, count: int) -> list:

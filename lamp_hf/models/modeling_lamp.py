@@ -260,13 +260,26 @@ class LampModel(LampPreTrainedModel):
         motion_attention_mask: torch.Tensor | None = None,
     ) -> torch.FloatTensor:
         """Return the log-odds `(num_pairs,)` that text i and motion i belong together."""
+        return self._judge_pairs(input_ids, motion_values, attention_mask, motion_attention_mask)[1]
+
+    def get_pair_scores(
+        self,
+        input_ids: torch.LongTensor,
+        motion_values: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        motion_attention_mask: torch.Tensor | None = None,
+    ) -> torch.FloatTensor:
+        """Return how well text i and motion i fit, `(num_pairs,)`: their logit plus the log-odds of matching."""
+        return sum(self._judge_pairs(input_ids, motion_values, attention_mask, motion_attention_mask))
+
+    def _judge_pairs(self, input_ids, motion_values, attention_mask, motion_attention_mask):
         mask = full_mask(input_ids, attention_mask)
         states = self.encode_text(input_ids, mask)
         text = self.encode_text_parts(states, mask)
         motion = self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask))
         rows = torch.arange(len(states), device=states.device)
-        logits = self.match(states, mask, text, motion, rows, rows)
-        return logits[:, 1] - logits[:, 0]
+        odds = self.match(states, mask, text, motion, rows, rows).diff(dim=1)[:, 0]
+        return sum(self.score(text, motion)).diagonal(), odds
 
     def forward(
         self,

@@ -291,6 +291,28 @@ class LampQFormerModel(LampQFormerMotionModel):
         logits = self.match(input_ids, full_mask(input_ids, attention_mask), motion, motion_mask)
         return logits[:, 1] - logits[:, 0]
 
+    def get_pair_scores(
+        self,
+        input_ids: torch.LongTensor,
+        motion_values: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        motion_attention_mask: torch.Tensor | None = None,
+    ) -> torch.FloatTensor:
+        """Return how well text i and motion i fit, `(batch_size,)`: their logit plus the log-odds of matching."""
+        text = self.get_text_features(input_ids, attention_mask)
+        motion = self.get_motion_features(motion_values, motion_attention_mask)
+        odds = self.get_matching_logits(input_ids, motion_values, attention_mask, motion_attention_mask)
+        return self.temperature * (text * motion).sum(-1) + odds
+
+    @torch.no_grad()
+    def get_sentence_features(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.FloatTensor:
+        """Return unit-norm means of the hidden states of texts, `(batch_size, hidden_size)`."""
+        mask = full_mask(input_ids, attention_mask)
+        hidden = self.encode_text(input_ids, mask).float() * mask[..., None]
+        return nn.functional.normalize(hidden.sum(1), dim=-1)
+
     @torch.no_grad()
     def rerank(
         self, scores: torch.Tensor, text: dict, motion: dict, k: int = 16, batch_size: int = 64

@@ -23,11 +23,13 @@ class MotionRequest:
         texts (`list[str]`): what happens, one after another.
         num_frames (`list[int]`): frames for each text; None lets the model choose.
         seed (`int`): of its random stream.
+        num_candidates (`int`): motions to generate, with this seed and those that follow; the best is kept.
     """
 
     texts: list[str]
     num_frames: list[int | None]
     seed: int
+    num_candidates: int = 1
 
     @property
     def text(self) -> str:
@@ -101,6 +103,16 @@ def check_seed(seed: int | None) -> int:
     return int(seed)
 
 
+def first_seed(seed: int | None, offset: int, count: int) -> int:
+    """Return the first of `count` successive seeds, `offset` after a given one or a random one.
+
+    Raises:
+        ValueError: when one of them is no seed.
+    """
+    first = check_seed(None if seed is None else check_seed(seed) + offset)
+    return check_seed(first + count - 1) - (count - 1)
+
+
 def seconds_to_frames(duration: float | None, fps: float, shortest: float, longest: float = math.inf) -> int | None:
     """Round a duration to frames; None stays None.
 
@@ -144,6 +156,7 @@ __all__ = [
     "check_count",
     "check_sampling",
     "check_seed",
+    "first_seed",
     "one_for_each",
     "seconds_to_frames",
 ]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+from .best_of import candidates, keep_best, match_scores, score_parts
+from .familiarity import least_familiar, recognise
 from .motion_decoding import MotionDecoder
 from .motion_inbetweening import MotionInbetweener, gaps_between
 from .motion_representation import joints_to_features
@@ -17,12 +19,13 @@ from .motion_requests import (
     check_count,
     check_sampling,
     check_seed,
+    first_seed,
     one_for_each,
     seconds_to_frames,
 )
 from .pipeline_motion import MotionPipeline
 from .prompt_splitting import parts_in_order
-from .windowed_generation import generate_windows, window_generator
+from .windowed_generation import MotionStream, generate_windows, window_generator
 
 
 LONGEST = 600.0  # seconds that are returned in one piece; `stream` has no limit
@@ -55,6 +58,7 @@ class TextToMotionPipeline(MotionPipeline):
         duration: float | list[float | None] | None = None,
         seed: int | list[int] | None = None,
         num_return_sequences: int = 1,
+        num_candidates: int = 1,
         mode: str | None = None,
         prefix=None,
         suffix=None,
@@ -72,6 +76,8 @@ class TextToMotionPipeline(MotionPipeline):
                 it, or the last 0.8 s where another text starts.
             seed (`int` or a list with one for each text, *optional*): random if not given.
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
+            num_candidates (`int`): motions to generate for each that is returned, with successive seeds: the one that
+                LaMP likes best is kept. The next sequence has the next `num_candidates` seeds.
             mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
                 ends with a token, so at most three frames late. A text that itself says an order is split there, see
                 [`parts_in_order`], and its parts share its duration.
@@ -81,7 +87,7 @@ class TextToMotionPipeline(MotionPipeline):
             motion, keep (the same, and ranges of seconds or a boolean mask of frames, *optional*): a motion to
                 generate anew outside of these ranges, which stay as and where they are. At each transition four
                 generated frames are blended with the kept ones.
-            batch_size (`int`): motions that are generated at the same time.
+            batch_size (`int`): motions that are generated at the same time, candidates among them.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].
             fit_bones (`bool`): give bodies bones of constant length, true if not given; edits always have the bones
@@ -91,7 +97,9 @@ class TextToMotionPipeline(MotionPipeline):
             A dictionary for one text, for an edit and for a sequence; a list of them for a list of texts. Where
             several sequences are asked for, a list of dictionaries takes the place of each. A dictionary has `joints`
             float32 `(num_frames, num_joints, 3)` (metres, Y up), `features` float32 `(num_frames, num_features)`,
-            `fps`, `skeleton` and `text`; `lamp_hf.Motion(**result)` takes it.
+            `fps`, `skeleton`, `text`, `seed`, `familiarity` (from 0 to 1, of a sequence the lowest of its texts) and
+            `nearest`, what the model was trained on that is most like the text; None and an empty list if it does not
+            know. `lamp_hf.Motion(**result)` takes it. Each unfamiliar text gives an [`UnfamiliarPromptWarning`].
 
         Raises:
             ValueError: when a text is empty or too long, or an option, a seed or a duration cannot be met; before
@@ -101,12 +109,16 @@ class TextToMotionPipeline(MotionPipeline):
         given = {"prefix": prefix, "suffix": suffix, "motion": motion, "keep": keep}
         is_edit = any(part is not None for part in given.values())
         check_count(num_return_sequences, "num_return_sequences")
+        check_count(num_candidates, "num_candidates")
         if is_edit and (not isinstance(inputs, str) or mode or num_return_sequences != 1):
             raise ValueError("an edit takes one text and makes one motion")
+        if is_edit and num_candidates != 1:
+            raise ValueError("LaMP compares whole motions, not edits: leave out num_candidates")
         if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):
-            return self._iterate(inputs, duration, seed, num_return_sequences, batch_size, **options)
+            counts = num_return_sequences, num_candidates
+            return self._iterate(inputs, duration, seed, *counts, batch_size, **options)
 
-        requests = self._requests(inputs, duration, seed, num_return_sequences, mode)
+        requests = self._requests(inputs, duration, seed, num_return_sequences, mode, num_candidates)
         if is_edit:
             return self._edit(requests[0], **given, **options)
         results = self._generate(requests, batch_size, **options)
@@ -122,14 +134,18 @@ class TextToMotionPipeline(MotionPipeline):
         seed: int | None = None,
         mode: str | None = None,
         **options,
-    ) -> Iterator[np.ndarray]:
+    ) -> MotionStream:
         """Generate a motion of any length and yield its joints `(n, num_joints, 3)`, in metres, as they are ready.
 
         Several texts are shown one after another; with `mode="sequence"` so is what each text says in order. Memory
-        does not grow with the duration. Arguments are those of `__call__`, and are checked before the first frame.
+        does not grow with the duration. Arguments are those of `__call__`, and are checked before the first frame. The
+        stream has the attributes `familiarity` and `nearest`.
         """
+        if "num_candidates" in options:
+            raise ValueError("a stream shows frames before there are whole motions to compare: no num_candidates")
         request = self._sequence(inputs, duration, seed, mode)
-        return (joints for joints, _ in self._windows(request, **options))
+        windows, _ = self._windows(request, **options)
+        return MotionStream((joints for joints, _ in windows), **self._recognise([request])[0])
 
     @torch.no_grad()
     def length_distribution(self, text: str) -> dict[str, np.ndarray]:
@@ -139,7 +155,9 @@ class TextToMotionPipeline(MotionPipeline):
 
     # Check.
 
-    def _requests(self, inputs, duration, seed, count: int, mode: str | None) -> list[MotionRequest]:
+    def _requests(
+        self, inputs, duration, seed, count: int, mode: str | None, num_candidates: int = 1
+    ) -> list[MotionRequest]:
         """Return the motions to generate: of each text or of all together, `count` of each."""
         if mode is not None:
             whole = self._sequence(inputs, duration, 0 if seed is None else seed, mode)
@@ -151,10 +169,11 @@ class TextToMotionPipeline(MotionPipeline):
             wanted = [([text], [frames], first) for text, frames, first in zip(texts, lengths, seeds)]
         for _, lengths, _ in wanted:
             self._check_whole(lengths)
+        offsets = range(0, count * num_candidates, num_candidates)
         return [
-            MotionRequest(texts, lengths, check_seed(None if first is None else check_seed(first) + offset))
+            MotionRequest(texts, lengths, first_seed(first, offset, num_candidates), num_candidates)
             for texts, lengths, first in wanted
-            for offset in range(count)
+            for offset in offsets
         ]
 
     def _sequence(self, inputs: str | list[str], duration, seed: int | None, mode: str | None) -> MotionRequest:
@@ -210,30 +229,44 @@ class TextToMotionPipeline(MotionPipeline):
         fits = [self._fits_in_window(request.num_frames) for request in requests]
         short = [request for request, is_short in zip(requests, fits) if is_short]
         order = sorted(range(len(short)), key=lambda i: short[i].num_frames[0] or math.inf)  # less padding
-        batched = super().__call__([short[i] for i in order], batch_size=batch_size, **options) if short else []
+        known = self._recognise(requests)
+        batched = (
+            self._batched((short[i] for i in order), short[0].num_candidates, batch_size, **options) if short else []
+        )
         results = iter([result for _, result in sorted(zip(order, batched), key=lambda pair: pair[0])])
-        return [
+        made = [
             next(results) if is_short else self._whole(request, **options) for request, is_short in zip(requests, fits)
         ]
+        return [result | told for result, told in zip(made, known)]
+
+    def _batched(
+        self, requests: Iterable[MotionRequest], num_candidates: int, batch_size: int, **options
+    ) -> Iterator[dict]:
+        """Generate what fits in one window; candidates that lose are dropped as soon as their text is done."""
+        return keep_best(super().__call__(candidates(requests), batch_size=batch_size, **options), num_candidates)
 
     def _iterate(
-        self, inputs: Iterable[str], duration, seed, count: int, batch_size: int, **options
-    ) -> Iterable[dict]:
+        self, inputs: Iterable[str], duration, seed, count: int, num_candidates: int, batch_size: int, **options
+    ) -> Iterator[dict]:
         """Generate a motion for each text of an iterable as it comes."""
         if isinstance(duration, (list, tuple)) or isinstance(seed, (list, tuple)) or count != 1:
             raise ValueError("with a stream of texts, give one duration and one seed for all, and one sequence each")
         num_frames = [self._num_frames(duration)]
         self._check_whole(num_frames)
-        requests = (MotionRequest([text], num_frames, check_seed(seed)) for text in inputs)
+        requests = (
+            MotionRequest([text], num_frames, first_seed(seed, 0, num_candidates), num_candidates) for text in inputs
+        )
         if self._fits_in_window(num_frames):
-            return super().__call__(requests, batch_size=batch_size, **options)
-        return (self._whole(request, **options) for request in requests)
+            results = self._batched(requests, num_candidates, batch_size, **options)
+        else:
+            results = (self._whole(request, **options) for request in requests)
+        return (result | recognise(self.model.lamp, self.processor, [result["text"]])[0] for result in results)
 
     def preprocess(self, request: MotionRequest) -> dict:
         """Tokenise the text of a request."""
         num_frames, seed = torch.tensor([request.num_frames[0] or 0]), torch.tensor([request.seed])
-        tokens = dict(self.processor(text=request.texts))
-        return tokens | {"num_frames": num_frames, "seed": seed, "text": [request.text]}
+        tokens = dict(self.processor(text=request.texts)) | {"num_frames": num_frames, "seed": seed}
+        return tokens | {"num_candidates": torch.tensor([request.num_candidates]), "text": [request.text]}
 
     def _forward(self, inputs: dict, **sampling) -> dict:
         asked = inputs["num_frames"].tolist()
@@ -246,23 +279,35 @@ class TextToMotionPipeline(MotionPipeline):
         )
         predicted = (output.token_mask.sum(1) * self.frames_per_token).tolist()
         num_frames = torch.tensor([frames or chosen for frames, chosen in zip(asked, predicted)])
-        return {"motion_values": output.motion_values, "num_frames": num_frames, "text": inputs["text"]}
+        made = {"motion_values": output.motion_values, "num_frames": num_frames}
+        if int(inputs["num_candidates"][0]) > 1:
+            made["score"] = match_scores(self.model.lamp, inputs["input_ids"], inputs["attention_mask"], **made)
+        return made | {"text": inputs["text"], "seed": inputs["seed"]}
 
     def postprocess(self, outputs: dict, fit_bones: bool = True) -> dict:
         """Turn the features of one motion into joints."""
         values, text = outputs["motion_values"][0, : int(outputs["num_frames"][0])], outputs["text"]
         while not isinstance(text, str):  # the base class wraps it once more when it batches
             text = text[0]
-        return self._result(*self.decoder.clip(values, fit_bones), text)
+        result = self._result(*self.decoder.clip(values, fit_bones), text, int(outputs["seed"][0]))
+        return result | ({"score": float(outputs["score"][0])} if "score" in outputs else {})
 
     def _whole(self, request: MotionRequest, **options) -> dict:
-        """Generate in one piece what `stream` yields."""
-        joints, features = (np.concatenate(part) for part in zip(*self._windows(request, **options)))
-        return self._result(joints, features, request.text)
+        """Generate in one piece what `stream` yields; of several candidates the best."""
+        made = (self._candidate(candidate, **options) for candidate in candidates([request]))
+        return next(keep_best(made, request.num_candidates))
+
+    def _candidate(self, request: MotionRequest, **options) -> dict:
+        windows, num_frames = self._windows(request, **options)
+        joints, features = (np.concatenate(part) for part in zip(*windows))
+        result = self._result(joints, features, request.text, request.seed)
+        if request.num_candidates > 1:
+            result["score"] = score_parts(self.model.lamp, self.processor, request.texts, features, num_frames)
+        return result
 
     @torch.no_grad()
-    def _windows(self, request: MotionRequest, **options) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Return an iterator of joints and features, window by window."""
+    def _windows(self, request: MotionRequest, **options) -> tuple[Iterator[tuple[np.ndarray, np.ndarray]], list[int]]:
+        """Return an iterator of joints and features, window by window, and the frames of each text."""
         sampling, fit_bones = self._with_defaults(options)
         conditions = self._encode(request.texts)
         # A stream of its own for the length of each text; the first is also that of the first window, so that a motion
@@ -272,11 +317,11 @@ class TextToMotionPipeline(MotionPipeline):
         num_tokens = self.model.choose_lengths(conditions, asked, generators).tolist()
         # The last text ends at its frame, the others with a token.
         last = request.num_frames[-1] or num_tokens[-1] * self.frames_per_token
-        num_frames = sum(num_tokens[:-1]) * self.frames_per_token + last
+        num_frames = [*(tokens * self.frames_per_token for tokens in num_tokens[:-1]), last]
         others = (window_generator(request.seed, window) for window in itertools.count(1))
         generators = itertools.chain(generators[:1], others)
         windows = generate_windows(self.model, conditions.split(1), num_tokens, generators, **sampling)
-        return self.decoder.stream(windows, num_frames, fit_bones)
+        return self.decoder.stream(windows, sum(num_frames), fit_bones), num_frames
 
     @torch.no_grad()
     def _edit(self, request: MotionRequest, prefix, suffix, motion, keep, **options) -> dict:
@@ -299,9 +344,16 @@ class TextToMotionPipeline(MotionPipeline):
                 num_frames = num_tokens * self.frames_per_token
             joints = inbetweener.extend(prefix, suffix, num_frames)
         features = joints_to_features(torch.cat([joints, 2 * joints[-1:] - joints[-2:-1]]), self.skeleton)
-        return self._result(self.decoder.to_metres(joints), features.numpy().astype(np.float32), request.text)
+        features = features.numpy().astype(np.float32)
+        result = self._result(self.decoder.to_metres(joints), features, request.text, request.seed)
+        return result | self._recognise([request])[0]
 
     # Shared by all ways to generate.
+
+    def _recognise(self, requests: list[MotionRequest]) -> list[dict]:
+        """Tell how familiar requests are, of several texts the least familiar, and warn of unfamiliar ones."""
+        told = iter(recognise(self.model.lamp, self.processor, [text for one in requests for text in one.texts]))
+        return [least_familiar([next(told) for _ in request.texts]) for request in requests]
 
     def _encode(self, texts: list[str]) -> torch.Tensor:
         inputs = self.processor(text=texts).to(self.device)
@@ -317,13 +369,14 @@ class TextToMotionPipeline(MotionPipeline):
         joints = self.processor.feature_extractor.read_joints(motion, name)
         return torch.as_tensor(joints).float() / self.skeleton.metres
 
-    def _result(self, joints: np.ndarray, features: np.ndarray, text: str) -> dict:
+    def _result(self, joints: np.ndarray, features: np.ndarray, text: str, seed: int) -> dict:
         return {
             "joints": joints,
             "features": features,
             "fps": self.fps,
             "skeleton": self.skeleton.name,
             "text": text,
+            "seed": seed,
         }
 
 

@@ -1,9 +1,12 @@
 """Processor of LaMP, from text and motion to model inputs."""
 
+from pathlib import Path
+
 import numpy as np
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .familiarity import SETTINGS, VECTORS, Familiarity
 from .motion_requests import as_texts
 
 
@@ -13,12 +16,40 @@ class LampProcessor(ProcessorMixin):
     Args:
         feature_extractor ([`MotionFeatureExtractor`]): Reads, normalises and pads motions.
         tokenizer ([`BertTokenizer`]): Tokenizer; its `model_max_length` limits texts.
+
+    Attributes:
+        familiarity ([`Familiarity`], *optional*): Sentences that the model was trained on; saved and loaded with the
+            processor, None where the folder has none.
     """
 
     _auto_class = "AutoProcessor"
 
     def __init__(self, feature_extractor=None, tokenizer=None, **kwargs):
         super().__init__(feature_extractor, tokenizer, **kwargs)
+        self.familiarity: Familiarity | None = None
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Load a processor as in transformers, and the familiarity beside it.
+
+        Raises:
+            ValueError: If the statistics are not those of motion features, or the familiarity is damaged.
+        """
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        processor.familiarity = Familiarity.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        return processor
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """Save the processor as in transformers, with its familiarity; without one, an older one there is deleted."""
+        files = super().save_pretrained(save_directory)
+        if self.familiarity is not None:
+            self.familiarity.save_pretrained(save_directory)
+        else:
+            for name in (SETTINGS, VECTORS):
+                (Path(save_directory) / name).unlink(missing_ok=True)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return files
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from .modeling_lamp_text_to_motion import LampForTextToMotion
@@ -9,6 +10,21 @@ from .modeling_lamp_text_to_motion import LampForTextToMotion
 
 OVERLAP = 8  # tokens of the motion so far that a window starts with
 NEW_TEXT_OVERLAP = 4  # the same where another text starts: after more of them the motion ignores the new text
+
+
+class MotionStream(Iterator[np.ndarray]):
+    """Joints of a motion `(n, num_joints, 3)`, in metres, as they are ready.
+
+    Attributes:
+        familiarity (`float`, *optional*): how near the text is to what the model was trained on, from 0 to 1.
+        nearest (`list[str]`): sentences that the model was trained on and that are nearest.
+    """
+
+    def __init__(self, joints: Iterator[np.ndarray], familiarity: float | None, nearest: list[str]):
+        self._joints, self.familiarity, self.nearest = joints, familiarity, nearest
+
+    def __next__(self) -> np.ndarray:
+        return next(self._joints)
 
 
 def generate_windows(
@@ -57,4 +73,4 @@ def window_generator(seed: int, window: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed + window * 0x9E3779B97F4A7C15) % 2**63)
 
 
-__all__ = ["NEW_TEXT_OVERLAP", "OVERLAP", "generate_windows", "window_generator"]
+__all__ = ["NEW_TEXT_OVERLAP", "OVERLAP", "MotionStream", "generate_windows", "window_generator"]

@@ -13,7 +13,7 @@ import gradio as gr
 
 from .. import bundled
 from ..motion.clip import READABLE
-from .demo_actions import GALLERY, DemoActions
+from .demo_actions import GALLERY, MAX_CANDIDATES, DemoActions
 from .uploads import MAX_CHARACTERS, MAX_SECONDS, MAX_SENTENCES, VIDEOS
 
 
@@ -92,6 +92,14 @@ def _generate_tab(actions: DemoActions) -> None:
                 0, MAX_SECONDS, 0, step=0.5, label="Duration in seconds", info="0 lets the model choose."
             )
             seed = _seed_field()
+            best_of = gr.Slider(
+                1,
+                MAX_CANDIDATES,
+                1,
+                step=1,
+                label="Best of",
+                info="Generates several motions and shows the one that LaMP likes best.",
+            )
             button = gr.Button("Generate motion", variant="primary")
         with gr.Column(scale=3):
             player = _player()
@@ -99,7 +107,7 @@ def _generate_tab(actions: DemoActions) -> None:
             with gr.Row():
                 downloads = {suffix: gr.Button(f"Download {suffix}", size="sm") for suffix in DOWNLOADS}
             file = gr.File(interactive=False, visible="hidden")
-    _on_click(button, actions.generate, [text, duration, seed], [player, note, motion])
+    _on_click(button, actions.generate, [text, duration, seed, best_of], [player, note, motion])
     for suffix, download in downloads.items():
         saved = _on_file_click(download, actions.save, [motion, gr.State(suffix)], file, f"save_{suffix[1:]}")
         saved.success(None, file, js=_DOWNLOAD_SCRIPT)

@@ -21,6 +21,7 @@ from gradio.utils import get_upload_folder
 from transformers import pipeline
 
 from .. import bundled
+from ..models.familiarity import unfamiliar
 from ..motion.clip import Motion
 from ..motion.html import player_page
 from ..retrieval.index import MotionIndex
@@ -44,6 +45,7 @@ GALLERY = (
     "a person bows",
 )
 HITS = 4  # that a search shows
+MAX_CANDIDATES = 8  # of which the best is shown
 
 logger = logging.getLogger(__name__)
 
@@ -79,20 +81,29 @@ class DemoActions:
         self.lock = threading.Lock()  # tokenizers are not thread-safe
 
     @reports_errors
-    def generate(self, text: str, duration: float | None, seed: int | None) -> tuple[str, str, Motion]:
+    def generate(
+        self, text: str, duration: float | None, seed: int | None, num_candidates: int | None = 1
+    ) -> tuple[str, str, Motion]:
         """Generate a motion from a sentence, or from several lines that follow one another.
 
         Args:
             text (`str`): the lines.
             duration (`float`): seconds of the whole motion; 0 or None lets the model choose.
             seed (`int`): None draws one.
+            num_candidates (`int`): motions to generate; the best is shown.
 
         Returns:
-            `tuple[str, str, Motion]`: HTML of the viewer, a note, and the motion.
+            `tuple[str, str, Motion]`: HTML of the viewer, a note, and the motion. The note warns of a text that is
+            unlike what the model was trained on.
         """
         with self.lock:
-            motion, seed = self._generate(text, duration, seed)
-        note = f"{motion.duration:.1f} s, {motion.num_frames} frames, seed {seed}: {motion.text}"
+            result = self._generate(text, duration, seed, num_candidates or 1)
+            known = self._generator.processor.familiarity
+        motion = Motion(**result)
+        note = f"{motion.duration:.1f} s, {motion.num_frames} frames, seed {result['seed']}: {motion.text}"
+        if known is not None and known.is_unfamiliar(result["familiarity"]):
+            line = unfamiliar(motion.text or "", result["nearest"])
+            note += f"\n{line[0].upper()}{line[1:]}."
         return viewer([motion]), note, motion
 
     @reports_errors
@@ -159,19 +170,24 @@ class DemoActions:
         texts = {f"sentence {side}": " ".join(read_sentences(text)) for side, text, path in sides if not path}
         files = {side: read_motion(path) for side, _, path in sides if path}
         with self.lock:
-            motions = [files[side] if path else self._generate(text, None, seed)[0] for side, text, path in sides]
+            motions = [
+                files[side] if path else Motion(**self._generate(text, None, seed)) for side, text, path in sides
+            ]
             return viewer(motions), self._similarity_table(motions, texts)
 
-    def _generate(self, text: str, duration: float | None, seed: int | None) -> tuple[Motion, int]:
-        """Generate one motion, whose sentences share the duration equally, and return it with its seed."""
+    def _generate(self, text: str, duration: float | None, seed: int | None, num_candidates: int = 1) -> dict:
+        """Generate one motion, whose sentences share the duration equally."""
         sentences = read_sentences(text)
         if not 0 <= (duration or 0) <= MAX_SECONDS:
             raise ValueError(f"the duration must be between 0 (the model chooses) and {MAX_SECONDS:g} seconds")
         if seed is not None and not 0 <= seed < 2**31:
             raise ValueError(f"the seed must be a whole number from 0 to {2**31 - 1}")
+        if not 1 <= num_candidates <= MAX_CANDIDATES:
+            raise ValueError(f"the best of 1 to {MAX_CANDIDATES} motions can be shown")
         seed = secrets.randbelow(2**31) if seed is None else int(seed)
         seconds = duration / len(sentences) if duration else None
-        return self._to_motion(self._generator(sentences, duration=seconds, seed=seed, mode="sequence")), seed
+        options = {"mode": "sequence", "num_candidates": int(num_candidates)}
+        return self._generator(sentences, duration=seconds, seed=seed, **options)
 
     def _similarity_table(self, motions: list[Motion], texts: dict[str, str]) -> str:
         embedder = self._lamp_index.embedder
@@ -194,7 +210,7 @@ class DemoActions:
     @functools.cached_property
     def _gallery(self) -> dict[str, Motion]:
         results = self._generator(list(GALLERY), duration=4.0, seed=list(range(len(GALLERY))))
-        return {text: self._to_motion(result) for text, result in zip(GALLERY, results)}
+        return {text: Motion(**result) for text, result in zip(GALLERY, results)}
 
     @functools.cached_property
     def _lamp_index(self) -> MotionIndex:
@@ -208,9 +224,6 @@ class DemoActions:
         index = MotionIndex(model)
         index.add(list(self._gallery.values()), ids=list(self._gallery))
         return index
-
-    def _to_motion(self, result: dict) -> Motion:
-        return Motion(result["joints"], result["fps"], self._generator.skeleton.name, result["text"])
 
 
 def viewer(motions: list[Motion]) -> str:

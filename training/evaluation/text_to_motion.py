@@ -31,12 +31,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_evaluator(parser)
     add_seed(parser)
     add_decoding(parser)
+    parser.add_argument(
+        "--num-candidates", type=int, help="motions to generate for each, of which LaMP keeps the best"
+    )
 
 
 def evaluate(arguments: Namespace) -> dict:
     """Return all numbers of [`TextToMotionTest`], and the effective rank of the generator's attention maps."""
     pipe = load_generator(arguments)
-    return TextToMotionTest(arguments)(pipe) | {"attention_effective_rank": effective_ranks(pipe)}
+    options = {} if arguments.num_candidates is None else {"num_candidates": arguments.num_candidates}
+    return TextToMotionTest(arguments)(pipe, **options) | {"attention_effective_rank": effective_ranks(pipe)}
 
 
 def load_generator(arguments: Namespace) -> TextToMotionPipeline:
@@ -68,7 +72,7 @@ class TextToMotionTest:
             self.stated_styles = stated_styles(self.captions, *zip(*told)) if told else [""] * len(self.clips)
 
     def __call__(self, pipe: TextToMotionPipeline, **options) -> dict:
-        """Return the numbers of a generator, called with options of decoding."""
+        """Return the numbers of a generator, called with further options of the pipeline."""
         durations = [min(len(clip) / pipe.fps, pipe.max_duration) for clip in self.real]
         captions = shortened(self.captions, pipe.processor.tokenizer)
         outputs = pipe(captions, duration=durations, seed=self.seed, batch_size=32, **options)
