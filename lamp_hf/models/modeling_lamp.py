@@ -4,71 +4,18 @@ A frozen sentence encoder gives word states, a frozen motion encoder gives laten
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import BertModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
 from .lamp_matching import LampMatcher
+from .lamp_outputs import LampMotionFeatures, LampOutput, LampTextFeatures
 from .lamp_queries import LampMotionTrunk, LampQueries
 from .modeling_common import StrictLoadingMixin, full_mask
 from .modeling_motion_vqvae import MotionEncoder
-
-
-@dataclass
-class LampTextFeatures(ModelOutput):
-    """Texts as [`LampModel`] sees them.
-
-    Args:
-        embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm embeddings of whole texts.
-        word_embeds (`torch.FloatTensor` of shape `(num_texts, text_length, token_projection_dim)`): Unit-norm
-            embeddings of the words.
-        word_weights (`torch.FloatTensor` of shape `(num_texts, text_length)`): Share of each word in the score by
-            words; each text's sum to 1, padding has 0.
-        word_states (`torch.FloatTensor` of shape `(num_texts, text_length, word_state_size)`): LaMP's states of the
-            words, which a generator attends to.
-    """
-
-    embeds: torch.FloatTensor | None = None
-    word_embeds: torch.FloatTensor | None = None
-    word_weights: torch.FloatTensor | None = None
-    word_states: torch.FloatTensor | None = None
-
-
-@dataclass
-class LampMotionFeatures(ModelOutput):
-    """Motions as [`LampModel`] sees them.
-
-    Args:
-        embeds (`torch.FloatTensor` of shape `(num_motions, projection_dim)`): Unit-norm embeddings of whole motions.
-        query_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, token_projection_dim)`): Unit-norm
-            embeddings of the queries.
-        queries (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, hidden_size)`): The queries after they
-            read the motion.
-    """
-
-    embeds: torch.FloatTensor | None = None
-    query_embeds: torch.FloatTensor | None = None
-    queries: torch.FloatTensor | None = None
-
-
-@dataclass
-class LampOutput(ModelOutput):
-    """Scores of [`LampModel`].
-
-    Args:
-        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Sum of the two logits below.
-        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm embeddings of texts.
-        motion_embeds (`torch.FloatTensor` of shape `(num_motions, projection_dim)`): Unit-norm embeddings of motions.
-    """
-
-    logits_per_text: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    motion_embeds: torch.FloatTensor | None = None
 
 
 class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
@@ -425,4 +372,4 @@ def mean_of_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
-__all__ = ["LampModel", "LampMotionFeatures", "LampOutput", "LampPreTrainedModel", "LampTextFeatures"]
+__all__ = ["LampModel", "LampPreTrainedModel", "mean_of_words"]

@@ -8,9 +8,10 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
 from .contrastive import contrastive_loss, cosines, draw_negatives, equal_pairs, global_row_indices
+from .lamp_outputs import LampMotionFeatures, LampTextFeatures
 from .lamp_queries import queries_of_tokens
 from .modeling_common import gather_with_gradient, in_distributed_training, masked_mean, sinusoidal_positions
-from .modeling_lamp import LampModel, LampMotionFeatures, LampPreTrainedModel, LampTextFeatures, mean_of_words
+from .modeling_lamp import LampModel, LampPreTrainedModel, mean_of_words
 
 
 @dataclass

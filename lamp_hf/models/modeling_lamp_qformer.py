@@ -1,34 +1,17 @@
 """LaMP: motion and language aligned by a Q-Former with four objectives (Li et al., ICLR 2025, section 3)."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
 
 from .configuration_lamp_qformer import LampQFormerConfig
 from .contrastive import similarity
+from .lamp_outputs import LampQFormerOutput
 from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask
 from .modeling_motion_vqvae import MotionEncoder
 from .qformer import KeyValues, QFormer
-
-
-@dataclass
-class LampQFormerOutput(ModelOutput):
-    """Embeddings and similarities of [`LampQFormerModel`].
-
-    Args:
-        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Scores, see [`similarity`].
-        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm text embeddings.
-        motion_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, projection_dim)`): Unit-norm query
-            embeddings of each motion.
-    """
-
-    logits_per_text: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    motion_embeds: torch.FloatTensor | None = None
 
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
@@ -406,7 +389,6 @@ class LampQFormerModel(LampQFormerMotionModel):
 __all__ = [
     "LampQFormerModel",
     "LampQFormerMotionModel",
-    "LampQFormerOutput",
     "LampQFormerPreTrainedModel",
     "new_summary",
 ]
