@@ -4,71 +4,18 @@ A frozen sentence encoder gives word states, a frozen motion encoder gives laten
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import BertModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
 from .lamp_matching import LampMatcher
+from .lamp_outputs import LampMotionFeatures, LampOutput, LampTextFeatures
 from .lamp_queries import LampMotionTrunk, LampQueries
 from .modeling_common import StrictLoadingMixin, full_mask
 from .modeling_motion_vqvae import MotionEncoder
-
-
-@dataclass
-class LampTextFeatures(ModelOutput):
-    """Texts as [`LampModel`] sees them.
-
-    Args:
-        embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm embeddings of whole texts.
-        word_embeds (`torch.FloatTensor` of shape `(num_texts, text_length, token_projection_dim)`): Unit-norm
-            embeddings of the words.
-        word_weights (`torch.FloatTensor` of shape `(num_texts, text_length)`): Share of each word in the score by
-            words; each text's sum to 1, padding has 0.
-        word_states (`torch.FloatTensor` of shape `(num_texts, text_length, word_state_size)`): LaMP's states of the
-            words, which a generator attends to.
-    """
-
-    embeds: torch.FloatTensor | None = None
-    word_embeds: torch.FloatTensor | None = None
-    word_weights: torch.FloatTensor | None = None
-    word_states: torch.FloatTensor | None = None
-
-
-@dataclass
-class LampMotionFeatures(ModelOutput):
-    """Motions as [`LampModel`] sees them.
-
-    Args:
-        embeds (`torch.FloatTensor` of shape `(num_motions, projection_dim)`): Unit-norm embeddings of whole motions.
-        query_embeds (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, token_projection_dim)`): Unit-norm
-            embeddings of the queries.
-        queries (`torch.FloatTensor` of shape `(num_motions, num_query_tokens, hidden_size)`): The queries after they
-            read the motion.
-    """
-
-    embeds: torch.FloatTensor | None = None
-    query_embeds: torch.FloatTensor | None = None
-    queries: torch.FloatTensor | None = None
-
-
-@dataclass
-class LampOutput(ModelOutput):
-    """Scores of [`LampModel`].
-
-    Args:
-        logits_per_text (`torch.FloatTensor` of shape `(num_texts, num_motions)`): Sum of the two logits below.
-        text_embeds (`torch.FloatTensor` of shape `(num_texts, projection_dim)`): Unit-norm embeddings of texts.
-        motion_embeds (`torch.FloatTensor` of shape `(num_motions, projection_dim)`): Unit-norm embeddings of motions.
-    """
-
-    logits_per_text: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    motion_embeds: torch.FloatTensor | None = None
 
 
 class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
@@ -369,7 +316,7 @@ class LampModel(LampPreTrainedModel):
             text (`dict`): `input_ids` and `attention_mask` of all texts.
             motion (`dict`): `motion_values` and `motion_attention_mask` of all motions.
             k (`int`): Number of motions of each text, and texts of each motion, to score again; 0 for none.
-            batch_size (`int`): Pairs per batch.
+            batch_size (`int`): Pairs, and texts, per batch.
 
         Returns:
             `torch.FloatTensor` of shape `(num_texts, num_motions)`: logits, and for pairs scored again the logit plus
@@ -379,13 +326,14 @@ class LampModel(LampPreTrainedModel):
         states = self.encode_text(text["input_ids"], mask)
         texts = self.encode_text_parts(states, mask)
         motions = self.encode_motion_parts(*self.encode_latents(**motion))
-        logits = sum(self.score(texts, motions))
+        some = torch.arange(len(states), device=states.device).split(batch_size)
+        logits = torch.cat([sum(self.score(texts.rows(rows), motions)) for rows in some])
+        if not k:
+            return logits
         again = torch.zeros_like(logits, dtype=torch.bool)
         again.scatter_(1, logits.topk(min(k, logits.shape[1]), 1).indices, True)
         again.scatter_(0, logits.topk(min(k, logits.shape[0]), 0).indices, True)
         pairs = again.nonzero().split(batch_size)
-        if not k:
-            return logits
         odds = [self.match(states, mask, texts, motions, rows[:, 0], rows[:, 1]).diff(dim=1)[:, 0] for rows in pairs]
         best = logits[again] + torch.cat(odds)
         result = logits - (logits.max() - best.min() + 1)
