@@ -151,8 +151,38 @@ def tiny_qformer_config(processor, **changes):
     return lamp_hf.LampQFormerConfig(**(values | changes))
 
 
+def tiny_lamp_config(processor, **changes):
+    values = {
+        "motion_config": {"width": 16, "codebook_dim": 8, "codebook_size": 32},
+        "text_config": {
+            "vocab_size": len(processor.tokenizer),
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+            "max_position_embeddings": 16,
+        },
+        "trunk_size": 16,
+        "hidden_size": 32,
+        "num_attention_heads": 4,
+        "intermediate_size": 32,
+        "word_state_size": 24,
+        "projection_dim": 16,
+        "token_projection_dim": 8,
+        "matcher_size": 16,
+        "num_matcher_layers": 1,
+        "num_decoder_layers": 1,
+    }
+    return lamp_hf.LampConfig(**(values | changes))
+
+
 @pytest.fixture
 def lamp_config(processor):
+    return tiny_lamp_config(processor)
+
+
+@pytest.fixture
+def qformer_config(processor):
     return tiny_qformer_config(processor)
 
 
@@ -163,13 +193,24 @@ def text_to_motion_model(processor):
 
 def tiny_text_to_motion(processor, **changes):
     torch.manual_seed(0)
-    config = lamp_hf.LampTextToMotionConfig(
-        lamp_config=tiny_qformer_config(processor),
-        **({"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32} | changes),
-    )
+    values = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    values["lamp_config"] = tiny_lamp_config(processor)
+    config = lamp_hf.LampTextToMotionConfig(**(values | changes))
     model = lamp_hf.LampForTextToMotion(config)
     model.vqvae.quantizer.codebook.normal_()
     return model.eval()
+
+
+def qformer_text_to_motion(processor, condition_mode: str = "query_mean", **changes):
+    """The generator with the paper's Q-Former."""
+    config = tiny_qformer_config(processor)
+    return tiny_text_to_motion(processor, lamp_config=config, condition_mode=condition_mode, **changes)
+
+
+def open_gates(transformer) -> None:
+    """Let a new generator's tokens hear the words, which gates keep from them at the start."""
+    for attention in transformer.word_attention:
+        torch.nn.init.normal_(attention.gate)
 
 
 def residual_config() -> lamp_hf.MotionVQVAEConfig:
@@ -214,9 +255,9 @@ def lamp_folder(processor, tmp_path_factory) -> Path:
     """LaMP alone, with first weights so wide that the embeddings of motions differ."""
     folder = tmp_path_factory.mktemp("lamp")
     torch.manual_seed(0)
-    lamp_hf.LampQFormerModel(tiny_qformer_config(processor, initializer_range=0.5, summary_size=8)).save_pretrained(
-        folder
-    )
+    model = lamp_hf.LampModel(tiny_lamp_config(processor, initializer_range=0.5))
+    torch.nn.init.normal_(model.motion_encoder.conv_in.weight)
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_text_to_motion
+from conftest import open_gates, qformer_text_to_motion, tiny_lamp_config, tiny_text_to_motion
 
 from lamp_hf.benchmark import gallery
 from lamp_hf.benchmark.generation import _measure_model
@@ -12,12 +12,20 @@ from lamp_hf.benchmark.plain_generation import generate_plainly, plain_logits
 from lamp_hf.benchmark.timing import peak_memory_mb, rounded
 
 
-def test_plain_logits_are_the_networks(processor):
-    transformer = tiny_text_to_motion(processor).transformer
-    codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+@pytest.mark.parametrize("make", [tiny_text_to_motion, qformer_text_to_motion])
+@pytest.mark.parametrize("words", [24, 16])  # of the tokens' size, or another
+def test_plain_logits_are_the_networks(processor, make, words):
+    changes = {"lamp_config": tiny_lamp_config(processor, word_state_size=words)}
+    model = make(processor, **(changes if make is tiny_text_to_motion else {}))
+    transformer = model.transformer
+    if transformer.word_attention is not None:
+        open_gates(transformer)
+    codes, condition = torch.randint(32, (1, 8)), model.encode_text(**processor(text=["she bows"]))
+    condition = torch.nn.functional.pad(condition, (0, 0, 0, 2)) if make is tiny_text_to_motion else condition
     with torch.no_grad():
-        expected = transformer(codes, torch.ones(1, 8, dtype=torch.bool), condition)
-        torch.testing.assert_close(plain_logits(transformer, codes, condition), expected, atol=1e-5, rtol=1e-5)
+        for state in (condition, torch.zeros_like(condition)):
+            expected = transformer(codes, torch.ones(1, 8, dtype=torch.bool), state)
+            torch.testing.assert_close(plain_logits(transformer, codes, state), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_plain_generation_makes_a_motion(processor):

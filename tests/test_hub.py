@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_qformer_config
+from conftest import tiny_lamp_config, tiny_qformer_config
 from hub_round_trip import METRICS, MODELS, OURS, PIPELINES
 from loopback_hub import USER, LoopbackHub
 from test_lavimo import config as lavimo_config
@@ -55,7 +55,7 @@ def answers(processor, model_folder, captioner_folder, strangers_python, tmp_pat
     text |= {"num_attention_heads": 2, "intermediate_size": 32}
     models = {
         "tokenizer": lamp_hf.MotionVQVAEModel(tiny_qformer_config(processor).motion_config),
-        "lamp": lamp_hf.LampQFormerModel(tiny_qformer_config(processor, initializer_range=0.5)),
+        "lamp": lamp_hf.LampModel(tiny_lamp_config(processor, initializer_range=0.5)),
         "lavimo": lamp_hf.LavimoModel(lavimo_config(text_config=text)),
     }
     for name, model in models.items():

@@ -22,8 +22,8 @@ def batch(processor):
 
 
 class TestLamp:
-    def test_all_four_losses_train_everything_but_the_frozen_motion_encoder(self, lamp_config, batch):
-        model = lamp_hf.LampQFormerForPreTraining(lamp_config).train()
+    def test_all_four_losses_train_everything_but_the_frozen_motion_encoder(self, qformer_config, batch):
+        model = lamp_hf.LampQFormerForPreTraining(qformer_config).train()
         output = model(**batch)
         parts = [
             output[f"{name}_loss"] for name in ("contrastive", "matching", "text_generation", "motion_generation")
@@ -33,8 +33,8 @@ class TestLamp:
         without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
         assert without == {name for name, _ in model.named_parameters() if "motion_encoder" in name}
 
-    def test_features_have_unit_length_and_ignore_padding(self, lamp_config, processor, batch):
-        model = lamp_hf.LampQFormerModel(lamp_config).eval()
+    def test_features_have_unit_length_and_ignore_padding(self, qformer_config, processor, batch):
+        model = lamp_hf.LampQFormerModel(qformer_config).eval()
         text = model.get_text_features(**processor(text=CAPTIONS))
         alone = model.get_text_features(**processor(text=CAPTIONS[3]))
         torch.testing.assert_close(text[3:], alone, atol=1e-5, rtol=1e-5)
@@ -44,8 +44,8 @@ class TestLamp:
         torch.testing.assert_close(motion[:1], alone, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(motion.norm(dim=-1), torch.ones(2))
 
-    def test_generated_words_depend_on_the_motion_but_not_on_later_words(self, lamp_config, batch):
-        model = lamp_hf.LampQFormerForPreTraining(lamp_config).eval()
+    def test_generated_words_depend_on_the_motion_but_not_on_later_words(self, qformer_config, batch):
+        model = lamp_hf.LampQFormerForPreTraining(qformer_config).eval()
         lamp = model.lamp
         for module in [*lamp.motion_encoder.modules(), lamp.motion_projection]:
             if isinstance(module, (torch.nn.Conv1d, torch.nn.Linear)):
@@ -77,13 +77,13 @@ class TestLamp:
             assert not excluded[torch.arange(4), columns[:4]].any()
             assert usable.tolist() == [1, 1, 1, 1, 0]
 
-    def test_a_new_model_starts_at_the_usual_temperature(self, lamp_config):
-        for lamp in (lamp_hf.LampQFormerModel(lamp_config), lamp_hf.LampQFormerForPreTraining(lamp_config).lamp):
+    def test_a_new_model_starts_at_the_usual_temperature(self, qformer_config):
+        for lamp in (lamp_hf.LampQFormerModel(qformer_config), lamp_hf.LampQFormerForPreTraining(qformer_config).lamp):
             assert lamp.temperature.item() == pytest.approx(1 / 0.07)
 
     @pytest.mark.parametrize(("scale", "temperature"), [(1.0, 1.0), (99.0, 99.0), (1000.0, 100.0)])
-    def test_logits_are_scaled_by_at_most_a_hundred(self, lamp_config, scale, temperature):
-        lamp = lamp_hf.LampQFormerModel(lamp_config)
+    def test_logits_are_scaled_by_at_most_a_hundred(self, qformer_config, scale, temperature):
+        lamp = lamp_hf.LampQFormerModel(qformer_config)
         lamp.logit_scale.data.fill_(math.log(scale))
         assert lamp.temperature.item() == pytest.approx(temperature)
 
@@ -97,7 +97,7 @@ class TestLamp:
         lamp_hf.LampQFormerConfig(**older).save_pretrained(tmp_path)
         saved = json.loads((tmp_path / "config.json").read_text())
         assert saved["released_quirks"] == older and not older.keys() & saved.keys()
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": "lamp"} | older))
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "lamp_qformer"} | older))
         quirks = lamp_hf.LampQFormerConfig.from_pretrained(tmp_path).released_quirks
         assert (quirks.position_motion, quirks.grounding_text, quirks.mask_negatives) == (False, "embeddings", True)
 
@@ -125,9 +125,9 @@ class TestLamp:
         with pytest.raises(ValueError, match="unknown scoring"):
             similarity(text, motion, "dot")
 
-    def test_matching_reads_pairs_one_by_one(self, lamp_config, processor):
+    def test_matching_reads_pairs_one_by_one(self, qformer_config, processor):
         torch.manual_seed(0)
-        model = lamp_hf.LampQFormerModel(lamp_config).eval()
+        model = lamp_hf.LampQFormerModel(qformer_config).eval()
         motions = [lamp_hf.joints_to_features(make_motion(length, seed=length)) for length in (33, 57)]
         together = model.get_matching_logits(**processor(text=CAPTIONS[:2], motion=motions))
         alone = model.get_matching_logits(**processor(text=CAPTIONS[0], motion=motions[0]))

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from conftest import CAPTIONS
-from training_stages import ROOT, command, run
+from training_stages import INPUTS, ROOT, command, run
 from transformers import BertConfig, BertModel, BertTokenizer
 
 
@@ -18,10 +18,12 @@ def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder,
     BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(bert)
     BertModel(BertConfig()).save_pretrained(bert)
     quick = ["optimization.batch_size=2", "optimization.num_workers=0", "evaluation_steps=100"]
-    earlier = []
-    for stage in ("tokenizer", "lamp", "text_to_motion"):
+    for stage in ("tokenizer", "lamp", "text_to_motion", "lamp_qformer"):
+        earlier = [
+            part for name, other in INPUTS.get(stage, {}).items() for part in (f"--{name}", tmp_path / other / "model")
+        ]
         recipe, output = ROOT / f"training/recipes/base/{stage}.yaml", tmp_path / stage
-        changes = [f"text_encoder={bert}"] * (stage == "lamp") + quick
+        changes = [f"text_encoder={bert}"] * stage.startswith("lamp") + quick
         for steps in (1, 2):
             log = run(
                 tmp_path,
@@ -32,8 +34,8 @@ def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder,
                 print(f"\n{stage}, step {steps}:", next(line for line in log.splitlines() if "a step" in line))
         assert (output / "checkpoints" / "step_00000002").is_dir() and (output / "model").is_dir()
         shutil.rmtree(output / "checkpoints")  # gigabytes
-        earlier += [f"--{stage}", output / "model"]
-    paths = ("--lamp", tmp_path / "lamp" / "model", "--language-model", language_folder, "--output", tmp_path / "m2t")
+    paths = ("--qformer", tmp_path / "lamp_qformer" / "model", "--language-model", language_folder)
+    paths += ("--output", tmp_path / "m2t")
     recipe = ROOT / "training/recipes/base/captioner.yaml"  # OPT-2.7B is too large for a test
     changes = ("--set", "optimization.max_steps=1", *quick)
     run(tmp_path, *command("captioner", "--recipe", recipe, "--data", humanml3d_folder, *paths, *changes))

@@ -11,8 +11,8 @@ import pytest
 import lamp_hf
 
 
-MODULES = ("configuration_lamp_qformer", "modeling_motion_vqvae", "modeling_lamp_text_to_motion", "modeling_lavimo",
-           "feature_extraction_motion", "processing_lamp", "pipeline_text_to_motion")  # fmt: skip
+MODULES = ("configuration_lamp", "modeling_lamp_qformer", "modeling_motion_vqvae", "modeling_lamp_text_to_motion",
+           "modeling_lavimo", "feature_extraction_motion", "processing_lamp", "pipeline_text_to_motion")  # fmt: skip
 
 
 def run(code: str, **environment: str) -> str:
@@ -49,7 +49,7 @@ def test_the_metric_is_not_registered_where_that_is_not_wanted_or_not_possible(t
 
 CLASSES = """
 from transformers import AutoConfig, AutoModel, pipelines
-for name in ("motion_vqvae", "lamp", "lamp_text_to_motion", "lamp_motion_captioning", "lavimo"):
+for name in ("motion_vqvae", "lamp", "lamp_qformer", "lamp_text_to_motion", "lamp_motion_captioning", "lavimo"):
     config = type(AutoConfig.for_model(name))
     print(AutoModel._model_mapping[config].__name__)
 for task in ("text-to-motion", "motion-to-text", "zero-shot-motion-classification"):
@@ -61,8 +61,15 @@ for task in ("text-to-motion", "motion-to-text", "zero-shot-motion-classificatio
 @pytest.mark.parametrize("first", [f"lamp_hf.models.{name}" for name in MODULES] + ["transformers.pipelines"])
 def test_classes_are_registered_whatever_is_imported_first(first):
     found = run(f"import {first}, lamp_hf\n{CLASSES}").split()
-    models = ["MotionVQVAEModel", "LampQFormerModel", "LampForTextToMotion", "LampForMotionCaptioning", "LavimoModel"]
-    assert found == [*models, "text-to-motion", "motion-to-text", "zero-shot-motion-classification"]
+    lamp = ["LampModel", "LampQFormerModel", "LampForTextToMotion", "LampForMotionCaptioning"]
+    assert found == [
+        "MotionVQVAEModel",
+        *lamp,
+        "LavimoModel",
+        "text-to-motion",
+        "motion-to-text",
+        "zero-shot-motion-classification",
+    ]
 
 
 def test_the_version_is_that_of_the_installation_and_of_setup_py():

@@ -55,8 +55,8 @@ def test_the_studys_picture_is_drawn_from_its_numbers(tmp_path, monkeypatch):
     guidance = [row | {"guidance_scale": 1.0, "guidance_interval": [0, 1]}]
     guidance += [row | {"guidance_scale": 2.0, "guidance_interval": interval} for interval in ([0, 1], [0.2, 0.8])]
     (tmp_path / "sampling.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
-    (tmp_path / "two_means__causal_300").mkdir()
-    (tmp_path / "two_means__causal_300" / "val.json").write_text(
+    (tmp_path / "LaMP_s_words__causal_300").mkdir()
+    (tmp_path / "LaMP_s_words__causal_300" / "val.json").write_text(
         json.dumps(numbers | {"attention_effective_rank": [3.0, 2.0]})
     )
     picture = tmp_path / "sampling.png"

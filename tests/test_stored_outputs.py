@@ -47,7 +47,7 @@ def text_to_motion_outputs() -> dict[str, np.ndarray]:
     model, processor = load("text-to-motion")
     text = dict(processor(text=PROMPTS))
     made = model.generate(text["input_ids"], text["attention_mask"], num_tokens=[12, None, 15], seeds=[0, 1, 2])
-    lamp = lamp_hf.LampQFormerModel.from_pretrained(lamp_hf.bundled()).double().eval()
+    lamp = lamp_hf.LampModel.from_pretrained(lamp_hf.bundled()).double().eval()
     return {
         "generated": made.motion_values.numpy(),
         "generated_tokens": made.token_mask.numpy(),

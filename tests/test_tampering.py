@@ -55,7 +55,7 @@ class TestModels:
             ({"num_residual_layers": 10**6}, "num_residual_layers is 1000000"),
             (NESTED_LAYERS, "num_quantizers is 1000000"),
             ({"intermediate_size": 10**9}, "the configuration describes .* the files hold"),
-            ({"lamp_config": {"vocab_size": 10**9}}, "the configuration describes"),
+            ({"lamp_config": {"text_config": {"vocab_size": 10**9}}}, "the configuration describes"),
             ({"lamp_config": {"motion_config": {"width": 10**9}}}, "do not fit: Storage size"),
         ],
     )

@@ -4,13 +4,19 @@ import json
 
 import pytest
 import torch
-from conftest import CAPTIONS, residual_text_to_motion, tiny_text_to_motion
+from conftest import (
+    CAPTIONS,
+    open_gates,
+    qformer_text_to_motion,
+    residual_text_to_motion,
+    tiny_lamp_config,
+    tiny_text_to_motion,
+)
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 import lamp_hf
 from lamp_hf.models.motion_transformers import MaskedMotionTransformer, attention_bias
-from lamp_hf.models.part_reader import AT_ONCE
 
 
 class TestConfiguration:
@@ -56,7 +62,7 @@ class TestTextToMotion:
     @pytest.mark.parametrize(("mode", "leaks"), [("causal", False), ("soft_tril", True), ("bidirectional", True)])
     def test_only_the_causal_mask_hides_later_tokens(self, processor, mode, leaks):
         transformer = tiny_text_to_motion(processor, attention_mask_mode=mode).transformer
-        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 4, 24)
         changed = codes.clone()
         changed[0, 6] = (codes[0, 6] + 1) % 32
         mask = torch.ones(1, 8, dtype=torch.bool)
@@ -67,13 +73,13 @@ class TestTextToMotion:
         assert attention_bias("soft_tril", 1, 2).tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
 
     def test_padding_is_not_attended(self, text_to_motion_model):
-        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 4, 24)
         mask = torch.arange(8)[None] < 5
         alone = text_to_motion_model.transformer(codes[:, :5], mask[:, :5], condition)
         torch.testing.assert_close(text_to_motion_model.transformer(codes, mask, condition)[:, :5], alone)
 
     def test_guidance_of_one_is_the_conditional_model(self, text_to_motion_model):
-        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 1, 32)
+        codes, condition = torch.randint(32, (1, 8)), torch.randn(1, 4, 24)
         mask = torch.ones(1, 8, dtype=torch.bool)
         plain = text_to_motion_model._guided(
             text_to_motion_model.transformer, 1, codes, mask, condition, torch.zeros_like(condition)
@@ -149,8 +155,8 @@ class TestTextToMotion:
 
     def test_known_tokens_stay_and_change_the_others(self, processor):
         model = residual_text_to_motion(processor)
-        condition, mask = torch.randn(1, 1, 32), torch.ones(1, 12, dtype=torch.bool)
-        known = torch.full((1, 12, 3), -1)
+        condition, mask = torch.randn(1, 4, 24), torch.ones(1, 40, dtype=torch.bool)
+        known = torch.full((1, 40, 3), -1)
         known[:, :5] = torch.randint(32, (1, 5, 3))
         made, free = (
             model.generate_codes(condition, mask, [torch.Generator().manual_seed(0)], codes) for codes in (known, None)
@@ -161,29 +167,14 @@ class TestTextToMotion:
         assert not torch.equal(made[:, 5:], free[:, 5:])
 
     @pytest.mark.parametrize("mode", ["query_mean", "queries", "text_mean", "query_and_text_mean"])
-    def test_condition_modes(self, processor, mode):
-        model = tiny_text_to_motion(processor, condition_mode=mode)
+    def test_conditions_of_the_papers_q_former(self, processor, mode):
+        model = qformer_text_to_motion(processor, mode)
         prefix = {"queries": 49, "query_and_text_mean": 2}.get(mode, 1)
         assert model.encode_text(**processor(text=CAPTIONS)).shape == (4, prefix, 32)
 
-    def test_the_condition_of_each_part_follows_that_of_the_whole_text(self, processor):
-        """As many vectors of each part as of the whole, and one of how they are combined; the same in any batch."""
-        options = {"condition_mode": "query_and_text_mean", "part_reader_size": 16}
-        model = tiny_text_to_motion(processor, **options)
-        kind = model.part_reader.kind_head
-        torch.nn.init.zeros_(kind.weight)
-        kind.bias.data = 20 * torch.eye(3)[AT_ONCE]
-        told = model.encode_text(**processor(text=CAPTIONS))
-        assert told.shape == (4, 7, 32)
-        torch.testing.assert_close(told[:, 6], 32**0.5 * torch.eye(32)[AT_ONCE].expand(4, -1))
-        assert (told[:, 2:4] != told[:, 4:6]).any()
-        alone = torch.cat([model.encode_text(**processor(text=caption)) for caption in CAPTIONS])
-        torch.testing.assert_close(told, alone, atol=1e-5, rtol=1e-5)
-        assert model.generate(**processor(text=CAPTIONS), seeds=[0, 1, 2, 3]).codes.max() < 32
-
     def test_queries_that_read_padding_read_as_much_of_it_in_any_batch(self, processor):
         """As the released code pads; a neighbour as long as that, or longer, changes nothing."""
-        model = tiny_text_to_motion(processor, released_quirks={"padded_text_length": 6})
+        model = qformer_text_to_motion(processor, released_quirks={"padded_text_length": 6})
         alone = model.encode_text(**processor(text="she bows"))
         for words in (1, 4, 8):
             neighbour = " ".join(["walks"] * words)
@@ -195,23 +186,16 @@ class TestTextToMotion:
         with pytest.raises(ValueError, match="num_tokens must be from 1 to"):
             model.generate(**processor(text="she bows"), num_tokens=[model.max_num_tokens + 1])
 
-    def test_parts_are_not_read_towards_conditions_that_change(self, processor):
-        with pytest.raises(ValueError, match="no new_text_projection"):
-            tiny_text_to_motion(processor, part_reader_size=16, released_quirks={"new_text_projection": True})
-        with pytest.raises(ValueError, match="multiple of 4"):
-            tiny_text_to_motion(processor, part_reader_size=6)
-
-    def test_frozen_parts_stay_frozen_when_loaded(self, processor, tmp_path):
-        model = tiny_text_to_motion(processor, part_reader_size=16)
+    @pytest.mark.parametrize("make", [tiny_text_to_motion, qformer_text_to_motion])
+    def test_frozen_parts_stay_frozen_when_loaded(self, processor, tmp_path, make):
+        model = make(processor)
         model.save_pretrained(tmp_path)
         loaded = lamp_hf.LampForTextToMotion.from_pretrained(tmp_path).train()
         free = {name.split(".")[0] for name, parameter in loaded.named_parameters() if parameter.requires_grad}
         assert free == {"transformer", "length_predictor"}
-        assert not any(part.training for part in (loaded.lamp, loaded.vqvae, loaded.part_reader))
+        assert not any(part.training for part in (loaded.lamp, loaded.vqvae))
         told = [model.encode_text(**processor(text=CAPTIONS)) for model in (model, loaded)]
         assert torch.equal(*told)
-        for encoder in (lamp_hf.LampQFormerModel, lamp_hf.LampQFormerMotionModel):
-            encoder.from_pretrained(tmp_path)  # leaves the reader
 
     def test_a_dropped_condition_hides_the_text_from_the_tokens_but_not_from_the_length(self, processor):
         model = tiny_text_to_motion(processor)
@@ -220,13 +204,13 @@ class TestTextToMotion:
         texts = [processor(text=[text] * 2) for text in CAPTIONS[:2]]
         with torch.no_grad():
             one, other = (model(codes, mask, labels=codes, drop_condition=drop, **text) for text in texts)
-            without = model.transformer(codes, mask, torch.zeros(2, 1, 32))
+            without = model.transformer(codes, mask, torch.zeros(2, 1, 24))
         torch.testing.assert_close(one.logits[0], without[0])
         assert torch.equal(one.logits[0], other.logits[0]) and not torch.allclose(one.logits[1], other.logits[1])
         assert not torch.allclose(one.length_logits[0], other.length_logits[0])
 
     def test_trains_without_touching_lamp_and_tokenizer(self, processor):
-        model = tiny_text_to_motion(processor, released_quirks={"new_text_projection": True}).train()
+        model = qformer_text_to_motion(processor, released_quirks={"new_text_projection": True}).train()
         codes = torch.randint(32, (4, 9))
         mask = torch.ones(4, 9, dtype=torch.bool)
         drop = torch.tensor([True, False, False, False])
@@ -234,6 +218,91 @@ class TestTextToMotion:
         trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
         assert trained == {"transformer", "length_predictor", "text_projection"}
         assert not model.lamp.training and not model.vqvae.training
+
+
+class TestWords:
+    """With LaMP, every layer attends to the states of the words."""
+
+    @pytest.mark.parametrize(("mode", "size"), [("words", 24), ("encoder_words", 32)])
+    def test_the_condition_is_the_whole_text_then_its_words_then_zeros(self, processor, mode, size):
+        model = tiny_text_to_motion(processor, condition_mode=mode)
+        inputs = processor(text=["she bows", "a man turns to the right"])
+        condition, words = model.encode_text(**inputs), model.lamp.encode_text(**inputs)
+        whole = model.lamp.get_sentence_features(**inputs)
+        if mode == "words":
+            whole = torch.nn.functional.pad(model.lamp.get_text_features(**inputs), (0, 8))  # 16 entries of 24
+            words = model.lamp.get_word_states(**inputs)
+        scale = 16**0.5 if mode == "words" else 32**0.5
+        assert condition.shape == (2, 1 + inputs["input_ids"].shape[1], size)
+        torch.testing.assert_close(condition[:, 0], scale * whole)
+        mask = inputs["attention_mask"].bool()
+        torch.testing.assert_close(condition[:, 1:][mask], words[mask])
+        assert not condition[:, 1:][~mask].any()
+
+    def test_a_whole_text_that_does_not_fit_in_a_state_of_a_word_is_refused(self, processor):
+        with pytest.raises(ValueError, match="projection_dim of lamp_config must be at most its word_state_size"):
+            tiny_text_to_motion(processor, lamp_config=tiny_lamp_config(processor, projection_dim=25))
+
+    def test_a_condition_of_the_other_encoder_is_refused(self, processor):
+        with pytest.raises(ValueError, match="'query_mean'; with lamp: words, encoder_words"):
+            tiny_text_to_motion(processor, condition_mode="query_mean")
+        with pytest.raises(ValueError, match="'words'; with lamp_qformer: query_mean, queries, text_mean"):
+            qformer_text_to_motion(processor, "words")
+        with pytest.raises(ValueError, match="model_type 'bert'; known: lamp, lamp_qformer"):
+            lamp_hf.LampTextToMotionConfig(lamp_config={"model_type": "bert"})
+
+    def test_gates_start_closed_and_words_are_heard_when_they_open(self, processor):
+        transformer = tiny_text_to_motion(processor).transformer
+        codes, mask, condition = torch.randint(32, (1, 8)), torch.ones(1, 8, dtype=torch.bool), torch.randn(1, 5, 24)
+        assert all(not attention.gate.any() for attention in transformer.word_attention)
+        for heard in (False, True):
+            for row in (1, 4):
+                other = condition.clone()
+                other[:, row] = torch.randn(24)
+                one, two = transformer(codes, mask, condition), transformer(codes, mask, other)
+                assert torch.equal(one, two) != heard
+            open_gates(transformer)
+
+    def test_the_whole_text_is_heard_through_closed_gates(self, processor):
+        transformer = tiny_text_to_motion(processor).transformer
+        codes, mask, condition = torch.randint(32, (1, 8)), torch.ones(1, 8, dtype=torch.bool), torch.randn(2, 5, 24)
+        condition[1, 1:] = condition[0, 1:]
+        assert not torch.equal(*(transformer(codes, mask, some[None]) for some in condition))
+
+    def test_words_of_zeros_are_padding(self, processor):
+        model = tiny_text_to_motion(processor)
+        open_gates(model.transformer)
+        codes, mask, condition = torch.randint(32, (1, 8)), torch.ones(1, 8, dtype=torch.bool), torch.randn(1, 5, 24)
+        padded = torch.nn.functional.pad(condition, (0, 0, 0, 3))
+        logits = model.transformer(codes, mask, condition)
+        torch.testing.assert_close(model.transformer(codes, mask, padded), logits)
+        torch.testing.assert_close(model.length_logits(padded), model.length_logits(condition))
+        nothing = model.transformer(codes, mask, torch.zeros(1, 1, 24))  # no word at all
+        assert nothing.isfinite().all()
+        torch.testing.assert_close(model.transformer(codes, mask, torch.zeros(1, 6, 24)), nothing)
+
+    def test_the_unwanted_text_of_guidance_may_be_longer_or_shorter(self, processor):
+        model = tiny_text_to_motion(processor)
+        open_gates(model.transformer)
+        short, long = (model.encode_text(**processor(text=text)) for text in ("she bows", "a man turns to the right"))
+        assert short.shape[1] < long.shape[1]
+        codes, mask = torch.randint(32, (1, 8)), torch.ones(1, 8, dtype=torch.bool)
+        for wanted, unwanted in ((short, long), (long, short)):
+            guided = model._guided(model.transformer, 3, codes, mask, wanted, unwanted)
+            one, other = (model.transformer(codes, mask, condition) for condition in (wanted, unwanted))
+            torch.testing.assert_close(guided, other + 3 * (one - other), atol=1e-5, rtol=1e-5)
+
+    def test_gradients_reach_closed_gates_and_through_open_ones_the_attention(self, processor):
+        model = tiny_text_to_motion(processor).train()
+        codes, mask = torch.randint(32, (4, 9)), torch.ones(4, 9, dtype=torch.bool)
+        for opened in (False, True):
+            model.zero_grad()
+            model(codes, mask, labels=codes, **processor(text=CAPTIONS)).loss.backward()
+            for attention in model.transformer.word_attention:
+                assert attention.gate.grad.all()
+                assert attention.attention.v_proj_weight.grad.any() == opened
+            open_gates(model.transformer)
+        assert all(parameter.grad is None for parameter in model.lamp.parameters())
 
 
 class TestResidualCodes:
@@ -251,13 +320,12 @@ class TestResidualCodes:
         assert torch.equal(reloaded.generate(**inputs, num_tokens=[5, 9], seeds=[0, 1]).codes, made.codes)
         encoders = reloaded.vqvae.encoder.conv_in.weight, reloaded.lamp.motion_encoder.conv_in.weight
         assert not torch.equal(*encoders)  # a tokenizer of its own is not tied to LaMP's
-        for kind in (lamp_hf.LampQFormerModel, lamp_hf.LampQFormerMotionModel):
-            lamp = kind.from_pretrained(tmp_path)
-            assert torch.equal(lamp.motion_encoder.conv_in.weight, model.lamp.motion_encoder.conv_in.weight)
+        lamp = lamp_hf.LampModel.from_pretrained(tmp_path)
+        assert torch.equal(lamp.motion_encoder.conv_in.weight, model.lamp.motion_encoder.conv_in.weight)
 
     def test_each_level_is_trained_from_those_before_it(self, processor):
         model = residual_text_to_motion(processor)
-        codes, condition = torch.randint(32, (2, 7, 3)), torch.randn(2, 1, 32)
+        codes, condition = torch.randint(32, (2, 7, 3)), torch.randn(2, 4, 24)
         mask, levels = torch.ones(2, 7, dtype=torch.bool), torch.tensor([1, 2])
         before = model.residual_transformer(codes, mask, condition, levels)
         later = codes.clone()
@@ -309,7 +377,7 @@ def test_inference_computes_what_training_does(mode, pre_norm, processor):
     transformer = MaskedMotionTransformer(config).eval()
     codes = torch.randint(transformer.mask_token_id, (2, 6))
     token_mask = torch.arange(6) < torch.tensor([[6], [4]])
-    condition = torch.randn(2, 1, config.lamp_config.hidden_size)
+    condition = torch.randn(2, 3, config.condition_size)
     with_gradient = transformer(codes, token_mask, condition).detach()
     with torch.no_grad():
         without = transformer(codes, token_mask, condition)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import make_motion, tiny_qformer_config
+from conftest import make_motion, tiny_lamp_config
 
 import lamp_hf
 
@@ -56,7 +56,7 @@ def test_a_long_video_is_searched_by_its_parts(gallery, tmp_path):
 
 
 def test_a_gallery_of_a_model_without_a_video_tower_says_so(processor, tmp_path):
-    lamp_hf.LampQFormerModel(tiny_qformer_config(processor)).save_pretrained(tmp_path)
+    lamp_hf.LampModel(tiny_lamp_config(processor)).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="reads no video"):
         lamp_hf.MotionIndex(tmp_path).search(video=np.zeros((4, 8, 8, 3), np.uint8))

@@ -20,6 +20,21 @@ TINY = {
     "tokenizer": {"model": TINY_TOKENIZER},
     "residual_tokenizer": {"model": TINY_TOKENIZER | {"num_quantizers": 2}},
     "lamp": {
+        "model": {
+            "trunk_size": 16,
+            "hidden_size": 16,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "word_state_size": 24,
+            "projection_dim": 8,
+            "token_projection_dim": 8,
+            "matcher_size": 16,
+            "num_matcher_layers": 1,
+            "num_decoder_layers": 1,
+            "dropout": 0.0,
+        }
+    },
+    "lamp_qformer": {
         "model": {"query_intermediate_size": 16, "cross_attention_width": 16, "projection_dim": 8, "dropout": 0.0}
     },
     "text_to_motion": {
@@ -29,16 +44,12 @@ TINY = {
             "num_attention_heads": 2,
             "intermediate_size": 32,
             "dropout": 0.0,
-            "condition_mode": "query_mean",
-            "part_reader_size": 0,
         }
     },
-    "part_reader": {"part_reader_size": 16},
     "language_model": {
         "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
     },
     "captioner": {"language_model_dtype": "float32"},
-    "retrieval": {},
     "evaluator": {},
     "vision": {
         "vision": {
@@ -54,10 +65,9 @@ TINY = {
 # Folders of earlier stages that a stage takes, by its options.
 INPUTS = {
     "lamp": {"tokenizer": "tokenizer"},
+    "lamp_qformer": {"tokenizer": "tokenizer"},
     "text_to_motion": {"tokenizer": "tokenizer", "lamp": "lamp"},
-    "part_reader": {"generator": "text_to_motion"},
-    "retrieval": {"lamp": "lamp"},
-    "captioner": {"lamp": "lamp", "language-model": "language_model"},
+    "captioner": {"qformer": "lamp_qformer", "language-model": "language_model"},
     "lavimo": {"vision": "vision"},
 }
 
@@ -71,10 +81,7 @@ def tiny_recipe(folder: Path, stage: str, bert: Path, **optimization) -> Path:
         values["data"]["image_size"] = 32
     if "composed" in values["data"]:
         values["data"]["composed"] = 0
-    if stage == "retrieval":
-        values["data"] |= {"sentence_encoder": str(bert)}
-        values["model"] |= {"summary_size": 8}
-    if stage == "lamp":
+    if stage in ("lamp", "lamp_qformer"):
         values["text_encoder"] = str(bert)
         values["data"]["vocabulary_size"] = None
     if stage == "evaluator":

@@ -9,11 +9,10 @@ from .recipe import check_run, load_recipe
 from .text_encoder import resolve_text_encoder
 
 
-_LAMP = ("lamp", "lamp_qformer", "lamp_text_to_motion", "lamp_motion_captioning")
 MODELS = {  # options that name a model, and the types that fit; None: any
     "tokenizer": ("motion_vqvae",),
-    "lamp": _LAMP,
-    "generator": ("lamp_text_to_motion",),
+    "lamp": ("lamp", "lamp_qformer"),
+    "qformer": ("lamp_qformer",),
     "language-model": None,
     "vision": None,
 }

@@ -13,16 +13,19 @@ def check_model(name: str | Path, option: str, kinds: tuple[str, ...] | None = N
     Args:
         name (`str` or `Path`): folder or Hub id.
         option (`str`): the option, or the entry of the recipe, that names the model.
-        kinds (`tuple[str, ...]`, *optional*): model types that fit; any by default. An adapter has none.
+        kinds (`tuple[str, ...]`, *optional*): model types that fit, of the model or of the LaMP inside it; any by
+            default. An adapter has none.
 
     Raises:
         ValueError: when there is no such model, or it is of another kind.
     """
     if (Path(name) / "adapter_config.json").is_file() and kinds is None:
         return
-    kind = json.loads(_find_config(str(name), option).read_text(encoding="utf-8")).get("model_type")
-    if kinds and kind not in kinds:
-        raise ValueError(f"{option} {name} is a model of type {kind}; it must be {' or '.join(kinds)}")
+    values = json.loads(_find_config(str(name), option).read_text(encoding="utf-8"))
+    found = [part.get("model_type") for part in (values, values.get("lamp_config")) if part]
+    if kinds and not set(found) & set(kinds):
+        described = " with ".join(map(str, found))
+        raise ValueError(f"{option} {name} is a model of type {described}; it must be {' or '.join(kinds)}")
 
 
 def _find_config(name: str, option: str) -> Path:

@@ -1,7 +1,7 @@
-r"""Stage 4: train the captioner, LaMP's queries in front of a language model that LoRA adapts.
+r"""Train the captioner, the Q-Former's queries in front of a language model that LoRA adapts.
 
     lamp-hf train captioner --recipe small/captioner --data mocap.parquet \
-        --lamp runs/lamp/model --language-model runs/language_model/model --output runs/captioner
+        --qformer runs/lamp_qformer/model --language-model runs/language_model/model --output runs/captioner
 
 `--language-model` is a folder or a Hub id. The model before adaptation goes to OUTPUT/base, the adapter to
 OUTPUT/model.
@@ -93,10 +93,10 @@ def validation_loss(model: LampForMotionCaptioning, source: CaptionSource) -> fl
 
 
 def main(command_line: list[str] | None = None) -> None:
-    recipe, arguments = parse_arguments("captioner", __doc__, command_line, "lamp", "language-model")
+    recipe, arguments = parse_arguments("captioner", __doc__, command_line, "qformer", "language-model")
     data = recipe["data"]
     clips, validation = (Clips(arguments.data, split, data) for split in ("train", "val"))
-    model, processor = build(arguments.lamp, str(arguments.language_model), recipe)
+    model, processor = build(arguments.qformer, str(arguments.language_model), recipe)
     base = (arguments.output / "base").resolve()
     with PartialState().main_process_first():
         if PartialState().is_main_process:

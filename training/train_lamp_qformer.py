@@ -1,7 +1,7 @@
-r"""Stage 2: train LaMP's Q-Former by its four objectives.
+r"""Train the paper's Q-Former by its four objectives; a captioner reads its queries.
 
-lamp-hf train lamp --recipe small/lamp --data mocap.parquet \
-        --tokenizer runs/tokenizer/model --output runs/lamp
+lamp-hf train lamp-qformer --recipe small/lamp_qformer --data mocap.parquet \
+        --tokenizer runs/tokenizer/model --output runs/lamp_qformer
 """
 
 import numpy as np
@@ -131,7 +131,7 @@ def build(
 
 
 def main(command_line: list[str] | None = None) -> None:
-    recipe, arguments = parse_arguments("lamp", __doc__, command_line, "tokenizer")
+    recipe, arguments = parse_arguments("lamp_qformer", __doc__, command_line, "tokenizer")
     data = recipe["data"]
     motion_tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer)
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)

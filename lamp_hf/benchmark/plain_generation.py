@@ -6,7 +6,7 @@ from torch import nn
 
 from ..models.modeling_common import sinusoidal_positions
 from ..models.modeling_lamp_text_to_motion import LampForTextToMotion
-from ..models.motion_transformers import MaskedMotionTransformer
+from ..models.motion_transformers import MaskedMotionTransformer, WordAttention
 
 
 @torch.no_grad()
@@ -16,7 +16,7 @@ def generate_plainly(
     """Generate one motion: every position in every step, two passes for guidance, attention by its formula.
 
     Args:
-        model ([`LampForTextToMotion`]): a model with a single codebook and a causal mask.
+        model ([`LampForTextToMotion`]): a model with a single codebook and a causal mask, of the paper's layers.
         num_tokens (`int`): length of the motion.
         input_ids, attention_mask (`torch.LongTensor` of shape `(1, num_text_tokens)`): the text.
 
@@ -43,19 +43,41 @@ def generate_plainly(
 
 def plain_logits(transformer: MaskedMotionTransformer, codes: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
     """Compute the transformer's logits `(batch_size, num_tokens, codebook_size)` layer by layer."""
-    prefix = transformer.condition_projection(condition)
+    words = condition[:, 1:] if transformer.word_attention is not None else None
+    prefix = transformer.condition_projection(condition if words is None else condition[:, :1])
     size, heads = prefix.shape[-1], transformer.config.num_attention_heads
     tokens = transformer.token_embeddings(codes) * size**0.5
     hidden = torch.cat([prefix, tokens], 1)
     hidden = hidden + sinusoidal_positions(hidden.shape[1], size).to(hidden)
     visible = torch.ones(hidden.shape[1], hidden.shape[1], dtype=torch.bool, device=hidden.device).tril()
     visible[:, : prefix.shape[1]] = True
-    for layer in transformer.layers.layers:
+    for index, layer in enumerate(transformer.layers.layers):
         attention = layer.self_attn
         query, key, value = (hidden @ attention.in_proj_weight.T + attention.in_proj_bias).chunk(3, -1)
-        query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key, value))
-        scores = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).masked_fill(~visible, -torch.inf)
-        mixed = attention.out_proj((scores.softmax(-1) @ value).transpose(1, 2).flatten(-2))
-        hidden = layer.norm1(hidden + mixed)
+        hidden = layer.norm1(hidden + attention.out_proj(_attend(query, key, value, visible, heads)))
         hidden = layer.norm2(hidden + layer.linear2(nn.functional.gelu(layer.linear1(hidden))))
+        if words is not None:
+            hidden = _read_words(transformer.word_attention[index], hidden, words, heads)
     return transformer.head(hidden[:, prefix.shape[1] :])
+
+
+def _attend(query, key, value, visible: torch.Tensor, heads: int) -> torch.Tensor:
+    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key, value))
+    scores = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).masked_fill(~visible, -torch.inf)
+    return (scores.softmax(-1) @ value).transpose(1, 2).flatten(-2)
+
+
+def _read_words(layer: WordAttention, hidden: torch.Tensor, words: torch.Tensor, heads: int) -> torch.Tensor:
+    """Add what the tokens read from the words, of which those that are zero are padding, and from a word of zeros."""
+    attention = layer.attention
+    if attention.in_proj_weight is None:  # words of another size
+        weights = attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight
+    else:
+        weights = attention.in_proj_weight.chunk(3)
+    query, key, value = (
+        states @ weight.T + bias
+        for states, weight, bias in zip((layer.norm(hidden), words, words), weights, attention.in_proj_bias.chunk(3))
+    )
+    key, value = (nn.functional.pad(part, (0, 0, 0, 1)) for part in (key, value))
+    visible = nn.functional.pad((words != 0).any(-1), (0, 1), value=True)[:, None, None]
+    return hidden + layer.gate.tanh() * attention.out_proj(_attend(query, key, value, visible, heads))

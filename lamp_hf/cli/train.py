@@ -11,12 +11,11 @@ from .common import app
 
 STAGES = {
     "tokenizer": "Motion tokenizer, on which all others build.",
-    "lamp": "LaMP, by its four objectives.",
-    "retrieval": "The parts of LaMP that only retrieval uses.",
+    "lamp": "LaMP: text and motion in one space, and states of words for a generator.",
+    "lamp-qformer": "The paper's Q-Former, which a captioner reads.",
     "text-to-motion": "Generator of motion from text.",
-    "part-reader": "Reader of the two actions that a sentence names, inside a generator.",
     "language-model": "Small language model for the captioner, in place of OPT.",
-    "captioner": "Captioner, a language model that reads LaMP's queries.",
+    "captioner": "Captioner, a language model that reads the Q-Former's queries.",
     "evaluator": "Classifier of action and style that judges generators.",
     "vision": "Small vision encoder for LAVIMO, in place of CLIP.",
     "lavimo": "LAVIMO: text, video and motion in one space.",

@@ -38,8 +38,8 @@ class BertScorer:
     """Compare sentences by the hidden states of a text encoder.
 
     Args:
-        encoder (`str`, *optional*): Hub id or folder of any text encoder; by default the bundled LaMP's text
-            transformer, which works offline and is the same everywhere.
+        encoder (`str`, *optional*): Hub id or folder of any text encoder; by default the frozen sentence encoder
+            inside the bundled LaMP, which works offline and is the same everywhere.
         layer (`int`, *optional*): hidden states to compare, 0 for the embeddings; by default the literature's choice
             for a known encoder, the last layer of any other.
         idf (`bool`): weight word pieces by their rarity in the references.
@@ -147,9 +147,9 @@ def _load_encoder(name: str | None):
 
     if name is None:
         folder = lamp_hf.bundled()
-        model = lamp_hf.LampQFormerModel.from_pretrained(folder).eval()
+        model = lamp_hf.LampModel.from_pretrained(folder).eval()
         tokenizer = lamp_hf.LampProcessor.from_pretrained(folder).tokenizer
-        layers = model.config.num_hidden_layers
+        layers = model.config.text_config.num_hidden_layers
         return lambda ids, mask, layer: model.encode_text(ids, mask), tokenizer, layers, fingerprint(folder)
     from transformers import AutoModel, AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""Measures of how different the queries of a Q-Former are, and how much of them a clip decides."""
+"""Measures of how different queries are, and how much of them a clip decides."""
 
 import numpy as np
 

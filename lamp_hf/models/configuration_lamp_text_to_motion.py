@@ -129,6 +129,8 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
             raise ValueError(
                 f"condition_mode is {self.condition_mode!r}; with {self.lamp_config.model_type}: {', '.join(known)}"
             )
+        if self.condition_mode == "words" and self.lamp_config.projection_dim > self.condition_size:
+            raise ValueError("the projection_dim of lamp_config must be at most its word_state_size")
         super().__post_init__(**kwargs)
 
     @property

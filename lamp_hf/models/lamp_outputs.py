@@ -25,6 +25,10 @@ class LampTextFeatures(ModelOutput):
     word_weights: torch.FloatTensor | None = None
     word_states: torch.FloatTensor | None = None
 
+    def rows(self, rows: torch.LongTensor) -> "LampTextFeatures":
+        """Return the texts of the given rows."""
+        return LampTextFeatures(**{name: values[rows] for name, values in self.items()})
+
 
 @dataclass
 class LampMotionFeatures(ModelOutput):

@@ -329,7 +329,7 @@ class LampModel(LampPreTrainedModel):
             text (`dict`): `input_ids` and `attention_mask` of all texts.
             motion (`dict`): `motion_values` and `motion_attention_mask` of all motions.
             k (`int`): Number of motions of each text, and texts of each motion, to score again; 0 for none.
-            batch_size (`int`): Pairs per batch.
+            batch_size (`int`): Pairs, and texts, per batch.
 
         Returns:
             `torch.FloatTensor` of shape `(num_texts, num_motions)`: logits, and for pairs scored again the logit plus
@@ -339,13 +339,14 @@ class LampModel(LampPreTrainedModel):
         states = self.encode_text(text["input_ids"], mask)
         texts = self.encode_text_parts(states, mask)
         motions = self.encode_motion_parts(*self.encode_latents(**motion))
-        logits = sum(self.score(texts, motions))
+        some = torch.arange(len(states), device=states.device).split(batch_size)
+        logits = torch.cat([sum(self.score(texts.rows(rows), motions)) for rows in some])
+        if not k:
+            return logits
         again = torch.zeros_like(logits, dtype=torch.bool)
         again.scatter_(1, logits.topk(min(k, logits.shape[1]), 1).indices, True)
         again.scatter_(0, logits.topk(min(k, logits.shape[0]), 0).indices, True)
         pairs = again.nonzero().split(batch_size)
-        if not k:
-            return logits
         odds = [self.match(states, mask, texts, motions, rows[:, 0], rows[:, 1]).diff(dim=1)[:, 0] for rows in pairs]
         best = logits[again] + torch.cat(odds)
         result = logits - (logits.max() - best.min() + 1)

@@ -200,11 +200,10 @@ class LampForPreTraining(LampPreTrainedModel):
         The negatives are drawn from this process's batch, the more often the higher LaMP scores them.
         """
         with torch.no_grad():
-            firsts = LampTextFeatures(**{name: values[first] for name, values in text.items()})
             excluded = equal_pairs(clip_ids, clip_ids) | equal_pairs(caption_ids, caption_ids)
             excluded = excluded | (cosines(sentences, sentences) > self.config.similar_caption_threshold)
             excluded.fill_diagonal_(True)
-            scores = sum(self.lamp.score(firsts, motion)) / 2
+            scores = sum(self.lamp.score(text.rows(first), motion)) / 2
             wrong_motion, usable = draw_negatives(scores, excluded)
             wrong_text, usable_text = draw_negatives(scores.T, excluded)
         rows = torch.arange(len(clip_ids), device=states.device)

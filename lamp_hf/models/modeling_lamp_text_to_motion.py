@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_auto_lamp import lamp_class
 from .modeling_common import StrictLoadingMixin, full_mask, masked_mean
+from .modeling_lamp import mean_of_words
 from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_requests import check_sampling
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer, WordAttention
@@ -171,10 +172,11 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
     def _encode_words(self, input_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
         """Return the embedding of each text, scaled to entries of about 1, and the states of its words behind it."""
         words = self.lamp.encode_text(input_ids, mask)
-        whole = self.lamp.get_sentence_features(input_ids, mask)
         if self.config.condition_mode == "words":
             text = self.lamp.encode_text_parts(words, mask)
             words, whole = text.word_states, text.embeds
+        else:
+            whole = nn.functional.normalize(mean_of_words(words, mask).float(), dim=-1)
         whole = nn.functional.pad(whole * whole.shape[-1] ** 0.5, (0, words.shape[-1] - whole.shape[-1]))
         return torch.cat([whole[:, None].to(words.dtype), words * mask[..., None].to(words.dtype)], 1)
 

@@ -21,11 +21,11 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
     videos. A motion or video that is longer than the model reads is cut into parts, and their logits are averaged.
     """
 
-    model_types = ("lamp", "lamp_text_to_motion", "lavimo")
+    model_types = ("lamp", "lamp_qformer", "lamp_text_to_motion", "lavimo")
 
     @property
     def encoder(self):
-        """The [`LampQFormerModel`] or [`LavimoModel`] that embeds texts and motions."""
+        """The [`LampModel`], [`LampQFormerModel`] or [`LavimoModel`] that embeds texts and motions."""
         return getattr(self.model, "lamp", self.model)
 
     def __call__(
@@ -34,7 +34,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         candidate_labels: list[str] | str,
         hypothesis_template: str = "a person {}",
         batch_size: int = 16,
-        scoring: str = "mean",
+        scoring: str | None = None,
     ):
         """Classify one motion or video, or a list of them.
 
@@ -43,8 +43,9 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             candidate_labels (`list[str]` or `str`): Labels; a string is split at commas.
             hypothesis_template (`str`): Sentence in which a label takes the place of `{}`.
             batch_size (`int`): Parts per batch.
-            scoring (`str`): `"mean"` or `"max"`, see [`similarity`]. LAVIMO has one vector per motion, for which both
-                are the same.
+            scoring (`str`, *optional*): How the paper's Q-Former scores, `"mean"` (by default) or `"max"`, see
+                [`similarity`]. LAVIMO has one vector per motion, for which both are the same. LaMP has one score, see
+                [`LampModel.score`], and takes no `scoring`.
 
         Returns:
             For a motion a list of `{"score": float, "label": str, "start": float, "end": float}`, best first. Scores
@@ -52,7 +53,8 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             list of such lists.
 
         Raises:
-            ValueError: If there is no label, two labels are equal, the template has no `{}`, or a motion is broken.
+            ValueError: If there is no label, two labels are equal, the template has no `{}`, a motion is broken, or
+                `scoring` is given for LaMP.
         """
         if isinstance(candidate_labels, str):
             candidate_labels = [label.strip() for label in candidate_labels.split(",") if label.strip()]
@@ -61,11 +63,13 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             raise ValueError("candidate_labels must be different labels, at least one")
         if "{}" not in hypothesis_template:
             raise ValueError(f"hypothesis_template {hypothesis_template!r} has no place {{}} for a label")
+        if scoring is not None and self._scores_words:
+            raise ValueError("scoring is an option of the paper's Q-Former; LaMP has one score")
         single = not isinstance(inputs, (list, tuple))
         sources = [self._parts(source, f"motion {i}") for i, source in enumerate([inputs] if single else inputs)]
         text = self._embed_labels([hypothesis_template.replace("{}", label) for label in candidate_labels])
         logits = self._logits(
-            [part for parts in sources for part, *_ in parts], batch_size, text=text, scoring=scoring
+            [part for parts in sources for part, *_ in parts], batch_size, text=text, scoring=scoring or "mean"
         )
         results = []
         for parts in sources:
@@ -103,9 +107,17 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
     def _sanitize_parameters(self, **kwargs):
         return {}, kwargs, {}
 
+    @property
+    def _scores_words(self) -> bool:
+        """Tell whether the encoder is LaMP, which scores by whole texts and by words."""
+        return self.encoder.config.model_type == "lamp"
+
     @torch.no_grad()
-    def _embed_labels(self, sentences: list[str]) -> torch.Tensor:
+    def _embed_labels(self, sentences: list[str]):
         inputs = self.processor(text=sentences).to(self.device)
+        if self._scores_words:
+            mask = inputs["attention_mask"].bool()
+            return self.encoder.encode_text_parts(self.encoder.encode_text(inputs["input_ids"], mask), mask)
         return self.encoder.get_text_features(**inputs)
 
     def preprocess(self, inputs: dict) -> dict:
@@ -114,7 +126,10 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             return dict(self.processor.feature_extractor.pad_features([inputs["motion"]]))
         return dict(self.processor.frames_to_inputs([inputs["video"]]))
 
-    def _forward(self, inputs: dict, text: torch.Tensor, scoring: str) -> dict:
+    def _forward(self, inputs: dict, text, scoring: str) -> dict:
+        if self._scores_words:
+            motion = self.encoder.encode_motion_parts(*self.encoder.encode_latents(**inputs))
+            return {"logits": sum(self.encoder.score(text, motion)).T}
         if "pixel_values" in inputs:
             vectors = self.encoder.get_video_features(**inputs)
         else:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, BatchFeature
 
 from ..fingerprint import content_digest
-from ..models.modeling_lamp_qformer import LampQFormerModel
+from ..models.modeling_auto_lamp import load_lamp
 from ..models.modeling_lavimo import LavimoModel
 from ..models.motion_requests import as_texts
 from ..models.processing_lamp import LampProcessor
@@ -25,8 +25,8 @@ LONG_VIDEO_FPS = 8  # rate at which frames of a video are read that is longer th
 class Embedder:
     """Encode text, motion or video into unit-norm embeddings.
 
-    The model is LAVIMO, or LaMP, whose embedding of a motion is the mean of its queries'. A text or motion that is
-    longer than the model reads is cut into parts, and its embedding is the mean of theirs.
+    The model is LAVIMO, LaMP, or the paper's Q-Former, whose embedding of a motion is the mean of its queries'. A text
+    or motion that is longer than the model reads is cut into parts, and its embedding is the mean of theirs.
 
     Args:
         name (`str` or `Path`): folder or Hub id of a LAVIMO model, or of a model that contains LaMP.
@@ -34,13 +34,13 @@ class Embedder:
 
     def __init__(self, name: str | Path):
         self.name = "lavimo" if AutoConfig.from_pretrained(name).model_type == "lavimo" else "lamp"
-        classes: dict[str, tuple[Any, Any]] = {
-            "lavimo": (LavimoModel, LavimoProcessor),
-            "lamp": (LampQFormerModel, LampProcessor),
+        loaders: dict[str, tuple[Any, Any]] = {
+            "lavimo": (LavimoModel.from_pretrained, LavimoProcessor),
+            "lamp": (load_lamp, LampProcessor),
         }
-        model_class, processor_class = classes[self.name]
+        load_model, processor_class = loaders[self.name]
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        self.model = model_class.from_pretrained(name).eval().to(device)
+        self.model = load_model(name).eval().to(device)
         self.processor = processor_class.from_pretrained(name)
         self.fingerprint = content_digest(name)
         config = self.model.config

@@ -9,6 +9,8 @@ from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.fingerprint import fingerprint
 from lamp_hf.metrics.retrieval import ranks, retrieval_metrics
 from lamp_hf.models.contrastive import similarity
+from lamp_hf.models.modeling_auto_lamp import load_lamp
+from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.modeling_lamp_qformer import LampQFormerModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
@@ -17,13 +19,13 @@ from ..text_encoder import resolve_text_encoder
 from .options import add_seed, add_sentence_encoder
 
 
-RERANKED = "mean, re-ranked"
+BATCH = 64
+RERANKED = ", re-ranked"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_sentence_encoder(parser)
     parser.add_argument("--rerank", type=int, help="candidates of each text and motion to score again by matching")
-    parser.add_argument("--plain-text", action="store_true", help="the model is the baseline without LaMP's queries")
     add_seed(parser)
 
 
@@ -43,7 +45,7 @@ def evaluate(arguments: Namespace) -> dict:
         "rerank": arguments.rerank,
         "scorings": {},
     }
-    for name, scores in score(arguments, clips, captions, sentences).items():
+    for name, scores in score(arguments, clips, captions).items():
         metrics = retrieval_metrics(
             scores,
             captions,
@@ -52,52 +54,55 @@ def evaluate(arguments: Namespace) -> dict:
             seed=arguments.seed,
             **labels,
         )
-        if name == RERANKED:  # the best of the whole gallery were scored again; few of them are in any part of it
+        if name.endswith(RERANKED):  # few of the pairs that were scored again are in any part of the gallery
             metrics = {key: value for key, value in metrics.items() if not key.startswith(("small", "dissimilar"))}
         numbers["scorings"][name] = metrics | labelled(scores, clips, arguments.seed)
     return numbers
 
 
-def score(arguments: Namespace, clips: Clips, captions: list[str], sentences: torch.Tensor) -> dict:
+def score(arguments: Namespace, clips: Clips, captions: list[str]) -> dict:
     """Return similarities `(num_texts, num_motions)` by each way of scoring."""
-    model = LampQFormerModel.from_pretrained(arguments.model).eval()
+    model = load_lamp(arguments.model).eval()
     processor = LampProcessor.from_pretrained(arguments.model)
-    longest = model.config.num_query_tokens * model.config.motion_config.downsampling_factor
-    motions = [motion[:longest] for motion in clips.motions]
-    if arguments.plain_text:
-        vectors = plain_motion_features(model, processor, motions)
-        return {"plain": (model.embed_pooled_text(sentences) @ vectors.T).detach().numpy()}
-    scores = {}
-    for normalize, ways in ((True, ("max", "mean")), (False, ("euclidean",))):
-        text, motion = features(model, processor, captions, motions, normalize)
-        scores |= {way: similarity(text, motion, way) for way in ways}
+    motions = [motion[: model.config.max_frames] for motion in clips.motions]
+    ways = score_words if isinstance(model, LampModel) else score_queries
+    scores, main = ways(model, processor, captions, motions)
     if arguments.rerank:
-        text, motion = processor(text=captions), processor(motion=motions)
-        scores[RERANKED] = model.rerank(scores["mean"], text, motion, arguments.rerank)
+        text, motion = dict(processor(text=captions)), dict(processor(motion=motions))
+        given = () if isinstance(model, LampModel) else (scores[main],)
+        scores[f"{main}{RERANKED}"] = model.rerank(*given, text, motion, k=arguments.rerank)
     return {way: values.float().numpy() for way, values in scores.items()}
 
 
 @torch.no_grad()
-def features(model: LampQFormerModel, processor: LampProcessor, captions: list[str], motions: list, normalize: bool):
-    """Embed texts, `(N, P)`, and the queries of motions, `(N, Q, P)`."""
-    text, motion = [], []
-    for first in range(0, len(captions), 64):
-        inputs = processor(text=captions[first : first + 64], motion=motions[first : first + 64])
-        text.append(model.get_text_features(**inputs, normalize=normalize))
-        motion.append(model.get_motion_features(**inputs, pool=False, normalize=normalize))
-    return torch.cat(text), torch.cat(motion)
+def score_words(model: LampModel, processor: LampProcessor, captions: list[str], motions: list) -> tuple[dict, str]:
+    """Score by LaMP: by whole texts and motions, as an index does, by words and queries, and by the sum of both."""
+    texts, clips = [], []
+    for first in range(0, len(captions), BATCH):
+        inputs = processor(text=captions[first : first + BATCH], motion=motions[first : first + BATCH])
+        mask = inputs["attention_mask"].bool()
+        texts.append(model.encode_text_parts(model.encode_text(inputs["input_ids"], mask), mask))
+        latents = model.encode_latents(inputs["motion_values"], inputs["motion_attention_mask"])
+        clips.append(model.encode_motion_parts(*latents))
+    rows = [[model.score(text, motion) for motion in clips] for text in texts]
+    whole, words = (torch.cat([torch.cat([pair[i] for pair in row], 1) for row in rows]) for i in (0, 1))
+    return {"whole": whole, "words": words, "both": whole + words}, "both"
 
 
 @torch.no_grad()
-def plain_motion_features(
-    model: LampQFormerModel, processor: LampProcessor, motions: list[np.ndarray]
-) -> torch.Tensor:
-    """Embed motions by the summary alone, for a model that `train_retrieval` trained without LaMP's queries."""
-    vectors = []
-    for first in range(0, len(motions), 64):
-        latents, mask = model.encode_latents(**processor(motion=motions[first : first + 64]))
-        vectors.append(torch.nn.functional.normalize(model.motion_summary(latents, mask), dim=-1))
-    return torch.cat(vectors)
+def score_queries(
+    model: LampQFormerModel, processor: LampProcessor, captions: list[str], motions: list
+) -> tuple[dict, str]:
+    """Score by the paper's Q-Former: by the best query, by the mean of queries, and as released."""
+    scores = {}
+    for normalize, ways in ((True, ("max", "mean")), (False, ("euclidean",))):
+        text, motion = [], []
+        for first in range(0, len(captions), BATCH):
+            inputs = processor(text=captions[first : first + BATCH], motion=motions[first : first + BATCH])
+            text.append(model.get_text_features(**inputs, normalize=normalize))
+            motion.append(model.get_motion_features(**inputs, pool=False, normalize=normalize))
+        scores |= {way: similarity(torch.cat(text), torch.cat(motion), way) for way in ways}
+    return scores, "mean"
 
 
 def labelled(scores: np.ndarray, clips: Clips, seed: int, **options) -> dict:
