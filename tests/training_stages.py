@@ -38,6 +38,7 @@ TINY = {
         "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
     },
     "captioner": {"language_model_dtype": "float32"},
+    "dual_encoder": {"model": {"hidden_size": 8, "projection_dim": 8, "dropout": 0.0}},
     "retrieval": {},
     "evaluator": {},
     "vision": {
@@ -56,6 +57,7 @@ INPUTS = {
     "lamp": {"tokenizer": "tokenizer"},
     "text_to_motion": {"tokenizer": "tokenizer", "lamp": "lamp"},
     "part_reader": {"generator": "text_to_motion"},
+    "dual_encoder": {"lamp": "lamp"},
     "retrieval": {"lamp": "lamp"},
     "captioner": {"lamp": "lamp", "language-model": "language_model"},
     "lavimo": {"vision": "vision"},

@@ -12,9 +12,9 @@ from .common import app
 STAGES = {
     "tokenizer": "Motion tokenizer, on which all others build.",
     "lamp": "LaMP, by its four objectives.",
-    "retrieval": "The parts of LaMP that only retrieval uses.",
+    "lamp-qformer": "The paper's Q-Former in place of LaMP.",
+    "dual-encoder": "Plain baseline of LaMP's retrieval, on the same frozen encoders.",
     "text-to-motion": "Generator of motion from text.",
-    "part-reader": "Reader of the two actions that a sentence names, inside a generator.",
     "language-model": "Small language model for the captioner, in place of OPT.",
     "captioner": "Captioner, a language model that reads LaMP's queries.",
     "evaluator": "Classifier of action and style that judges generators.",
