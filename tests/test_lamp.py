@@ -323,7 +323,7 @@ class TestFolders:
         config = tmp_path / "old" / "config.json"
         shutil.copy(config, tmp_path / "new.json")
         config.write_text(config.read_text().replace('"lamp_qformer"', '"lamp"'))
-        with pytest.raises(ValueError, match="missing weight|do not fit|describes"):
+        with pytest.raises(ValueError, match=r"missing weight|do not fit|describes"):
             load_lamp(tmp_path / "old")
         shutil.copy(tmp_path / "new.json", config)
         assert isinstance(load_lamp(tmp_path / "old"), lamp_hf.LampQFormerModel)
@@ -331,5 +331,5 @@ class TestFolders:
     def test_a_missing_weight_is_refused(self, lamp, tmp_path):
         del lamp.matcher.head
         lamp.save_pretrained(tmp_path)
-        with pytest.raises(ValueError, match="missing weight matcher.head"):
+        with pytest.raises(ValueError, match=r"missing weight matcher\.head"):
             lamp_hf.LampModel.from_pretrained(tmp_path)

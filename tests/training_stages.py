@@ -50,6 +50,7 @@ TINY = {
         "model": {"hidden_size": 16, "num_hidden_layers": 1, "ffn_dim": 32, "num_attention_heads": 2, "dropout": 0.0}
     },
     "captioner": {"language_model_dtype": "float32"},
+    "dual_encoder": {"model": {"hidden_size": 8, "projection_dim": 8, "dropout": 0.0}},
     "evaluator": {},
     "vision": {
         "vision": {
@@ -67,6 +68,7 @@ INPUTS = {
     "lamp": {"tokenizer": "tokenizer"},
     "lamp_qformer": {"tokenizer": "tokenizer"},
     "text_to_motion": {"tokenizer": "tokenizer", "lamp": "lamp"},
+    "dual_encoder": {"lamp": "lamp"},
     "captioner": {"qformer": "lamp_qformer", "language-model": "language_model"},
     "lavimo": {"vision": "vision"},
 }

@@ -19,7 +19,7 @@ from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
-from .augmentation.paraphrase import load_paraphraser
+from .augmentation.paraphrase import Paraphraser, load_paraphraser
 from .command_line import parse_arguments
 from .data import Clips, batched, by_length, normalised, pad_motions, shortened
 from .loop import Objective, to_device, train
@@ -37,8 +37,17 @@ class PairSource:
     Everything is encoded once: all clips, all captions and, if there is a paraphraser, a paraphrase of each caption.
     """
 
-    def __init__(self, clips: Clips, lamp: LampModel, tokenizer: MotionVQVAEModel, processor, data, paraphrase=None):
-        self.processor, self.num_captions = processor, data["captions_per_step"] if paraphrase else 1
+    def __init__(
+        self,
+        clips: Clips,
+        lamp: LampModel,
+        tokenizer: MotionVQVAEModel | None,
+        processor: LampProcessor,
+        data: dict,
+        paraphrase: Paraphraser | None = None,
+        num_captions: int = 1,
+    ):
+        self.processor, self.num_captions = processor, num_captions
         motions = normalised(clips, processor.feature_extractor)
         self.latents, self.codes = encode_motions(lamp, tokenizer, motions, data["max_frames"])
         texts, self.captions = clips.indexed_captions()
@@ -85,21 +94,21 @@ class PairSource:
 
 
 @torch.no_grad()
-def encode_motions(lamp: LampModel, tokenizer: MotionVQVAEModel, motions: list[torch.Tensor], max_frames: int):
-    """Encode clips from each start frame.
+def encode_motions(lamp: LampModel, tokenizer: MotionVQVAEModel | None, motions: list[torch.Tensor], max_frames: int):
+    """Encode clips from each start frame; without a tokenizer all codes are 0.
 
     Returns:
         For each clip and each start half-precision latents `(num_tokens, codebook_dim)`, and as many first codes.
     """
     latents: list[list[torch.Tensor]] = [[] for _ in motions]
     codes: list[list[torch.Tensor]] = [[] for _ in motions]
-    factor = tokenizer.config.downsampling_factor
+    factor = lamp.config.motion_config.downsampling_factor
     for start in _STARTS:
         long_enough = [i for i in by_length(motions) if len(motions[i]) - start >= factor]
         for rows in progress(list(batched(long_enough, 64)), f"encoding motions, offset {start}"):
             values, mask = pad_motions([motions[i][start : start + max_frames] for i in rows], factor)
             batch, token_mask = lamp.encode_latents(values.to(lamp.device), mask.to(lamp.device))
-            nearest = tokenizer.quantizer.nearest(batch)
+            nearest = tokenizer.quantizer.nearest(batch) if tokenizer else torch.zeros_like(token_mask.long())
             for row, i in enumerate(rows):
                 count = int(token_mask[row].sum())
                 latents[i].append(batch[row, :count].half().cpu())
@@ -192,7 +201,7 @@ def main(command_line: list[str] | None = None) -> None:
     model, text_tokenizer = build(recipe, captions, tokenizer)
     model.to(this_process().device)
     processor = LampProcessor(extractor, text_tokenizer)
-    source = PairSource(clips, model.lamp, tokenizer, processor, data, paraphrase)
+    source = PairSource(clips, model.lamp, tokenizer, processor, data, paraphrase, data["captions_per_step"])
     model.lamp.trunk.fit_whitening(torch.cat([some[0] for some in source.latents if some]).float())
     validation = PairSource(Clips(arguments.data, "val", data), model.lamp, tokenizer, processor, data)
 

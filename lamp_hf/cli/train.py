@@ -13,6 +13,7 @@ STAGES = {
     "tokenizer": "Motion tokenizer, on which all others build.",
     "lamp": "LaMP: text and motion in one space, and states of words for a generator.",
     "lamp-qformer": "The paper's Q-Former, which a captioner reads.",
+    "dual-encoder": "Plain baseline of LaMP's retrieval, on the same frozen encoders.",
     "text-to-motion": "Generator of motion from text.",
     "language-model": "Small language model for the captioner, in place of OPT.",
     "captioner": "Captioner, a language model that reads the Q-Former's queries.",

@@ -110,6 +110,39 @@ def contrastive_targets(
     return (1 - soft_weight) * own + soft_weight * similar / similar.sum(1, keepdim=True), excluded
 
 
+def caption_targets(
+    sentence_embeds: torch.Tensor, clip_ids: torch.Tensor, caption_ids: torch.Tensor, threshold: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Compute what texts and motions should match where each clip of a batch has as many captions.
+
+    A text has its clip as the one right motion, and a motion has all its texts as right ones. Neither is compared with
+    what shows the same clip or has the same caption or an alike one.
+
+    Args:
+        sentence_embeds (`torch.FloatTensor` of shape `(batch_size * num_captions, size)`): Unit vectors of the
+            captions by a frozen sentence encoder; those of a clip follow each other.
+        clip_ids (`torch.LongTensor` of shape `(batch_size,)`): Equal numbers for the same clip.
+        caption_ids (`torch.LongTensor` of shape `(batch_size * num_captions,)`): Equal numbers for the same caption.
+        threshold (`float`): Cosine above which captions are alike.
+
+    Returns:
+        Targets `(num_texts, all_motions)`, whose rows sum to 1, and the boolean mask of excluded pairs; then the same
+        from motions to texts, `(num_motions, all_texts)`.
+    """
+    captions = len(sentence_embeds) // len(clip_ids)
+    owners = global_row_indices(clip_ids)
+    of_texts = owners.repeat_interleave(captions)
+    own = equal_pairs(of_texts, gather_with_gradient(owners))
+    alike = cosines(sentence_embeds, gather_with_gradient(sentence_embeds)) > threshold
+    alike = alike | equal_pairs(caption_ids, gather_with_gradient(caption_ids))
+    alike = alike.unflatten(1, (-1, captions)).any(-1)
+    alike = alike | equal_pairs(clip_ids.repeat_interleave(captions), gather_with_gradient(clip_ids))
+    excluded = alike & ~own
+    back = equal_pairs(owners, gather_with_gradient(of_texts)).float() / captions
+    excluded_back = excluded.unflatten(0, (-1, captions)).any(1)  # [motions here, all motions]
+    return own.float(), excluded, back, excluded_back.repeat_interleave(captions, 1)
+
+
 def contrastive_loss(
     logits: torch.Tensor,
     targets: torch.Tensor,
@@ -149,6 +182,7 @@ def draw_negatives(similarity: torch.Tensor, excluded: torch.Tensor) -> tuple[to
 
 
 __all__ = [
+    "caption_targets",
     "contrastive_loss",
     "contrastive_targets",
     "cosines",

@@ -7,7 +7,7 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from .configuration_lamp import LampConfig
-from .contrastive import contrastive_loss, cosines, draw_negatives, equal_pairs, global_row_indices
+from .contrastive import caption_targets, contrastive_loss, cosines, draw_negatives, equal_pairs
 from .lamp_outputs import LampMotionFeatures, LampTextFeatures
 from .lamp_queries import queries_of_tokens
 from .modeling_common import gather_with_gradient, in_distributed_training, masked_mean, sinusoidal_positions
@@ -164,23 +164,9 @@ class LampForPreTraining(LampPreTrainedModel):
         )
 
     def _contrastive_loss(self, text, motion, sentences, clip_ids, caption_ids) -> torch.Tensor:
-        """Average the loss of the sum of both scores, of whole texts and motions, and of words and queries.
-
-        A text of several for one motion has one right motion; a motion has all its texts as right ones.
-        """
-        captions = len(sentences) // len(clip_ids)
-        owners = global_row_indices(clip_ids)
-        of_texts, all_owners = owners.repeat_interleave(captions), gather_with_gradient(owners)
-        own = equal_pairs(of_texts, all_owners)
-        # A text is no negative for a motion whose captions are the same or alike, or that is the same clip.
-        alike = cosines(sentences, gather_with_gradient(sentences)) > self.config.similar_caption_threshold
-        alike = alike | equal_pairs(caption_ids, gather_with_gradient(caption_ids))
-        alike = alike.unflatten(1, (-1, captions)).any(-1)
-        alike = alike | equal_pairs(clip_ids.repeat_interleave(captions), gather_with_gradient(clip_ids))
-        excluded, right = alike & ~own, own.float()
-        back = equal_pairs(owners, gather_with_gradient(of_texts)).float()
-        excluded_back = excluded.unflatten(0, (-1, captions)).any(1)  # [motions here, all motions]
-        excluded_back = excluded_back.repeat_interleave(captions, 1)
+        """Average the loss of the sum of both scores, of whole texts and motions, and of words and queries."""
+        threshold = self.config.similar_caption_threshold
+        right, excluded, back, excluded_back = caption_targets(sentences, clip_ids, caption_ids, threshold)
         to_motion = self.lamp.score(text, gather_motions(motion))
         to_text = to_motion  # the same pairs, unless there are other processes
         if in_distributed_training():
@@ -190,7 +176,7 @@ class LampForPreTraining(LampPreTrainedModel):
         for forth, backwards in zip((sum(to_motion), *to_motion), (sum(to_text), *to_text)):
             losses += [
                 contrastive_loss(forth, right, excluded),
-                contrastive_loss(backwards, back / captions, excluded_back),
+                contrastive_loss(backwards, back, excluded_back),
             ]
         return sum(losses) / len(losses)
 

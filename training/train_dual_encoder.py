@@ -1,0 +1,185 @@
+r"""Plain baseline: a small dual encoder on LaMP's frozen latents and sentence embeddings, by the contrastive loss.
+
+lamp-hf train dual-encoder --recipe small/dual_encoder --data mocap.parquet \
+        --lamp runs/lamp/model --output runs/dual_encoder
+
+It sees the batches, captions and negatives of `lamp-hf train lamp` with the same entries of the recipe. What LaMP adds
+is what it is better by.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+
+from lamp_hf.distributed import this_process
+from lamp_hf.metrics.retrieval import retrieval_metrics
+from lamp_hf.models.contrastive import caption_targets, contrastive_loss, cosines
+from lamp_hf.models.modeling_common import MotionSummary, StrictLoadingMixin, gather_with_gradient
+from lamp_hf.models.modeling_lamp import LampModel, mean_of_words
+from lamp_hf.models.processing_lamp import LampProcessor
+
+from .augmentation.paraphrase import load_paraphraser
+from .command_line import parse_arguments
+from .data import Clips, batched
+from .loop import Objective, to_device, train
+from .train_lamp import PairSource
+
+
+@strict
+class DualEncoderConfig(PreTrainedConfig):
+    """Configuration of [`DualEncoderModel`].
+
+    Args:
+        latent_size (`int`): size of the frozen motion encoder's latents.
+        sentence_size (`int`): size of the frozen sentence encoder's embeddings.
+        hidden_size (`int`): channels of the convolutions, and size of the perceptron's hidden layer.
+        num_layers (`int`): convolutions.
+        projection_dim (`int`): size of the space that texts and motions share.
+        dropout (`float`): dropout after each hidden layer.
+        similar_caption_threshold (`float`): cosine of sentence embeddings above which captions are no negatives of
+            each other.
+    """
+
+    model_type = "dual_encoder"
+
+    latent_size: int = 512
+    sentence_size: int = 768
+    hidden_size: int = 256
+    num_layers: int = 2
+    projection_dim: int = 256
+    dropout: float | int = 0.1
+    similar_caption_threshold: float | int = 0.8
+
+
+class DualEncoderModel(StrictLoadingMixin, PreTrainedModel):
+    """Convolutions over a motion's latents, pooled, against a perceptron on a sentence's embedding.
+
+    Args:
+        config ([`DualEncoderConfig`]): configuration of the model.
+    """
+
+    config: DualEncoderConfig
+    config_class = DualEncoderConfig
+    base_model_prefix = "dual_encoder"
+    main_input_name = "latents"
+
+    def __init__(self, config: DualEncoderConfig):
+        super().__init__(config)
+        size = config.hidden_size
+        self.register_buffer("latent_mean", torch.zeros(config.latent_size))
+        self.register_buffer("latent_scale", torch.ones(config.latent_size))
+        strides = (1,) * config.num_layers
+        self.motion = MotionSummary(config.latent_size, size, config.projection_dim, config.dropout, strides)
+        self.text = nn.Sequential(
+            nn.Linear(config.sentence_size, size),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(size, config.projection_dim),
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if isinstance(module, DualEncoderModel):
+            init.zeros_(module.latent_mean)
+            init.ones_(module.latent_scale)
+            init.constant_(module.logit_scale, math.log(1 / 0.07))
+        elif hasattr(module, "reset_parameters"):
+            module.reset_parameters()  # PyTorch's first weights suit a network without layer norms
+
+    @torch.no_grad()
+    def fit_scale(self, latents: Iterable[torch.Tensor]) -> None:
+        """Take mean and scale of each channel from training latents, a list of `(num_tokens, latent_size)`."""
+        values = torch.cat(list(latents)).float()
+        self.latent_mean.copy_(values.mean(0))
+        self.latent_scale.copy_(1 / values.std(0).clamp(min=1e-6))
+
+    def embed_motions(self, latents: torch.Tensor, mask: torch.BoolTensor) -> torch.FloatTensor:
+        """Return unit-norm embeddings `(num_motions, projection_dim)`.
+
+        Args:
+            latents (`torch.FloatTensor` of shape `(num_motions, num_tokens, latent_size)`): of the frozen encoder.
+            mask (`torch.BoolTensor` of shape `(num_motions, num_tokens)`): false at padding.
+        """
+        scaled = (latents.float() - self.latent_mean) * self.latent_scale
+        return nn.functional.normalize(self.motion(scaled, mask).float(), dim=-1)
+
+    def embed_texts(self, sentences: torch.Tensor) -> torch.FloatTensor:
+        """Return unit-norm embeddings `(num_texts, projection_dim)` of unit-norm sentence embeddings."""
+        # Eight: entries of a unit vector are so small that the first layer would hardly learn from them.
+        return nn.functional.normalize(self.text(8 * sentences).float(), dim=-1)
+
+    def score(self, texts: torch.Tensor, motions: torch.Tensor) -> torch.FloatTensor:
+        """Return the logits `(num_texts, num_motions)` of embeddings."""
+        return self.logit_scale.exp().clamp(max=100) * cosines(texts, motions)
+
+
+def sentence_embeds(states: torch.Tensor, mask: torch.Tensor) -> torch.FloatTensor:
+    """Return the unit-norm means `(num_texts, size)` of the frozen sentence encoder's states of the words."""
+    return nn.functional.normalize(mean_of_words(states.float(), mask), dim=-1)
+
+
+class DualEncoderObjective(Objective):
+    """LaMP's contrastive loss, with the one score of whole texts and motions."""
+
+    def forward(self, text_states, attention_mask, latents, latent_mask, clip_ids, caption_ids, **others):
+        model, sentences = self.model, sentence_embeds(text_states, attention_mask.bool())
+        texts, motions = model.embed_texts(sentences), model.embed_motions(latents, latent_mask)
+        threshold = model.config.similar_caption_threshold
+        right, excluded, back, excluded_back = caption_targets(sentences, clip_ids, caption_ids, threshold)
+        forth = contrastive_loss(model.score(texts, gather_with_gradient(motions)), right, excluded)
+        backwards = contrastive_loss(model.score(gather_with_gradient(texts), motions).T, back, excluded_back)
+        return (forth + backwards) / 2, {}
+
+
+@torch.no_grad()
+def validate(model: DualEncoderModel, source: PairSource) -> dict[str, float]:
+    """Return recall of first captions over the whole split."""
+    rng = np.random.default_rng(0)
+    texts, motions = [], []
+    for rows in batched([i for i in range(len(source.latents)) if source.latents[i]], 64):
+        first = [np.array([source.captions[i][0]]) for i in rows]
+        items = [source.item(i, rng) | {"captions": c, "texts": c} for i, c in zip(rows, first)]
+        batch = to_device(source.collate(items), model.device)
+        sentences = sentence_embeds(batch["text_states"], batch["attention_mask"].bool())
+        texts.append(model.embed_texts(sentences))
+        motions.append(model.embed_motions(batch["latents"], batch["latent_mask"]))
+    scores = model.score(torch.cat(texts), torch.cat(motions)).float().cpu().numpy()
+    metrics = retrieval_metrics(scores, bootstrap=0)["all"]
+    ways = ("text_to_motion", "motion_to_text")
+    return {f"{way}_{name}": metrics[way][name] for way in ways for name in ("R@1", "R@10")}
+
+
+def main(command_line: list[str] | None = None) -> None:
+    recipe, arguments = parse_arguments("dual_encoder", __doc__, command_line, "lamp")
+    data, device = recipe["data"], this_process().device
+    lamp = LampModel.from_pretrained(arguments.lamp).to(device).eval()
+    processor = LampProcessor.from_pretrained(arguments.lamp)
+    clips = Clips(arguments.data, "train", data)
+    source = PairSource(clips, lamp, None, processor, data, load_paraphraser(data), data["captions_per_step"])
+    validation = PairSource(Clips(arguments.data, "val", data), lamp, None, processor, data)
+    torch.manual_seed(recipe["seed"])
+    sizes = {"latent_size": lamp.config.motion_config.codebook_dim}
+    sizes |= {"sentence_size": lamp.config.text_config.hidden_size}
+    model = DualEncoderModel(DualEncoderConfig(**sizes, **recipe["model"])).to(device)
+    model.fit_scale(some[0] for some in source.latents if some)
+    print(f"{sum(parameter.numel() for parameter in model.parameters()):,} trained parameters")
+    train(
+        DualEncoderObjective(model),
+        source,
+        recipe,
+        arguments.output,
+        evaluate=lambda objective: validate(objective.model, validation),
+        processor=processor,
+    )
+
+
+if __name__ == "__main__":
+    main()
