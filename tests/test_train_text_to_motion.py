@@ -53,7 +53,9 @@ def test_a_trained_generator_is_continued_from_its_weights(stage_folder, continu
     )
 
 
-def test_residual_and_corrupted_codes_of_composed_and_lengthened_clips(stage_folder, continued, odd_clips_folder, bert_folder, tmp_path):
+def test_residual_and_corrupted_codes_of_composed_and_lengthened_clips(
+    stage_folder, continued, odd_clips_folder, bert_folder, tmp_path
+):
     composed, residual = "data.composed=1", tmp_path / "residual"  # of two wild clips: there may be none
     recipe = tiny_recipe(tmp_path, "residual_tokenizer", bert_folder)
     train("tokenizer", "--recipe", recipe, "--data", odd_clips_folder, "--output", residual, "--set", composed)
