@@ -160,6 +160,12 @@ class TestOtherLengths:
         assert 0.005 < np.ptp(joints[:, 15, 0]) < 0.05 and np.ptp(joints[:, 11, 0]) < 0.005  # the head sways, no foot
         assert maker.finish(1, rng) is None  # standing is tiled
 
+    def test_a_clip_that_goes_on_to_another_pose_does_not_finish_before(self):
+        joints = features_to_joints(LIFT)
+        lowered, begun = (joints_to_features(np.concatenate([joints, joints[::-1][18:end]])) for end in (38, 24))
+        assert lengthener(lowered).finish(0, np.random.default_rng(0)) is None
+        assert lengthener(begun).finish(0, np.random.default_rng(0)) is not None
+
     def test_the_last_velocity_fades(self):
         joints = np.repeat(standing(5)[:1], 5, 0) + 0.01 * np.arange(5)[:, None, None]
         after = held(joints, 40, None, np.random.default_rng(0)) - joints[-1]

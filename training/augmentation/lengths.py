@@ -35,6 +35,7 @@ _SHOWN = 0.8  # share of the movement of a cycle, or of a clip, that has to recu
 _MARGIN = 1.1  # by which acceleration in a seam may exceed that of the clip
 _TURN = 30  # degrees that a part, or repetitions, may turn less or more than the clip
 _LEVEL = 0.15  # metres of the pelvis' rise and fall that a part may lack
+_UNCHANGED = 0.25  # metres that a joint may move between where a clip comes to rest and its end
 _REST = 0.02  # metres a frame: every joint is slower where a clip may come to rest
 _TEMPO = (0.85, 1.15)
 
@@ -158,6 +159,9 @@ class Lengthener:
         rest = last_rest(joints)
         if rest is None or not still_shows(measure(joints[: rest + 1]), measure(joints)):
             return None
+        pose, _, _ = _parts(features)
+        if np.linalg.norm(pose[rest] - pose[-1], axis=-1).max() > _UNCHANGED:
+            return None  # an arm is raised, say, but the clip lowers it again
         idle = features_to_joints(self.motions[self._idles[rng.integers(len(self._idles))]]) if self._idles else None
         shortest = max(_SHORTEST, rest + _SHORTEST_CYCLE)
         frames = int(rng.integers(shortest, self.max_frames + 1)) - rest
