@@ -37,6 +37,18 @@ def test_existing_motions_are_kept_and_bad_prompts_fail_alone(pipe, tmp_path):
     assert (tmp_path / "bow.npz").stat().st_mtime_ns == before
 
 
+def test_unfamiliar_prompts_are_reported_and_the_best_candidate_is_written(familiar_folder, tmp_path):
+    pipe = pipeline("text-to-motion", model=str(familiar_folder))
+    prompts = [Prompt("bow", "she bows", 1.0, 3), Prompt("odd", "person forward left hand", 1.0, 4)]
+    with pytest.warns(lamp_hf.UnfamiliarPromptWarning) as caught:
+        done = generate_files(pipe, prompts, tmp_path, "npz", num_candidates=3)
+    assert len(caught) == 1 and list(done.unfamiliar) == ["odd"] and len(done.unfamiliar["odd"]) == 3
+    best = pipe("she bows", duration=1.0, seed=3, num_candidates=3)["joints"]
+    np.testing.assert_allclose(lamp_hf.Motion.load(tmp_path / "bow.npz").joints, best, atol=1e-4)
+    assert generate_files(pipe, prompts, tmp_path, "npz", num_candidates=3).kept == 2
+    assert generate_files(pipe, prompts[:1], tmp_path, "npz").made == 1  # other options, other motions
+
+
 def test_a_motion_whose_prompt_changed_is_generated_again(pipe, tmp_path):
     generate_files(pipe, [Prompt("bow", "she bows", 1.0, 3)], tmp_path, "npz")
     again = generate_files(pipe, [Prompt("bow", "she bows", 2.0, 3)], tmp_path, "npz")

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_motion
+from conftest import make_motion, tiny_lamp_config
 from transformers import pipeline
 
+import lamp_hf
 from lamp_hf.models.best_of import keep_best, match_scores
 
 
 @pytest.fixture(scope="module")
-def pipe(model_folder):
-    return pipeline("text-to-motion", model=str(model_folder))
+def pipe(processor):
+    """A generator with a LaMP of first weights so wide that it tells motions apart."""
+    torch.manual_seed(0)
+    lamp = tiny_lamp_config(processor, initializer_range=0.5, summary_size=8)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    model = lamp_hf.LampForTextToMotion(lamp_hf.LampTextToMotionConfig(lamp_config=lamp, **sizes)).eval()
+    model.vqvae.quantizer.codebook.normal_()
+    return pipeline("text-to-motion", model=model, processor=processor)
 
 
 @torch.no_grad()
@@ -27,7 +34,8 @@ def score(pipe, text: str, seed: int, duration: float) -> float:
 def test_the_motion_that_lamp_likes_best_is_kept_and_its_seed_told(pipe):
     best = pipe("she bows", duration=2.05, seed=3, num_candidates=5)
     scores = {seed: score(pipe, "she bows", seed, 2.05) for seed in range(3, 8)}
-    assert best["seed"] == max(scores, key=scores.get) and len(set(scores.values())) == 5
+    assert best["seed"] == max(scores, key=scores.get)
+    assert min(np.diff(sorted(scores.values()))) > 1e-3  # far more than rounding
     alone = pipe("she bows", duration=2.05, seed=best["seed"])
     np.testing.assert_allclose(best["joints"], alone["joints"], atol=1e-5)
     assert best.keys() == alone.keys()

@@ -71,6 +71,20 @@ class TestGenerating:
         motion = actions.generate("a person walks forward\n\n a person bows ", 6.0, 0)[2]
         assert motion.duration == 6.0 and motion.text == "a person walks forward, then a person bows"
 
+    def test_an_unfamiliar_text_is_warned_of_in_the_note(self, familiar_folder):
+        actions = DemoActions(str(familiar_folder))
+        with pytest.warns(lamp_hf.UnfamiliarPromptWarning):
+            note = actions.generate("person forward left hand", 1.0, 0)[1].splitlines()
+        assert note[1].startswith('The model was not trained on anything like "person forward left hand"; nearest')
+        assert len(actions.generate("she bows", 1.0, 0)[1].splitlines()) == 1
+
+    def test_the_best_of_several_is_shown_and_its_seed_named(self, actions):
+        note, motion = actions.generate("a person bows", 1.0, 3, 3)[1:]
+        seed = int(note.split("seed ")[1].split(":")[0])
+        assert seed in (3, 4, 5)
+        assert np.allclose(motion.joints, actions.generate("a person bows", 1.0, seed)[2].joints, atol=1e-4)
+        assert "best of 1 to 8" in refusal(actions.generate, "a person bows", 1.0, 3, 9)
+
     def test_without_a_seed_each_motion_has_another(self, actions):
         notes = {actions.generate("a person walks forward", 1.0, None)[1] for _ in range(2)}
         assert len(notes) == 2

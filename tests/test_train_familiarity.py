@@ -11,8 +11,8 @@ from datasets import Dataset
 from training_stages import evaluate
 
 import lamp_hf
-from training.evaluation.familiarity import area_under_curve, best_threshold, embed, read_prompts, separation
-from training.familiarity import caption_families, choose_sentences, main, shares, spread
+from training.evaluation.familiarity import area_under_curve, choose_threshold, embed, read_prompts, separation
+from training.familiarity import caption_families, choose_sentences, main, shares, typical
 
 
 def test_a_caption_belongs_to_the_family_whose_clips_have_it_most_often():
@@ -26,11 +26,12 @@ def test_families_share_equally_what_they_have():
     assert shares({"walk": 5, "kick": 5, "bow": 5}, 2) == {"walk": 1, "kick": 1, "bow": 1}  # each has some
 
 
-def test_sentences_are_spread_from_the_most_typical_one():
-    angles = torch.tensor([0.0, 0.1, 0.2, 0.3, 1.5])
+def test_each_cluster_lends_its_most_central_sentence_the_largest_first():
+    angles = torch.tensor([1.5, 0.0, 0.1, 0.2, 3.0, 3.1, 3.13])
     vectors = torch.stack([angles.cos(), angles.sin()], 1)
-    assert spread(vectors, 3) == [3, 4, 0]
-    assert sorted(spread(vectors, 5)) == [0, 1, 2, 3, 4]
+    assert typical(vectors, 3)[0] in (2, 5) and typical(vectors, 3)[2] == 0 and set(typical(vectors, 3)) == {2, 5, 0}
+    assert sorted(typical(vectors, 7)) == [0, 1, 2, 3, 4, 5, 6]
+    assert typical(torch.ones(3, 1), 2) == [0]  # equal ones are one cluster
 
 
 def test_every_family_has_sentences_and_none_occurs_twice():
@@ -40,9 +41,14 @@ def test_every_family_has_sentences_and_none_occurs_twice():
     assert {list(families.values())[row] for row in rows} == set(families.values())
 
 
-def test_a_threshold_lies_where_most_are_told_apart():
+def test_a_threshold_is_the_lowest_that_warns_of_most_prompts_unlike_the_data():
+    outside = np.arange(1, 11) / 20  # 0.05 to 0.5
+    assert choose_threshold(outside) == 0.46 and choose_threshold(outside, warned=1.0) == 0.51
+    assert choose_threshold(np.ones(3)) == 1.0
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_order():
     inside, outside = np.array([0.9, 0.8, 0.7, 0.3]), np.array([0.1, 0.2, 0.4, 0.5])
-    assert best_threshold(inside, outside) == 0.6  # 4 of 4 outside and 1 of 4 inside are warned of
     assert area_under_curve(inside, outside) == 14 / 16
     assert area_under_curve(np.ones(3), np.ones(2)) == 0.5
 

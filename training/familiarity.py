@@ -3,8 +3,8 @@
 python -m training.familiarity --data mocap.parquet --model runs/generator/model --licenses-left-out "CC BY-SA 3.0"
 
 Writes familiarity.json and familiarity.safetensors into the model's folder; do so before training.bundle. The
-threshold is chosen on one half of the prompts of evaluation/family_prompts.yaml; `training.evaluate familiarity`
-reports the other half.
+threshold is chosen on one half of the prompts of evaluation/family_prompts.yaml, so that it warns of nine in ten that
+are unlike the data; `training.evaluate familiarity` reports the other half.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from lamp_hf.models.familiarity import Familiarity
 
 from .command_line import check_data
 from .data import shortened, without_licenses
-from .evaluation.familiarity import best_threshold, embed, outside_of, read_prompts
+from .evaluation.familiarity import choose_threshold, embed, outside_of, read_prompts
 from .pretrained import check_model
 
 
@@ -44,13 +44,27 @@ def shares(available: dict[str, int], total: int) -> dict[str, int]:
     return result
 
 
-def spread(vectors: torch.Tensor, count: int) -> list[int]:
-    """Choose `count` rows far from each other: the most typical one, then always the one farthest from those chosen.
+def typical(vectors: torch.Tensor, count: int, rounds: int = 15) -> list[int]:
+    """Choose the most central row of each of `count` clusters (k-means by cosine), that of the largest first.
 
     Args:
         vectors (`torch.FloatTensor` of shape `(num_sentences, size)`): unit vectors.
-        count (`int`): rows to choose, at most all.
+        count (`int`): clusters, at most as many as rows.
+        rounds (`int`): of k-means.
     """
+    centres = vectors[_far_apart(vectors, count)]
+    for _ in range(rounds):
+        cluster = (vectors @ centres.T).argmax(1)
+        sums = torch.zeros_like(centres).index_add_(0, cluster, vectors)
+        centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, torch.nn.functional.normalize(sums, dim=1), centres)
+    cluster = (vectors @ centres.T).argmax(1)
+    members = [(cluster == number).nonzero()[:, 0] for number in range(count)]
+    order = sorted((number for number in range(count) if len(members[number])), key=lambda i: -len(members[i]))
+    return [int(members[i][(vectors[members[i]] @ centres[i]).argmax()]) for i in order]
+
+
+def _far_apart(vectors: torch.Tensor, count: int) -> list[int]:
+    """Choose the row nearest to the mean, then always the one farthest from those chosen."""
     chosen = [int((vectors @ vectors.mean(0)).argmax())]
     nearest = vectors @ vectors[chosen[0]]
     while len(chosen) < count:
@@ -66,7 +80,7 @@ def choose_sentences(families: dict[str, str], vectors: torch.Tensor, total: int
     for row, family in enumerate(families.values()):
         rows.setdefault(family, []).append(row)
     quotas = shares({family: len(some) for family, some in rows.items()}, total)
-    return [rows[family][i] for family in sorted(rows) for i in spread(vectors[rows[family]], quotas[family])]
+    return [rows[family][i] for family in sorted(rows) for i in typical(vectors[rows[family]], quotas[family])]
 
 
 def make_familiarity(
@@ -90,7 +104,7 @@ def make_familiarity(
     if threshold is None:
         prompts = read_prompts("val")
         scores = {name: np.array(result(embed(model.lamp, processor, some))[0]) for name, some in prompts.items()}
-        result.threshold = best_threshold(scores["inside"], outside_of(scores))
+        result.threshold = choose_threshold(outside_of(scores))
     return result
 
 

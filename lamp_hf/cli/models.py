@@ -13,7 +13,7 @@ import lamp_hf
 from .common import Json, Model, Rig, SourceFps, Unit, Up, app, load_pipeline, report
 
 
-_EXAMPLES = 2  # sentences of each kind of action
+_EXAMPLES, _SHORT = 2, 10  # sentences of each kind of action, and words of those that are shown first
 
 
 @app.command()
@@ -34,7 +34,7 @@ def actions(model: Model = "", as_json: Json = False) -> None:
         {
             "action": family.replace("-", " ") or "other",
             "sentences": len(sentences),
-            "examples": sentences[:_EXAMPLES],
+            "examples": sorted(sentences, key=lambda text: len(text.split()) > _SHORT)[:_EXAMPLES],
         }
         for family, sentences in familiarity.by_family().items()
     ]

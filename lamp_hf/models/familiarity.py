@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformers.utils import cached_file
 
 
@@ -107,7 +107,8 @@ class Familiarity:
         folder.mkdir(parents=True, exist_ok=True)
         settings = {name: getattr(self, name) for name in ("threshold", "num_neighbours", "families", "sentences")}
         text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
-        _replace(folder / VECTORS, lambda path: save_file({"embeddings": self.embeddings.contiguous()}, path))
+        vectors = save({"embeddings": self.embeddings.contiguous()})
+        _replace(folder / VECTORS, lambda path: path.write_bytes(vectors))
         _replace(folder / SETTINGS, lambda path: path.write_text(text, encoding="utf-8"))
 
     @classmethod

@@ -74,7 +74,7 @@ def separation(familiarity: Familiarity, prompts: dict[str, list[str]], embeddin
         "sentences": len(familiarity.sentences),
         "num_neighbours": familiarity.num_neighbours,
         "threshold": familiarity.threshold,
-        "best_threshold_here": best_threshold(scores["inside"], outside),
+        "threshold_chosen_here": choose_threshold(outside),
         "auc": area_under_curve(scores["inside"], outside),
         "auc_human_actions": area_under_curve(scores["inside"], scores["human_action"]),
         "warned_inside": warned["inside"],
@@ -101,12 +101,10 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def best_threshold(inside: np.ndarray, outside: np.ndarray) -> float:
-    """Return the threshold with the largest difference between the shares warned of, outside and inside.
+def choose_threshold(outside: np.ndarray, warned: float = 0.9) -> float:
+    """Return the lowest threshold, to two decimals, that warns of this share of the prompts unlike the data.
 
-    It lies in the middle between two scores, to two decimals.
+    A higher one warns of more paraphrases of the data: their scores overlap with those of other prompts.
     """
-    values = np.unique(np.concatenate([inside, outside]))
-    middles = (values[1:] + values[:-1]) / 2
-    gains = [np.mean(outside < middle) - np.mean(inside < middle) for middle in middles]
-    return round(float(middles[int(np.argmax(gains))]), 2)
+    thresholds = np.arange(101) / 100
+    return float(next((value for value in thresholds if np.mean(outside < value) >= warned), 1.0))
