@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_lamp import tiny_lamp
 from training_stages import tiny_recipe, train, weights
 
 import lamp_hf
-from lamp_hf.models.configuration_lamp import LampConfig
 from lamp_hf.models.contrastive import caption_targets
 from lamp_hf.models.modeling_lamp import LampModel
 from training.data import Clips
@@ -20,13 +20,7 @@ from training.train_lamp import PairSource
 def lamp_of_parts(processor, tmp_path_factory):
     """A folder with a tiny LaMP that nobody trained."""
     folder = tmp_path_factory.mktemp("lamp_of_parts")
-    text = {"vocab_size": len(processor.tokenizer), "hidden_size": 16, "num_hidden_layers": 1}
-    text |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 16, "pad_token_id": 0}
-    sizes = {"trunk_size": 12, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 16}
-    sizes |= {"word_state_size": 16, "projection_dim": 8, "token_projection_dim": 8, "matcher_size": 16}
-    torch.manual_seed(0)
-    motion = {"width": 16, "codebook_dim": 8, "codebook_size": 32}
-    LampModel(LampConfig(motion_config=motion, text_config=text, **sizes)).save_pretrained(folder)
+    tiny_lamp(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 

@@ -145,8 +145,13 @@ class CaptionSimilarity:
 
 
 def load_clips(arguments: argparse.Namespace, split: str | None = None) -> Clips:
-    """Load unmirrored clips by the `data`, `split` and `skeleton` of a command line; `split` replaces that one."""
-    return Clips(arguments.data, split or arguments.split, {"skeleton": arguments.skeleton, "mirrored": False})
+    """Load unmirrored clips by the `data`, `split` and `skeleton` of a command line; `split` replaces that one.
+
+    Clips of `licenses_left_out` are left out where the command line has this option.
+    """
+    data = {"skeleton": arguments.skeleton, "mirrored": False}
+    data["licenses_left_out"] = getattr(arguments, "licenses_left_out", [])
+    return Clips(arguments.data, split or arguments.split, data)
 
 
 def draw(options: Sequence, rng: np.random.Generator):

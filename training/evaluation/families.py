@@ -13,15 +13,14 @@ from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 
 from ..data import Clips, shortened, without_licenses
 from .evaluator import Judge, share
-from .options import add_decoding, add_evaluator, add_seed
+from .options import add_decoding, add_evaluator, add_licenses, add_seed
 from .text_to_motion import load_generator
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_evaluator(parser, required=True)
     parser.add_argument("--least", default=28, type=int, help="training clips that a family has at least")
-    note = "values of license_class whose clips the generator was trained without, e.g. 'CC BY-SA 3.0'"
-    parser.add_argument("--licenses-left-out", nargs="*", default=[], metavar="CLASS", help=note)
+    add_licenses(parser)
     parser.add_argument("--per-family", default=60, type=int, help="motions generated from a family's captions")
     parser.add_argument("--seeds", default=4, type=int, help="motions of each paraphrase")
     add_seed(parser)

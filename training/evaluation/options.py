@@ -43,6 +43,11 @@ def add_sentence_encoder(parser: ArgumentParser) -> None:
     parser.add_argument("--sentence-encoder", default=default, help="decides which captions are similar")
 
 
+def add_licenses(parser: ArgumentParser) -> None:
+    note = "values of license_class whose clips the model was trained without, e.g. 'CC BY-SA 3.0'"
+    parser.add_argument("--licenses-left-out", nargs="*", default=[], metavar="CLASS", help=note)
+
+
 def add_decoding(parser: ArgumentParser) -> None:
     """Add the options of decoding; those not given stay as the model is configured."""
     parser.add_argument("--guidance-scale", type=float)
