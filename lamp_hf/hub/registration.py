@@ -118,17 +118,18 @@ _REGISTRATIONS: dict[str, tuple[str, Callable]] = {
     "evaluate": ("load", _register_metrics),
 }
 _OURS = f"{__name__.partition('.')[0]}.models."
+_BASE = "transformers.modeling_utils"  # imports configurations half-way, when no model can be imported yet
 _registered: set[str] = set()
 _loading: set[str] = set()
 
 
 def _register_ready() -> None:
-    """Register with every module that has been imported, unless an import of our own classes is under way.
+    """Register with every module that has been imported, unless an import of a class of models is under way.
 
     Importing one of our modules imports those of transformers in its course. To register then would import the same
-    module again, half loaded; so the registration waits until ours is complete.
+    module again, half loaded; so the registration waits until it is complete.
     """
-    if any(name.startswith(_OURS) for name in _loading):
+    if any(name == _BASE or name.startswith(_OURS) for name in _loading):
         return
     for name, (attribute, register_with) in _REGISTRATIONS.items():
         ready = name not in _loading and hasattr(sys.modules.get(name), attribute)
@@ -141,7 +142,7 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
     """Finds modules in the usual way, and registers with whatever is ready once they are loaded."""
 
     def find_spec(self, name, path=None, target=None):
-        if name not in _REGISTRATIONS and not name.startswith(_OURS):
+        if name not in _REGISTRATIONS and name != _BASE and not name.startswith(_OURS):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
