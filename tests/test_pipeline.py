@@ -153,15 +153,21 @@ def test_an_edit_sees_a_little_more_than_a_second_of_each_side(pipe, seconds_giv
     assert seconds_given == [(1.2, 1.2), (1.2, 1.2), (0.4, 0)]
 
 
-def test_four_frames_at_each_transition_are_blended_with_the_kept_ones(pipe):
-    """If all decoded frames are the same, those of the gap rise from it towards the kept ones, contacts excepted."""
-    decoded, kept = torch.zeros(24, 263), torch.ones(5, 263)
-    gap = _blend(decoded, 6, 18, kept, kept, pipe.skeleton)
-    shares = [0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0, 0.2, 0.4, 0.6, 0.8]
-    contacts = pipe.skeleton.slices["contacts"]
-    torch.testing.assert_close(gap[:, : contacts.start], torch.tensor(shares)[:, None].expand(-1, contacts.start))
-    assert (gap[:, contacts] == 0).all()
-    assert torch.equal(_blend(decoded, 0, 18, None, kept, pipe.skeleton)[:14], decoded[:14])
+def test_ten_frames_at_each_transition_go_on_from_the_kept_ones_and_fade_to_the_decoded_ones(pipe):
+    """A kept joint at rest 10 cm from one that is decoded to move at 1 cm a frame goes on at rest and catches up."""
+    skeleton = pipe.skeleton
+    joint, contacts = skeleton.slices["positions"].start, skeleton.slices["contacts"]
+    decoded, kept = torch.zeros(26, 263), torch.ones(5, 263)
+    decoded[:, joint], kept[:, joint] = 0.01 * torch.arange(26.0), -0.1
+    left, right = _blend(decoded, kept, None, skeleton), _blend(decoded.flip(0), None, kept, skeleton)
+    torch.testing.assert_close(left, right.flip(0))
+    assert torch.equal(left[10:], decoded[11:25]) and (left[:, contacts] == 0).all()
+    path = torch.cat([kept[:, joint], left[:, joint]])
+    bends = path.diff(n=2).abs()
+    assert abs(path[5] - path[4]) < 0.006 and bends.max() < 0.01  # a straight fade bends by 0.02 at the transition
+    turning = skeleton.slices["root_yaw"].start  # speeds fade too, without what goes on
+    time = torch.arange(1, 11) / 11
+    torch.testing.assert_close(left[:10, turning], (1 - time) ** 2 * (1 + 2 * time))
 
 
 def test_parts_of_a_text_share_its_duration(pipe):
@@ -251,6 +257,17 @@ class TestEditing:
         edits = [pipe("she bows", seed=0, motion=made, keep=keep) for keep in (mask, [(0, 1), (2.5, 3)])]
         np.testing.assert_array_equal(edits[0]["joints"], edits[1]["joints"])
         np.testing.assert_allclose(edits[0]["joints"][mask], made["joints"][mask], atol=1e-5)
+
+    @pytest.mark.parametrize("sides", [("prefix",), ("suffix",), ("prefix", "suffix")])
+    @pytest.mark.parametrize("duration", [2.0, 2.1])
+    def test_joints_pass_transitions_without_a_jump_of_their_speed(self, pipe, sides, duration):
+        """An untrained generator decodes a body that has nothing of the walk beside it, and jumps about itself."""
+        walk = make_motion(60, seed=3).astype(np.float32)
+        made = pipe("she bows", duration=duration, seed=0, **dict.fromkeys(sides, walk))["joints"]
+        jolts = np.linalg.norm(np.diff(made, 2, axis=0), axis=-1).max(-1)  # the first is that of frame 1
+        ends = {"prefix": 60 - 1, "suffix": len(made) - 60}  # the given frames beside what is made
+        for side in sides:
+            assert jolts[ends[side] - 1] < 0.02  # metres a frame, of its speed; a straight fade jumps by 0.06
 
     @pytest.mark.parametrize("count", [1, 2, 20])
     def test_a_right_answer_in_the_gap_meets_both_sides(self, pipe, monkeypatch, count):

@@ -16,7 +16,7 @@ from .windowed_generation import generate_windows
 
 CONTEXT = 6  # tokens on each side that the model sees; with more of them the motion ignores the text
 BONE_TOLERANCE = 0.1  # share of the longest bone by which bones of the same body may differ
-BLEND = 4  # generated frames at a transition that are blended with the kept ones
+BLEND = 10  # generated frames at a transition that lead over from the kept ones
 
 
 def gaps_between(kept: list[tuple[float, float]] | np.ndarray, num_frames: int, fps: float) -> list[tuple[int, int]]:
@@ -151,8 +151,9 @@ class MotionInbetweener:
         )
         decoded = self.decoder.decode(torch.cat([left_codes, *windows, right_codes], 1))
         first, last = left_codes.shape[1] * factor, (left_codes.shape[1] + gap_tokens) * factor
-        gap = _blend(decoded, first, last, left, right, self.skeleton)
+        gap = _with_neighbours(decoded, first, last)
         gap = _fit_length(gap, num_frames, left, right, factor, self.skeleton)
+        gap = _blend(gap, left, right, self.skeleton)
         joints = _to_joints(gap, before, after, left, right, self.skeleton)
         if before is None or after is None:
             return joints[:num_frames] if before is None else joints[1:], after
@@ -182,40 +183,69 @@ def features_of_all_frames(joints: torch.Tensor, skeleton: Skeleton) -> torch.Te
     return joints_to_features(torch.cat([first, joints, last]), skeleton)[1:]
 
 
-def _blend(decoded: torch.Tensor, first: int, last: int, left, right, skeleton: Skeleton) -> torch.Tensor:
-    """Return the gap's frames, blended with what the frames on both sides really are, not what their codes say."""
-    gap = decoded[first:last].clone()
-    moving = torch.ones_like(gap[0])
-    moving[skeleton.slices["contacts"]] = 0
-    count = min(BLEND, len(gap))
-    weights = _shares(count, gap)
-    if left is not None:  # a side with fewer frames than a token has no code
-        gap[:count] += weights.flip(0) * moving * (left[-1] - decoded[max(first - 1, 0)])
-    if right is not None:
-        gap[-count:] += weights * moving * (right[0] - decoded[min(last, len(decoded) - 1)])
-    return gap
+def _with_neighbours(decoded: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    """Return the decoded frames `[first, last)` and one on each side; beyond all, motion goes on evenly."""
+    start, end = 2 * decoded[:1] - decoded[1:2], 2 * decoded[-1:] - decoded[-2:-1]
+    return torch.cat([start, decoded, end])[first : last + 2]
 
 
 def _fit_length(gap: torch.Tensor, num_frames: int, left, right, factor: int, skeleton: Skeleton) -> torch.Tensor:
     """Fit whole tokens to the frames asked for: cut at an open end, or played faster between two sides.
 
     A gap of five frames plays eight; longer ones hardly differ. One shorter than a token is interpolated from side to
-    side.
+    side. The gap comes and goes with a neighbour on each side, see [`_with_neighbours`].
     """
-    if len(gap) == num_frames:
+    wanted = num_frames + 2
+    if len(gap) == wanted:
         return gap
     if right is None:
-        return gap[:num_frames]
+        return gap[:wanted]
     if left is None:
-        return gap[-num_frames:]
+        return gap[-wanted:]
     if num_frames < factor:
-        share = _shares(num_frames, gap)
+        share = torch.linspace(0, 1, wanted, dtype=gap.dtype)[:, None]
         return (1 - share) * left[-1] + share * right[0]
-    speed = len(gap) / num_frames
-    gap = nn.functional.interpolate(gap.T[None], size=num_frames, mode="linear", align_corners=True)[0].T
+    speed = (len(gap) - 1) / (wanted - 1)
+    gap = nn.functional.interpolate(gap.T[None], size=wanted, mode="linear", align_corners=True)[0].T
     for name in ("root_yaw", "root_velocity", "velocities"):
         gap[:, skeleton.slices[name]] *= speed
     return gap
+
+
+def _blend(gap: torch.Tensor, left, right, skeleton: Skeleton) -> torch.Tensor:
+    """Return the gap's frames without its neighbours, led over from what the frames on both sides really are.
+
+    At a transition the body goes on from the kept pose at the kept speed. Its difference from the decoded motion fades
+    along a cubic within `BLEND` frames, with no jump of the speed at either end.
+    """
+    decoded, gap = gap, gap[1:-1].clone()
+    count = min(BLEND, len(gap))
+    if left is not None:
+        gap[:count] += _fading(left.flip(0), decoded[:2], count, skeleton)
+    if right is not None:
+        gap[-count:] += _fading(right, decoded[-2:].flip(0), count, skeleton).flip(0)
+    return gap
+
+
+def _fading(kept: torch.Tensor, decoded: torch.Tensor, count: int, skeleton: Skeleton) -> torch.Tensor:
+    """Return what to add to the `count` frames of a gap next to kept frames, nearest first.
+
+    Args:
+        kept (`torch.FloatTensor` of shape `(any, num_features)`): the kept frames, nearest first.
+        decoded (`torch.FloatTensor` of shape `(2, num_features)`): the nearest kept frame as decoded, and the gap's
+            frame next to it.
+        count (`int`): frames.
+        skeleton ([`Skeleton`]): names the features.
+    """
+    pose = torch.zeros_like(kept[0])  # features that say where the body is; the others say how fast it moves
+    for name in ("root_height", "positions", "rotations"):
+        pose[skeleton.slices[name]] = 1
+    fading = torch.ones_like(pose)
+    fading[skeleton.slices["contacts"]] = 0
+    time = _shares(count, decoded)
+    speed = kept[0] - kept[min(1, len(kept) - 1)] - (decoded[1] - decoded[0])
+    value, slope = (1 - time) ** 2 * (1 + 2 * time), (1 - time) ** 2 * time * (count + 1)
+    return fading * value * (kept[0] - decoded[0]) + pose * slope * speed
 
 
 def _to_joints(gap: torch.Tensor, before, after, left, right, skeleton: Skeleton) -> torch.Tensor:

@@ -85,8 +85,8 @@ class TextToMotionPipeline(MotionPipeline):
                 generated ones, which stay as they are; `duration` counts the generated ones. The suffix is moved to
                 where the generated path ends. Joints are then where the prefix is.
             motion, keep (the same, and ranges of seconds or a boolean mask of frames, *optional*): a motion to
-                generate anew outside of these ranges, which stay as and where they are. At each transition four
-                generated frames are blended with the kept ones.
+                generate anew outside of these ranges, which stay as and where they are. At each transition ten
+                generated frames lead over from the kept ones.
             batch_size (`int`): motions that are generated at the same time, candidates among them.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].

@@ -2,15 +2,8 @@
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicHermiteSpline
-from scipy.ndimage import (
-    binary_closing,
-    binary_opening,
-    binary_propagation,
-    distance_transform_edt,
-    gaussian_filter1d,
-    label,
-)
+from scipy import sparse
+from scipy.ndimage import binary_closing, binary_opening, binary_propagation, gaussian_filter1d
 
 from ..models.motion_representation import shortest_rotation
 from ..models.skeleton import Skeleton
@@ -18,10 +11,13 @@ from .rotations import root_first
 
 
 STANDING_SPEED = 0.5  # metres per second; a low toe that is slower stands
-SLIDING_SPEED = 0.8  # metres per second; up to this speed it slides, before and after it stands
+SLIDING_SPEED = 1.0  # metres per second; up to this speed it slides, before and after it stands
 STANDING_HEIGHT = 0.07  # metres above the lowest height of the toe
 _SHORTEST_CONTACT = 0.1  # seconds; shorter contacts and gaps are noise
-_RELEASE = 0.4  # seconds over which a foot returns to its own path
+# Where a foot does not stand, how closely it keeps to its own path.
+_RAISED = 0.2  # metres; a foot this high keeps to its path as closely as the mean of a stand keeps to its place
+_LOOSE = 0.01  # share of this at the floor; it grows with the fourth power of the height
+_RETURN = 0.1  # seconds; the time scale in which a raised foot is back on its path
 
 
 def foot_contacts(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
@@ -51,9 +47,9 @@ def foot_contacts(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndar
 def lock_feet(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     """Hold standing toes in place: the foot moves as a whole and the knee follows (two-bone inverse kinematics).
 
-    While a foot stands, its toe keeps its mean position over that time. It comes to rest and leaves without a jump of
-    its velocity, over two fifths of a second. A leg that is too short to reach straightens as far as it can do so
-    smoothly, and the foot slides by the rest.
+    While a foot stands, its toe keeps one place, close to its mean over that time. Between, the foot comes and leaves
+    with as little acceleration as it can; a raised one, as in a kick, keeps to its own path. A leg that is too short
+    to reach straightens as far as it can do so smoothly, and the foot slides by the rest.
 
     Args:
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
@@ -66,7 +62,8 @@ def lock_feet(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     joints = np.array(joints, np.float64)
     standing = foot_contacts(joints, fps, skeleton)
     for toe, contact in zip(_toes(skeleton), standing.T):
-        joints = _move_foot(joints, toe, _shifts(joints[:, toe], contact, fps), skeleton)
+        foot = (joints[:, toe] + joints[:, skeleton.parents[toe]]) / 2
+        joints = _move_foot(joints, toe, _shifts(joints[:, toe], foot, contact, fps), skeleton)
     return joints.astype(np.float32)
 
 
@@ -99,23 +96,32 @@ def _toes(skeleton: Skeleton) -> list[int]:
     return [skeleton.joint_names.index("left_foot"), skeleton.joint_names.index("right_foot")]
 
 
-def _shifts(toe: np.ndarray, contact: np.ndarray, fps: float) -> np.ndarray:
-    """Return the horizontal shift that a toe needs in each frame, `(num_frames, 3)`."""
-    contacts, count = label(contact)
-    shifts, known = np.zeros_like(toe), np.zeros(len(toe), bool)
-    for number in range(1, count + 1):
-        frames = contacts == number
-        shifts[frames] = (toe[frames].mean(0) - toe[frames]) * [1, 0, 1]
-        known |= frames
-    # Between two contacts the shift is interpolated, by way of zero if there is time. At a contact it changes as fast
-    # as the toe moves there, so that the toe has no speed.
-    release = max(1, round(_RELEASE * fps))
-    anchors = np.flatnonzero(known | (distance_transform_edt(~known) >= release))
-    if not known.any() or len(anchors) < 2:
+def _shifts(toe: np.ndarray, foot: np.ndarray, contact: np.ndarray, fps: float) -> np.ndarray:
+    """Return the horizontal shift that a foot needs in each frame, `(num_frames, 3)`.
+
+    The shifts minimise, by least squares, the accelerations of the foot and of its shifts and, weighted, the shifts
+    themselves, where the toe stays in one place through each contact. Each place is an unknown, as is each frame's
+    shift between.
+    """
+    num_frames, level = len(toe), [0, 2]
+    shifts = np.zeros_like(toe)
+    if num_frames < 3 or not contact.any():
         return shifts
-    slopes = np.where(known[:, None], -np.gradient(toe, axis=0) * [1, 0, 1], 0.0)
-    path = CubicHermiteSpline(anchors, shifts[anchors], slopes[anchors])
-    return path(np.arange(len(toe)).clip(anchors[0], anchors[-1]))  # before the first and after the last it stays
+    unknown = np.r_[0, np.cumsum(~(contact[1:] & contact[:-1]))]  # of each frame; frames of a contact share one
+    spread = sparse.csr_matrix((np.ones(num_frames), (np.arange(num_frames), unknown)))
+    fixed = np.where(contact[:, None], -toe[:, level], 0.0)  # shift = spread @ unknowns + fixed
+    second = sparse.diags([1.0, -2.0, 1.0], [0, 1, 2], shape=(num_frames - 2, num_frames)) * fps**2
+    curvature = second.T @ second
+    height = (toe[:, 1] - np.quantile(toe[:, 1], 0.02)).clip(0)
+    weight = (height / _RAISED) ** 4 + _LOOSE
+    frames = np.arange(num_frames)
+    at_end = np.minimum(frames, frames[::-1]) < _RETURN * fps  # without neighbours, acceleration says little of it
+    weight = sparse.diags(np.where(contact | at_end, weight.clip(min=1), weight) / _RETURN**4)
+    # |second (shift + foot)|^2 + |second shift|^2 = 2 |second (shift + foot / 2)|^2 + a constant
+    target = curvature @ (fixed + foot[:, level] / 2) + weight @ fixed
+    places = sparse.linalg.spsolve((spread.T @ (curvature + weight) @ spread).tocsc(), -spread.T @ target)
+    shifts[:, level] = spread @ places.reshape(-1, 2) + fixed
+    return shifts
 
 
 def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skeleton) -> np.ndarray:

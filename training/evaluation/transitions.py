@@ -17,6 +17,8 @@ from .text_to_motion import load_generator
 SEQUENCES, TEXTS, SECONDS = 100, 3, 3.0
 SHORTEST = 60  # frames of a clip whose middle is regenerated
 AROUND = 4  # frames before and after a transition that belong to it
+GENERATED = 40  # frames that extend a clip
+CLOSE = (3, 2)  # accelerations before and after a seam that are round it
 NAMES = ("acceleration_m_s2", "turn_degrees_per_frame")
 
 
@@ -30,6 +32,9 @@ def evaluate(arguments: Namespace) -> dict:
 
     The transitions are those of sequences of three captions, and of real clips whose middle third is regenerated for
     one of their captions. Their limit is the 99th percentile over spans of eight frames of real clips.
+
+    Clips are also extended, as a prefix, as a suffix and as both: there it is the share of seams whose five closest
+    frames jolt more than 99 % of spans of five frames of real clips.
     """
     clips = load_clips(arguments)
     pipe = load_generator(arguments)
@@ -37,17 +42,15 @@ def evaluate(arguments: Namespace) -> dict:
     rng = np.random.default_rng(arguments.seed)
     between_texts = sequence_transitions(pipe, captions, rng, arguments.seed)
     around_edits = edit_transitions(pipe, clips, captions, rng, arguments.seed)
-    real = []
-    for motion in clips.motions:
-        jolts = per_frame_jolts(lamp_hf.features_to_joints(motion), pipe.fps)
-        spans = range(0, len(jolts) - 2 * AROUND, 2 * AROUND)
-        real += [jolts[first : first + 2 * AROUND].max(0) for first in spans]
-    limits = np.quantile(real, 0.99, axis=0)
+    around_extensions = extension_seams(pipe, clips, captions, rng, arguments.seed)
+    real = [per_frame_jolts(lamp_hf.features_to_joints(motion), pipe.fps) for motion in clips.motions]
+    limits, close = real_limits(real, 2 * AROUND), real_limits(real, sum(CLOSE))
     return {
         "sequences": SEQUENCES,
         "seams": len(between_texts),
         **compare(between_texts, limits),
         "edits": compare(around_edits, limits),
+        "extensions": {name: compare(seams, close) for name, seams in around_extensions.items()},
         "99th_percentile_of_real": dict(zip(NAMES, limits.tolist())),
     }
 
@@ -82,6 +85,35 @@ def edit_transitions(
     return transitions
 
 
+def extension_seams(
+    pipe: TextToMotionPipeline, clips: Clips, captions: list[list[str]], rng: np.random.Generator, seed: int
+) -> dict[str, list[np.ndarray]]:
+    """Generate two seconds after a part of a real clip, before one, and between two, and measure each side's seams."""
+    long_enough = np.flatnonzero(clips.lengths >= GENERATED)
+    seams = {name: [] for name in ("prefix", "suffix", "both_prefix", "both_suffix")}
+    for number, (row, other) in enumerate(rng.choice(long_enough, (SEQUENCES, 2))):
+        first, last = (lamp_hf.features_to_joints(clips.motions[clip]) for clip in (row, other))
+        prefix = first[: rng.integers(GENERATED // 2, len(first))]
+        suffix = last[-rng.integers(GENERATED // 2, len(last)) :]
+        text, count = str(rng.choice(captions[row])), len(prefix)
+        for given, places in (
+            ({"prefix": prefix}, {"prefix": count}),
+            ({"suffix": suffix}, {"suffix": GENERATED}),
+            ({"prefix": prefix, "suffix": suffix}, {"both_prefix": count, "both_suffix": count + GENERATED}),
+        ):
+            joints = pipe(text, duration=GENERATED / pipe.fps, seed=seed + number, **given)["joints"]
+            jolts = per_frame_jolts(joints, pipe.fps)
+            for name, place in places.items():
+                seams[name] += largest_around(jolts, [place], *CLOSE)
+    return seams
+
+
+def real_limits(real: list[np.ndarray], span: int) -> np.ndarray:
+    """Return the 99th percentile of the largest jolts over spans of frames of real clips."""
+    spans = [jolts[i : i + span].max(0) for jolts in real for i in range(0, len(jolts) - span, span)]
+    return np.quantile(spans, 0.99, axis=0)
+
+
 def per_frame_jolts(joints: np.ndarray, fps: float) -> np.ndarray:
     """Return each frame's largest acceleration of a joint and its turn, `(num_frames - 2, 2)`."""
     acceleration = np.linalg.norm(np.diff(joints, 2, axis=0), axis=-1).max(-1) * fps**2
@@ -89,9 +121,11 @@ def per_frame_jolts(joints: np.ndarray, fps: float) -> np.ndarray:
     return np.stack([acceleration, turn], -1)
 
 
-def largest_around(jolts: np.ndarray, transitions: Iterable[int]) -> list[np.ndarray]:
-    """Return the largest jolts within `AROUND` frames of each transition."""
-    return [jolts[frame - AROUND : frame + AROUND].max(0) for frame in transitions]
+def largest_around(
+    jolts: np.ndarray, transitions: Iterable[int], before: int = AROUND, after: int = AROUND
+) -> list[np.ndarray]:
+    """Return the largest jolts within some frames of each transition."""
+    return [jolts[frame - before : frame + after].max(0) for frame in transitions]
 
 
 def compare(transitions: list[np.ndarray], limits: np.ndarray) -> dict:
