@@ -10,25 +10,27 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from .configuration_common import MAX_COUNT, MAX_SIZE
 
-MAX_LAYERS = 1000  # of one kind
+
 _COUNTS_LAYERS = re.compile(r"(layers?|blocks|downsamplings|quantizers)$")
 _FLOATING_POINT = {"F64", "F32", "F16", "BF16"}
 _SPARE = 10_000_000  # numbers that a model may have without storing them, such as position codes
 
 
-def check_layers(config) -> None:
-    """Check the numbers of layers in a configuration and in those inside it, before any is built.
+def check_sizes(config) -> None:
+    """Check the numbers of layers and all sizes in a configuration and in those inside it, before any is built.
 
     Args:
         config ([`PreTrainedConfig`]): the configuration.
 
     Raises:
-        ValueError: when there are more than `MAX_LAYERS`.
+        ValueError: when there are more than `MAX_COUNT` layers, or a size is larger than `MAX_SIZE`.
     """
     for name, value in _settings(config.to_dict()):
-        if _COUNTS_LAYERS.search(name) and isinstance(value, int) and value > MAX_LAYERS:
-            raise ValueError(f"{config.name_or_path}: {name} is {value}; a model has at most {MAX_LAYERS}")
+        largest = MAX_COUNT if _COUNTS_LAYERS.search(name) else MAX_SIZE
+        if isinstance(value, int) and value > largest:
+            raise ValueError(f"{config.name_or_path}: {name} is {value:.10g}; a model has at most {largest}")
 
 
 def check_shards(folder: Path) -> None:
@@ -94,4 +96,4 @@ def _settings(values: dict) -> Iterator[tuple[str, object]]:
             yield str(name), value
 
 
-__all__ = ["MAX_LAYERS", "check_finite", "check_layers", "check_shards", "check_weights"]
+__all__ = ["check_finite", "check_shards", "check_sizes", "check_weights"]

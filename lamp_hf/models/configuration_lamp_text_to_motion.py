@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .configuration_common import ReleasedQuirksMixin, ShippedPipelinesMixin
+from .configuration_common import CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipelinesMixin
 from .configuration_lamp import LampConfig
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
@@ -34,7 +34,7 @@ class LampTextToMotionQuirks:
 
 
 @strict
-class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
+class LampTextToMotionConfig(CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForTextToMotion`]; the defaults are the paper's sizes (LaMP section 4).
 
     Args:
@@ -123,9 +123,9 @@ class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrai
         start, end = self.guidance_interval = tuple(self.guidance_interval)
         if not 0 <= start < end <= 1:
             raise ValueError(f"guidance_interval must be two rising shares of the steps, got {start:g} and {end:g}")
-        if self.part_reader_size < 0 or self.part_reader_size % (2 * self.num_attention_heads):
-            raise ValueError(f"part_reader_size must be a multiple of {2 * self.num_attention_heads} or 0")
         super().__post_init__(**kwargs)
+        if self.part_reader_size % (2 * self.num_attention_heads):
+            raise ValueError(f"part_reader_size must be a multiple of {2 * self.num_attention_heads} or 0")
         if self.part_reader_size and self.released_quirks.new_text_projection:
             raise ValueError("a reader of parts needs frozen conditions: with part_reader_size no new_text_projection")
 

@@ -4,11 +4,17 @@ import math
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .checkpoint_checks import check_finite, check_layers, check_shards, check_weights
+from .checkpoint_checks import check_finite, check_shards, check_sizes, check_weights
+from .configuration_common import one_line
+
+
+# What networks of other packages raise when sizes in their configurations do not fit together.
+_NOT_BUILT = (StrictDataclassError, ArithmeticError, AssertionError, AttributeError, LookupError, ValueError)
 
 
 class StrictLoadingMixin:
@@ -18,7 +24,7 @@ class StrictLoadingMixin:
     """
 
     def __init__(self, config, *args, **kwargs):
-        check_layers(config)
+        check_sizes(config)
         super().__init__(config, *args, **kwargs)
 
     @classmethod
@@ -40,6 +46,10 @@ class StrictLoadingMixin:
         except RuntimeError as error:  # transformers' report on shapes
             message = " ".join(str(error).split())[:300]
             raise ValueError(f"{pretrained_model_name_or_path}: the weights do not fit: {message}") from None
+        except _NOT_BUILT as error:
+            named = str(pretrained_model_name_or_path) in str(error)
+            name = "" if named else f"{pretrained_model_name_or_path}: "
+            raise ValueError(f"{name}{one_line(error)}") from error
         for problem in ("missing", "unexpected"):
             if keys := sorted(report[f"{problem}_keys"]):
                 more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
