@@ -49,6 +49,8 @@ class TestState:
         os.utime(path, (1e9, 1e9))
         assert not is_as_described(path, {"unit": 0.01}, state)
         assert not is_as_described(tmp_path / "none.bvh", {}, state) and not is_as_described(path, {}, None)
+        for damaged in ({}, [], {"options": {}}, {"options": {}, "size": path.stat().st_size}):
+            assert not is_as_described(path, {}, damaged)
 
     def test_a_bone_map_counts_by_its_content(self, tmp_path):
         path, rig = tmp_path / "a.bvh", tmp_path / "rig.yaml"
@@ -178,6 +180,13 @@ class TestPreparation:
         prepare(recordings, tmp_path / "data", workers=1)
         (tmp_path / "data" / "new_joint_vecs" / "clip_1.npy").unlink()
         assert prepare(recordings, tmp_path / "data", workers=1).kept == 2
+
+    def test_a_clip_whose_record_is_damaged_is_written_again(self, recordings, tmp_path):
+        prepare(recordings, tmp_path / "data", workers=1)
+        for name, content in {"clip_0": b"{", "clip_1": b"[" * 100_000, "clip_2": b"{}"}.items():
+            (tmp_path / "data" / "sources" / f"{name}.json").write_bytes(content)
+        report = prepare(recordings, tmp_path / "data", workers=1)
+        assert (report.clips, report.kept, report.broken) == (3, 0, {})
 
     def test_it_works_alone_and_sweeps_what_killed_runs_left(self, recordings, tmp_path):
         prepare(recordings, tmp_path / "data", workers=1)

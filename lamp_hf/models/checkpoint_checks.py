@@ -4,13 +4,14 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import nn
 
-from .configuration_common import MAX_COUNT, MAX_SIZE
+from .configuration_common import MAX_COUNT, MAX_SIZE, one_line
 
 
 _COUNTS_LAYERS = re.compile(r"(layers?|blocks|downsamplings|quantizers)$")
@@ -42,12 +43,75 @@ def check_shards(folder: Path) -> None:
     for path in folder.glob("*.safetensors.index*.json"):
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
-            outside = [name for name in index["weight_map"].values() if Path(name).name != name]
+            outside = [name for name in index["weight_map"].values() if Path(name).name != name or name in ("", "..")]
             index["metadata"].items()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path}: damaged: {error!r:.200}") from None
         if outside:
             raise ValueError(f"{path}: {outside[0]!r} is not a file of this folder")
+
+
+class CheckedFilesMixin:
+    """Refuses the damaged files of a processor or feature extractor, with the name of the file, in one line."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load as transformers does.
+
+        Raises:
+            ValueError: when a file is damaged, or holds what nobody could have saved.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except (OSError, ImportError):
+            raise
+        except Exception as error:  # the tokenizers' library has no class of its own for errors
+            folder = Path(str(pretrained_model_name_or_path)) / (kwargs.get("subfolder") or "")
+            raise ValueError(f"{damaged_file(folder) or folder}: damaged: {one_line(error)}") from error
+
+
+def check_number(value, name: str, smallest: float, largest: float, is_whole: bool = False) -> None:
+    """Refuse what is no number, or out of bounds.
+
+    Raises:
+        ValueError: when it is; the error calls it `name`.
+    """
+    kind = Integral if is_whole else Real
+    if isinstance(value, bool) or not isinstance(value, kind) or not smallest <= value <= largest:
+        wanted = "a whole number" if is_whole else "a number"
+        raise ValueError(f"{name} must be {wanted} from {smallest:g} to {largest:g}, got {value!r:.40}")
+
+
+def damaged_file(folder: Path) -> Path | None:
+    """Find the first JSON file of a folder that holds no dictionary."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+                return path
+        except (ValueError, RecursionError):
+            return path
+    return None
+
+
+def check_adapter(folder: str | Path, files: list[str], settings: dict) -> None:
+    """Check an adapter before it is loaded: its weights are finite and floating point, its numbers such as fit them.
+
+    Raises:
+        ValueError: when they are not.
+    """
+    largest = 1
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dictionary
+                tensor = tensors.get_tensor(name)
+                if not tensor.is_floating_point():
+                    raise ValueError(f"{folder}: weight {name} is stored as {tensor.dtype}, not as floating point")
+                if not tensor.isfinite().all():
+                    raise ValueError(f"{folder}: weight {name} holds NaN or infinity")
+                largest = max(largest, *tensor.shape, 1)
+    check_number(settings.get("r"), f"{folder}: r", 1, largest, is_whole=True)
+    check_number(settings.get("lora_alpha", 8), f"{folder}: lora_alpha", 0, 1e6)
+    check_number(settings.get("lora_dropout", 0), f"{folder}: lora_dropout", 0, 1)
 
 
 def check_weights(model: nn.Module, files: list[str]) -> None:
@@ -96,4 +160,13 @@ def _settings(values: dict) -> Iterator[tuple[str, object]]:
             yield str(name), value
 
 
-__all__ = ["check_finite", "check_shards", "check_sizes", "check_weights"]
+__all__ = [
+    "CheckedFilesMixin",
+    "check_adapter",
+    "check_finite",
+    "check_number",
+    "check_shards",
+    "check_sizes",
+    "check_weights",
+    "damaged_file",
+]

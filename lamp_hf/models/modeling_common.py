@@ -27,6 +27,12 @@ class StrictLoadingMixin:
         check_sizes(config)
         super().__init__(config, *args, **kwargs)
 
+    def post_init(self):
+        """Initialise as transformers does; weights that a model inside may leave out are not left out of this one."""
+        own = set(self._keys_to_ignore_on_load_unexpected or ())
+        super().post_init()
+        self._keys_to_ignore_on_load_unexpected = own
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
         """Load a model as transformers does, and refuse weights that do not fit.
