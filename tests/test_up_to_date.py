@@ -1,6 +1,7 @@
 """Galleries and prepared data sets follow their files: changed content and changed options are noticed."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -204,6 +205,33 @@ class TestPreparation:
         name = lamp_hf.load_motion_dataset(tmp_path / "data", split)[0]["name"]
         (tmp_path / "data" / "texts" / f"{name}.txt").write_text("she bows\n")
         assert list(lamp_hf.load_motion_dataset(tmp_path / "data", split)[0]["captions"]) == ["she bows"]
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond 9,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("suffix", [".bvh", ".glb", ".html", ".npy", ".npz"])
+def test_a_full_disk_leaves_the_motion_that_was_there(suffix, tmp_path, full_disk):
+    path = tmp_path / f"walk{suffix}"
+    path.write_text("before")
+    with pytest.raises(OSError, match=f"cannot write {path}") as caught:
+        make_clip(9.0).save(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_ends_a_preparation_and_breaks_no_file(recordings, tmp_path, full_disk):
+    with pytest.raises(OSError, match="cannot write .*/new_joints/clip_0.npy") as caught:
+        prepare(recordings, tmp_path / "data", workers=1)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in (tmp_path / "data").rglob("*.*") if path.stat().st_size == 0 and path.name != ".lock"]
+    assert not list((tmp_path / "data").glob("*/.*")) and not (tmp_path / "data" / "broken.csv").exists()
 
 
 def test_only_temporaries_of_the_named_files_are_swept(tmp_path):
