@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,31 @@ def test_folder_in_humanml3d_layout_names_broken_clips_and_cuts_parts(humanml3d_
     part = dataset[names.index("000004@1-2")]
     assert part["motion"].shape == (20, 263) and list(part["captions"]) == ["walks at the end"]
     assert dataset[names.index("000005")]["motion"].shape == (8, 263)  # short clips stay
+
+
+def test_what_is_left_out_is_named_whenever_a_data_set_is_loaded(humanml3d_folder, tmp_path, caplog):
+    folder = shutil.copytree(humanml3d_folder, tmp_path / "data")
+    (folder / "texts" / "000001.txt").write_text("\n")
+    with open(folder / "texts" / "000002.txt", "a") as captions:
+        captions.write("bows late#bows/VERB#90.0#91.0\n")
+    texts = []
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING):
+            dataset = lamp_hf.load_motion_dataset(folder, "train")
+        texts.append(caplog.messages[:])
+        caplog.clear()
+    assert not {"000001", "000003", "000002@90-91"} & set(dataset["name"]) and "problem" not in dataset.column_names
+    assert texts[0] == texts[1] and len(texts[0]) == 3
+    assert "holds no caption" in texts[0][0] and "90.0-91.0 s left out" in texts[0][1] and "frame 7" in texts[0][2]
+
+
+def test_a_split_of_broken_clips_alone_has_no_usable_one(humanml3d_folder, tmp_path, caplog):
+    folder = shutil.copytree(humanml3d_folder, tmp_path / "data")
+    (folder / "val.txt").write_text("000003\n")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="the val split has no usable clip"):
+            lamp_hf.load_motion_dataset(folder, "val")
+    assert caplog.text.count("000003 left out") == 2
 
 
 def test_parquet_gives_the_same_shape_and_mirrors_motion_with_caption(tmp_path):

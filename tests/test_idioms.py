@@ -132,6 +132,21 @@ def test_what_is_no_motion_is_refused(motion, captioner_folder):
         captioner(motion)
 
 
+@pytest.mark.parametrize("options", [{"max_new_tokens": 2.5}, {"max_new_tokens": "8"}, {"num_beams": 0}], ids=str)
+def test_options_of_captions_are_whole_numbers(options, captioner_folder):
+    captioner = pipeline("motion-to-text", model=str(captioner_folder))
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be a whole number from 1"):
+        captioner(make_clip(), **options)
+
+
+def test_labels_and_their_template_are_texts(generator):
+    classifier = pipeline("zero-shot-motion-classification", model=generator.model)
+    with pytest.raises(ValueError, match="a label is empty"):
+        classifier(make_clip(), candidate_labels=["walk", " "])
+    with pytest.raises(ValueError, match="has no place"):
+        classifier(make_clip(), candidate_labels=["walk"], hypothesis_template=5)
+
+
 def test_attention_may_be_named(model_folder, captioner_folder, lamp_folder):
     for folder in (model_folder, captioner_folder, lamp_folder):
         models = [AutoModel.from_pretrained(folder, attn_implementation=name) for name in ("sdpa", "eager")]

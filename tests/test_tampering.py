@@ -11,6 +11,7 @@ from conftest import unit_vectors
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
+from test_captioning import adapted
 
 import lamp_hf
 from lamp_hf.retrieval import vector_search
@@ -51,7 +52,7 @@ class TestModels:
     @pytest.mark.parametrize(
         "changes, message",
         [
-            ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000; a model has at most 1000"),
+            ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000; it must be from 0 to 1000"),
             ({"num_residual_layers": 10**6}, "num_residual_layers is 1000000"),
             (NESTED_LAYERS, "num_quantizers is 1000000"),
             ({"intermediate_size": 10**9}, "the configuration describes .* the files hold"),
@@ -65,8 +66,69 @@ class TestModels:
         refuse(folder, message)
 
     @pytest.mark.parametrize(
+        "changes, message",
+        [
+            ({"hidden_size": 2.5}, "'hidden_size'.* expected int, got float"),
+            ({"hidden_size": "16"}, "'hidden_size'.* expected int, got str"),
+            ({"hidden_size": 10**400}, "hidden_size is 1000"),
+            ({"num_attention_heads": 0}, "num_attention_heads is 0; it must be from 1 to 1000"),
+            ({"num_attention_heads": 3}, "hidden_size is 16; it must be a multiple of 3"),
+            ({"num_inference_steps": 10**9}, "num_inference_steps is 1000000000"),
+            ({"dropout": float("nan")}, "dropout is nan; it must be from 0 to 1"),
+            ({"temperature": -1.0}, "temperature is -1"),
+            ({"lamp_config": {"num_query_tokens": -1}}, "num_query_tokens is -1"),
+            ({"lamp_config": {"pad_token_id": 10**6}}, "pad_token_id is 1000000; the vocabulary has"),
+            ({"lamp_config": {"motion_config": {"codebook_size": 0}}}, "codebook_size is 0"),
+            ({"lamp_config": {"motion_config": {"dilation_growth": 10**6}}}, "reach further than any motion"),
+        ],
+    )
+    def test_numbers_that_no_model_can_have_are_refused(self, folder, changes, message):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(merge(config, changes)))
+        refuse(folder, f"{folder}: config.json does not fit: .*{message}")
+
+    def test_a_deep_configuration_is_refused(self, folder):
+        (folder / "config.json").write_bytes(DEEP)
+        refuse(folder, f"{folder}: config.json is nested too deeply")
+
+    def test_layers_that_the_configuration_leaves_out_are_refused(self, folder, captioner_folder, tmp_path):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+        refuse(folder, "unexpected weight transformer.layers.layers.1")
+        captioner = shutil.copytree(captioner_folder, tmp_path / "captioner")
+        config = json.loads((captioner / "config.json").read_text())
+        config["language_config"]["num_hidden_layers"] = 1
+        (captioner / "config.json").write_text(json.dumps(config))
+        refuse(captioner, "unexpected weight language_model", lamp_hf.LampForMotionCaptioning)
+
+    @pytest.mark.parametrize("content", [DEEP, b"[]", b"\xff"], ids=["deep", "list", "bytes"])
+    @pytest.mark.parametrize("name", ["processor_config.json", "tokenizer.json", "tokenizer_config.json"])
+    def test_damaged_files_of_a_processor_are_named(self, folder, name, content):
+        (folder / name).write_bytes(content)
+        refuse(folder, f"{folder / name}: damaged", lamp_hf.LampProcessor)
+
+    @pytest.mark.parametrize("name, value", [
+        ("feature_size", 10**9), ("sampling_rate", "x"), ("sampling_rate", 1e300), ("skeleton", "x"),
+        ("padding_value", float("nan")), ("std", [1.0] * 262), ("std", 10**400),
+    ])  # fmt: skip
+    def test_numbers_of_a_feature_extractor_are_checked(self, tmp_path, processor, name, value):
+        path = tmp_path / "preprocessor_config.json"
+        processor.feature_extractor.save_pretrained(tmp_path)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+        refuse(tmp_path, f"{tmp_path}: damaged: .*{name}", lamp_hf.MotionFeatureExtractor)
+
+    @pytest.mark.parametrize("name, value", [
+        ("num_video_frames", 10**9), ("image_size", 0), ("image_mean", [float("nan")] * 3), ("image_std", [0, 0, 0]),
+        ("image_std", 5),
+    ])  # fmt: skip
+    def test_numbers_of_a_video_processor_are_checked(self, processor, name, value):
+        with pytest.raises(ValueError, match=name):
+            lamp_hf.LavimoProcessor(processor.feature_extractor, processor.tokenizer, **{name: value})
+
+    @pytest.mark.parametrize(
         "content, message",
         [
+            (b'{"metadata": {}, "weight_map": {"a": ".."}}', "'..' is not a file of this folder"),
             (b'{"metadata": {}, "weight_map": {"a": "../other.safetensors"}}', "is not a file of this folder"),
             (b'{"metadata": {}, "weight_map": {"a": "/etc/passwd"}}', "'/etc/passwd' is not a file of this folder"),
             (b'{"metadata": {}}', "damaged: KeyError"),
@@ -106,6 +168,53 @@ def merge(config: dict, changes: dict) -> dict:
     return config
 
 
+class TestAdapters:
+    @pytest.fixture
+    def adapter(self, captioner_folder, tmp_path):
+        adapted(lamp_hf.LampForMotionCaptioning.from_pretrained(captioner_folder)).save_pretrained(
+            tmp_path / "adapter"
+        )
+        return tmp_path / "adapter"
+
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (lambda tensor: tensor.fill_(torch.nan), "holds NaN or infinity"),
+            (lambda tensor: tensor.to(torch.int64), "stored as torch.int64"),
+            (lambda tensor: tensor[:1, :1].clone(), "damaged: RuntimeError"),
+        ],
+    )
+    def test_weights_are_checked(self, adapter, captioner_folder, change, message):
+        weights = load_file(adapter / "adapter_model.safetensors")
+        name = next(name for name in weights if "lora_A" in name)
+        save_file(weights | {name: change(weights[name])}, adapter / "adapter_model.safetensors")
+        self.refuse(adapter, captioner_folder, message)
+
+    def test_a_weight_that_nothing_takes_is_refused(self, adapter, captioner_folder):
+        weights = load_file(adapter / "adapter_model.safetensors")
+        save_file(weights | {"zzz": torch.zeros(3)}, adapter / "adapter_model.safetensors")
+        self.refuse(adapter, captioner_folder, "unexpected weight zzz")
+
+    @pytest.mark.parametrize(
+        "name, value", [("r", 10**9), ("r", "x"), ("lora_alpha", float("nan")), ("lora_dropout", -1)]
+    )
+    def test_numbers_are_checked_before_memory_is_taken(self, adapter, captioner_folder, name, value):
+        path = adapter / "adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+        self.refuse(adapter, captioner_folder, f"{name} must be")
+
+    @pytest.mark.parametrize("content", [DEEP, b"[]", b"\xff"], ids=["deep", "list", "bytes"])
+    @pytest.mark.parametrize("name", ["adapter_config.json", "captioner_config.json"])
+    def test_damaged_files_are_named(self, adapter, captioner_folder, name, content):
+        (adapter / name).write_bytes(content)
+        self.refuse(adapter, captioner_folder, f"{name}: damaged")
+
+    def refuse(self, adapter, captioner_folder, message: str) -> None:
+        with pytest.raises(ValueError, match=f"{adapter}.*{message}") as caught:
+            lamp_hf.LampForMotionCaptioning.from_pretrained(captioner_folder).load_adapter(str(adapter))
+        assert "\n" not in str(caught.value)
+
+
 def as_bytes(content) -> np.ndarray:
     return np.frombuffer(content if isinstance(content, bytes) else json.dumps(content).encode(), np.uint8)
 
@@ -125,6 +234,13 @@ class TestGalleries:
             ({"items": np.zeros(5, np.int64)}, "items is I64"),
             ({"spans": np.full((5, 2), np.inf, np.float32)}, "spans hold NaN"),
             ({"spans": np.zeros((5, 3), np.float32)}, "spans"),
+            ({"spans": np.full((5, 2), -1, np.float32)}, "spans do not begin from 0"),
+            ({"spans": np.array([[2, 1]] * 5, np.float32)}, "end after they begin"),
+            ({"vectors": np.full((5, 16), 1e30, np.float32)}, "a vector is longer than 1"),
+            ({"states": as_bytes(DEEP)}, "RecursionError"),
+            ({"states": as_bytes([1] * 5)}, "states of files are not a list of dictionaries"),
+            ({"states": as_bytes([None] * 4)}, "4 states"),
+            ({"states": np.zeros(5, np.float32)}, "states is F32"),
             ({"ids": as_bytes(DEEP)}, "RecursionError"),
             ({"ids": as_bytes(b"\xff")}, "cannot be read"),
             ({"ids": as_bytes({"a": 1})}, "not a list of texts"),
@@ -140,6 +256,19 @@ class TestGalleries:
         rewrite(tmp_path, lambda tensors: {k: v for k, v in (tensors | changes).items() if v is not None})
         with pytest.raises(ValueError, match=f"damaged: .*{message}.*index the motions again"):
             lamp_hf.MotionIndex.load(tmp_path)
+
+    def test_vectors_of_another_size_than_the_models_are_refused(self, index, tmp_path):
+        index.save(tmp_path)
+        rewrite(tmp_path, lambda tensors: tensors | {"vectors": np.ones((5, 15), np.float32)})
+        with pytest.raises(ValueError, match=r"vectors of 15 numbers, .* makes 16: index the motions again"):
+            lamp_hf.MotionIndex.load(tmp_path).search("she bows")
+
+    def test_a_model_that_is_nowhere_is_named(self, index, tmp_path):
+        index.save(tmp_path)
+        about = json.loads((tmp_path / "index.json").read_text())
+        (tmp_path / "index.json").write_text(json.dumps(about | {"model": "nosuch/model"}))
+        with pytest.raises(OSError, match="the model nosuch/model cannot be read"):
+            lamp_hf.MotionIndex.load(tmp_path).search("she bows")
 
     def test_a_manifest_of_another_form_is_refused(self, index, tmp_path):
         index.save(tmp_path)

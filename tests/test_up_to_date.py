@@ -1,6 +1,7 @@
 """Galleries and prepared data sets follow their files: changed content and changed options are noticed."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,8 @@ class TestState:
         os.utime(path, (1e9, 1e9))
         assert not is_as_described(path, {"unit": 0.01}, state)
         assert not is_as_described(tmp_path / "none.bvh", {}, state) and not is_as_described(path, {}, None)
+        for damaged in ({}, [], {"options": {}}, {"options": {}, "size": path.stat().st_size}):
+            assert not is_as_described(path, {}, damaged)
 
     def test_a_bone_map_counts_by_its_content(self, tmp_path):
         path, rig = tmp_path / "a.bvh", tmp_path / "rig.yaml"
@@ -179,6 +182,13 @@ class TestPreparation:
         (tmp_path / "data" / "new_joint_vecs" / "clip_1.npy").unlink()
         assert prepare(recordings, tmp_path / "data", workers=1).kept == 2
 
+    def test_a_clip_whose_record_is_damaged_is_written_again(self, recordings, tmp_path):
+        prepare(recordings, tmp_path / "data", workers=1)
+        for name, content in {"clip_0": b"{", "clip_1": b"[" * 100_000, "clip_2": b"{}"}.items():
+            (tmp_path / "data" / "sources" / f"{name}.json").write_bytes(content)
+        report = prepare(recordings, tmp_path / "data", workers=1)
+        assert (report.clips, report.kept, report.broken) == (3, 0, {})
+
     def test_it_works_alone_and_sweeps_what_killed_runs_left(self, recordings, tmp_path):
         prepare(recordings, tmp_path / "data", workers=1)
         left = [tmp_path / "data" / "new_joints" / ".clip_1-abcd_123.npy", tmp_path / "data" / ".train-abcd_123.txt"]
@@ -195,6 +205,33 @@ class TestPreparation:
         name = lamp_hf.load_motion_dataset(tmp_path / "data", split)[0]["name"]
         (tmp_path / "data" / "texts" / f"{name}.txt").write_text("she bows\n")
         assert list(lamp_hf.load_motion_dataset(tmp_path / "data", split)[0]["captions"]) == ["she bows"]
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond 9,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("suffix", [".bvh", ".glb", ".html", ".npy", ".npz"])
+def test_a_full_disk_leaves_the_motion_that_was_there(suffix, tmp_path, full_disk):
+    path = tmp_path / f"walk{suffix}"
+    path.write_text("before")
+    with pytest.raises(OSError, match=f"cannot write {path}") as caught:
+        make_clip(9.0).save(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_ends_a_preparation_and_breaks_no_file(recordings, tmp_path, full_disk):
+    with pytest.raises(OSError, match="cannot write .*/new_joints/clip_0.npy") as caught:
+        prepare(recordings, tmp_path / "data", workers=1)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in (tmp_path / "data").rglob("*.*") if path.stat().st_size == 0 and path.name != ".lock"]
+    assert not list((tmp_path / "data").glob("*/.*")) and not (tmp_path / "data" / "broken.csv").exists()
 
 
 def test_only_temporaries_of_the_named_files_are_swept(tmp_path):

@@ -110,14 +110,19 @@ def read_caption_file(path: Path) -> list[CaptionLine]:
         OSError: when the file cannot be read.
         ValueError: when it is not UTF-8.
     """
+    lines = parse_caption_file(path)
+    if not lines:
+        logger.warning("%s holds no caption", path)
+    return lines
+
+
+def parse_caption_file(path: Path) -> list[CaptionLine]:
+    """Read the lines of a text file of captions as [`read_caption_file`] does, without a warning if there are none."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: captions must be UTF-8 text, {error.reason} at byte {error.start}") from None
-    lines = [line for line in map(_parse_line, text.splitlines()) if line.caption.text]
-    if not lines:
-        logger.warning("%s holds no caption", path)
-    return lines
+    return [line for line in map(_parse_line, text.splitlines()) if line.caption.text]
 
 
 def read_captions(path: Path) -> list[TimedCaption]:

@@ -25,7 +25,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from ..models.motion_representation import check_motion, joints_to_features, mirror
 from ..models.skeleton import HUMANML3D, get_skeleton
-from .captions import clean_caption, mirror_caption, read_captions
+from .captions import clean_caption, mirror_caption, parse_caption_file
 
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 LABELS = ("action", "style", "family", "license_class", "trial")
 MIRRORED_LABELS = ("action", "family")  # that may name a side
-_READER = 2  # counted up when the same files are read differently, which makes what is cached stale
+_PROBLEM = "problem"  # column of warnings, which are stored with the rows: what is cached is not read again
+_READER = 3  # counted up when the same files are read differently, which makes what is cached stale
 
 
 def load_motion_dataset(
@@ -49,7 +50,8 @@ def load_motion_dataset(
         mirrored (`bool`): add each clip's mirror image; ignored for folders, whose splits list their own.
 
     Returns:
-        `datasets.Dataset`: its columns are described above. Broken clips are left out, each with a warning.
+        `datasets.Dataset`: its columns are described above. Broken clips are left out, each with a warning
+        whenever the data set is loaded.
 
     Raises:
         FileNotFoundError: when the source, or a file that it must have, is missing.
@@ -74,6 +76,7 @@ def load_motion_dataset(
             "motion": Array2D((None, tree.num_features), "float32"),
             "captions": List(Value("string")),
             **dict.fromkeys(LABELS, Value("string")),
+            _PROBLEM: Value("string"),
         }
     )
     arguments = {
@@ -84,11 +87,26 @@ def load_motion_dataset(
         "state": f"{_READER} {state}",  # a changed source gets another cache
     }
     try:
-        return Dataset.from_generator(rows, features=columns, gen_kwargs=arguments).with_format("numpy")
+        dataset = Dataset.from_generator(rows, features=columns, gen_kwargs=arguments)
     except (ValueError, DatasetGenerationError) as error:
         if "no data" not in f"{error} {error.__cause__}":  # so `datasets` refuses a table without rows
             raise
         raise ValueError(f"{source}: the {split} split has no usable clip") from None
+    problems = dataset[_PROBLEM]
+    for problem in filter(None, problems):
+        logger.warning("%s", problem)
+    usable = [row for row, problem in enumerate(problems) if not problem]
+    if not usable:
+        raise ValueError(f"{source}: the {split} split has no usable clip")
+    if len(usable) < len(dataset):
+        dataset = dataset.select(usable)
+    return dataset.remove_columns(_PROBLEM).with_format("numpy")
+
+
+def _problem_row(name: str, problem: str, num_features: int) -> dict:
+    """Make the row of a clip, or caption, that is left out."""
+    nothing = {"name": name, "motion": np.zeros((1, num_features), np.float32), "captions": []}
+    return nothing | dict.fromkeys(LABELS, "") | {_PROBLEM: problem}
 
 
 def _folder_state(folder: Path, split: str) -> str:
@@ -118,26 +136,29 @@ def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, state:
 
 
 def _row(name: str, joints: np.ndarray, captions: list[str], labels: dict[str, str]) -> Iterator[dict]:
-    """Yield one row, or none and a warning if the joints are broken."""
+    """Yield one row, or that of a problem if the joints are broken."""
     try:
         motion = joints_to_features(joints)
     except ValueError as error:
-        logger.warning("%s left out: %s", name, error)
+        yield _problem_row(name, f"{name} left out: {error}", HUMANML3D.num_features)
         return
-    yield {"name": name, "motion": motion, "captions": captions} | labels
+    yield {"name": name, "motion": motion, "captions": captions, _PROBLEM: ""} | labels
 
 
 def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, state: str) -> Iterator[dict]:
     """Yield the rows of a folder in HumanML3D's layout; a caption of a part of a clip gets a row of its own."""
     folder, tree = Path(source), get_skeleton(skeleton)
-    unlabelled = dict.fromkeys(LABELS, "")
+    unlabelled = dict.fromkeys((*LABELS, _PROBLEM), "")
     for name in (folder / f"{split}.txt").read_text(encoding="utf-8-sig").split():
         try:
             motion = np.load(folder / "new_joint_vecs" / f"{name}.npy", allow_pickle=False).astype(np.float32)
             check_motion(motion, (tree.num_features,))
-            captions = read_captions(folder / "texts" / f"{name}.txt")
+            texts = folder / "texts" / f"{name}.txt"
+            captions = [line.caption for line in parse_caption_file(texts)]
+            if not captions:
+                raise ValueError(f"{texts} holds no caption")
         except (OSError, ValueError) as error:
-            logger.warning("%s left out: %s", name, error)
+            yield _problem_row(name, f"{name} left out: {error}", tree.num_features)
             continue
         whole = [caption.text for caption in captions if caption.is_whole]
         if whole:
@@ -149,7 +170,8 @@ def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, state: 
             # The published loaders assume 20 frames per second for KIT-ML too, which has 12.5; we use its own rate.
             part = motion[int(start * tree.fps) : int(end * tree.fps)]
             if len(part) == 0:
-                logger.warning("%s: the caption of %.1f-%.1f s left out: the clip ends before", name, start, end)
+                problem = f"{name}: the caption of {start:.1f}-{end:.1f} s left out: the clip ends before"
+                yield _problem_row(name, problem, tree.num_features)
                 continue
             part_name = f"{name}@{start:g}-{end:g}"
             yield {"name": part_name, "motion": part, "captions": [text]} | unlabelled

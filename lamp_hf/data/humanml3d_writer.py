@@ -78,8 +78,11 @@ def is_written(output: Path, name: str, captions: list[TimedCaption], source: Pa
     files = {folder: output / folder / f"{name}{suffix}" for folder, suffix in FOLDERS.items()}
     if not all(file.is_file() for file in files.values()):
         return False
-    state = json.loads(files["sources"].read_text(encoding="utf-8"))
-    same_captions = files["texts"].read_text(encoding="utf-8") == format_captions(captions)
+    try:
+        state = json.loads(files["sources"].read_text(encoding="utf-8"))
+        same_captions = files["texts"].read_text(encoding="utf-8") == format_captions(captions)
+    except (ValueError, RecursionError):  # damaged, and written anew
+        return False
     return same_captions and is_as_described(source, options, state)
 
 

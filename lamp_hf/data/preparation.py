@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..models.motion_representation import mirror
 from ..models.skeleton import get_skeleton
 from ..motion.clip import READABLE, Motion
-from ..motion.files import printable
+from ..motion.files import WriteError, printable
 from ..motion.source_state import describe_source
 from ..motion.world import check_options
 from .captions import TimedCaption, clip_name, mirror_caption, read_caption_table, read_captions_beside
@@ -181,6 +181,8 @@ def _prepare_file(job: _Job) -> _Outcome:
         for name, own in clips.items():
             joints = motion.joints if name == job.name else mirror(motion.joints, motion.skeleton)
             write_clip(job.output, name, joints, motion.skeleton, own, state)
+    except WriteError:  # nor will there be room for the other files
+        raise
     except Exception as error:  # whatever a file of unknown origin raises, the other files continue
         return False, " ".join(str(error).split()) or type(error).__name__
     return False, None

@@ -1,7 +1,77 @@
 """Parts that several configurations share."""
 
+import re
 from dataclasses import asdict, fields
 from typing import Any, ClassVar
+
+from huggingface_hub.errors import StrictDataclassError
+
+
+MAX_COUNT = 1000  # layers of one kind, heads, steps or beams
+MAX_SIZE = 10**9
+_COUNTS = re.compile(r"(layers?|blocks|downsamplings|quantizers|heads|steps|beams)$")
+_FROM_ZERO = re.compile(r"(layers|blocks|downsamplings|token_id)$|^(summary_size|token_convolution)$")
+_SHARES = re.compile(r"(dropout|decay|smoothing|fraction|soft_weight)$")
+_ANY_SIGN = re.compile(r"(threshold|length_penalty)$")
+_DAMAGE = (StrictDataclassError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class CheckedConfigMixin:
+    """Checks the numbers of a configuration, so that nothing is built of those that no model can have.
+
+    A file with such numbers, or of another form, is refused with its name, in one line.
+    """
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        for name, kind in type(self).__annotations__.items():
+            value = getattr(self, name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                _check_number(name, value, is_whole=kind is int)
+        heads = getattr(self, "num_attention_heads", 1)
+        if getattr(self, "hidden_size", 0) % heads:
+            raise ValueError(f"hidden_size is {self.hidden_size}; it must be a multiple of {heads}, the heads")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Load a configuration as transformers does.
+
+        Raises:
+            ValueError: when it is damaged, or a number in it is out of bounds.
+        """
+        kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except RecursionError:
+            raise ValueError(f"{pretrained_model_name_or_path}: config.json is nested too deeply") from None
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """Make a configuration of what a file holds, see `from_pretrained`."""
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except _DAMAGE as error:
+            source = kwargs.get("name_or_path") or cls.model_type
+            raise ValueError(f"{source}: config.json does not fit: {one_line(error)}") from None
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error in one line, with the error's kind where that says more."""
+    message = " ".join(str(error).split())[:300]
+    return message if isinstance(error, (ValueError, StrictDataclassError)) else f"{type(error).__name__}: {message}"
+
+
+def _check_number(name: str, value: float, is_whole: bool) -> None:
+    """Refuse a number that no model can have."""
+    smallest: float = 1 if is_whole and not _FROM_ZERO.search(name) else 0
+    largest: float = MAX_COUNT if _COUNTS.search(name) else MAX_SIZE
+    if _SHARES.search(name):
+        smallest, largest = 0, 1
+    elif _ANY_SIGN.search(name):
+        smallest = -MAX_SIZE
+    if not smallest <= value <= largest:
+        shown = f"{value:g}" if isinstance(value, float) else f"{value}"[:20]
+        raise ValueError(f"{name} is {shown}; it must be from {smallest:g} to {largest:g}")
 
 
 class ReleasedQuirksMixin:
@@ -65,4 +135,4 @@ class ShippedPipelinesMixin:
         return values | {"custom_pipelines": shipped} if shipped else values
 
 
-__all__ = ["ReleasedQuirksMixin", "ShippedPipelinesMixin"]
+__all__ = ["MAX_COUNT", "MAX_SIZE", "CheckedConfigMixin", "ReleasedQuirksMixin", "ShippedPipelinesMixin", "one_line"]

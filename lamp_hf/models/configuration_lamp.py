@@ -3,12 +3,12 @@
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig, PreTrainedConfig
 
-from .configuration_common import ShippedPipelinesMixin
+from .configuration_common import CheckedConfigMixin, ShippedPipelinesMixin
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
 
 @strict
-class LampConfig(ShippedPipelinesMixin, PreTrainedConfig):
+class LampConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampModel`] and [`LampForPreTraining`]; the defaults are the base size.
 
     Args:

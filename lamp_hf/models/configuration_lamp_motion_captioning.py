@@ -3,12 +3,12 @@
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from .configuration_common import ShippedPipelinesMixin
+from .configuration_common import CheckedConfigMixin, ShippedPipelinesMixin
 from .configuration_lamp_qformer import LampQFormerConfig
 
 
 @strict
-class LampMotionCaptioningConfig(ShippedPipelinesMixin, PreTrainedConfig):
+class LampMotionCaptioningConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForMotionCaptioning`].
 
     Args:

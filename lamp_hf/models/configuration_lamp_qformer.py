@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .configuration_common import ReleasedQuirksMixin, ShippedPipelinesMixin
+from .configuration_common import CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipelinesMixin
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
 
@@ -32,7 +32,7 @@ class LampQFormerQuirks:
 
 
 @strict
-class LampQFormerConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
+class LampQFormerConfig(CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampQFormerModel`] and [`LampQFormerForPreTraining`]; by default of the paper's sizes.
 
     Args:
@@ -108,6 +108,9 @@ class LampQFormerConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedCo
         elif isinstance(self.motion_config, dict):
             self.motion_config = MotionVQVAEConfig(**self.motion_config)
         super().__post_init__(**kwargs)
+        for name in ("pad_token_id", "decoder_start_token_id"):
+            if getattr(self, name) >= self.vocab_size:
+                raise ValueError(f"{name} is {getattr(self, name)}; the vocabulary has {self.vocab_size} words")
 
     @property
     def max_frames(self) -> int:

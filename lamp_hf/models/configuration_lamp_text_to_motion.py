@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 from .configuration_auto_lamp import load_lamp_config
-from .configuration_common import ReleasedQuirksMixin, ShippedPipelinesMixin
+from .configuration_common import CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipelinesMixin
 from .configuration_motion_vqvae import MotionVQVAEConfig
 
 
@@ -40,7 +40,7 @@ _CONDITION_MODES = {
 
 
 @strict
-class LampTextToMotionConfig(ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
+class LampTextToMotionConfig(CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampForTextToMotion`]; the defaults are the paper's sizes (LaMP section 4).
 
     Args:

@@ -3,11 +3,11 @@
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from .configuration_common import ShippedPipelinesMixin
+from .configuration_common import CheckedConfigMixin, ShippedPipelinesMixin
 
 
 @strict
-class LavimoConfig(ShippedPipelinesMixin, PreTrainedConfig):
+class LavimoConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LavimoModel`]; the defaults are the paper's sizes (DistilBERT, CLIP ViT-B/32, 512).
 
     The paper comes without code and leaves some choices open; where this is our interpretation, it says so.

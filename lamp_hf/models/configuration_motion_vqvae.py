@@ -5,9 +5,14 @@ import math
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .configuration_common import CheckedConfigMixin
+
+
+MAX_DILATION = 10_000  # frames
+
 
 @strict
-class MotionVQVAEConfig(PreTrainedConfig):
+class MotionVQVAEConfig(CheckedConfigMixin, PreTrainedConfig):
     """Configuration of [`MotionVQVAEModel`]; the defaults are the paper's sizes (LaMP section 3, T2M-GPT's network).
 
     Args:
@@ -47,6 +52,14 @@ class MotionVQVAEConfig(PreTrainedConfig):
     reset_threshold: float | int = 1.0
     position_loss_weight: float | int = 0.5
     commitment_loss_weight: float | int = 0.02
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.dilation_growth**self.num_residual_blocks > MAX_DILATION or self.num_downsamplings > 16:
+            raise ValueError(
+                f"{self.num_residual_blocks} blocks of dilation_growth {self.dilation_growth} and "
+                f"{self.num_downsamplings} downsamplings reach further than any motion"
+            )
 
     @property
     def downsampling_factor(self) -> int:

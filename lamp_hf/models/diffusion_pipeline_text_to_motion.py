@@ -112,11 +112,16 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         """
         check_sampling(num_inference_steps, guidance_scale)
         check_count(num_motions_per_prompt, "num_motions_per_prompt")
-        if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise ValueError(f"callback_on_step_end must be a function, got {callback_on_step_end!r}")
+        wanted = as_texts(callback_on_step_end_tensor_inputs, "callback_on_step_end_tensor_inputs")
+        if unknown := set(wanted) - set(self._callback_tensor_inputs):
             raise ValueError(
                 f"the callback asks for {min(unknown)!r}; known: {', '.join(self._callback_tensor_inputs)}"
             )
         texts = as_texts(prompt, "a prompt")
+        if not texts:
+            raise ValueError("no prompt: describe a motion in a sentence")
         negatives = self._repeat(one_for_each(negative_prompt, texts, "negative prompts"), num_motions_per_prompt)
         num_frames = self._repeat(self._num_frames(duration, texts), num_motions_per_prompt)
         prompts = self._repeat(texts, num_motions_per_prompt)
@@ -130,9 +135,9 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         token_mask = torch.arange(int(num_tokens.max()), device=self.model.device) < num_tokens[:, None]
 
         def on_step_end(step: int, codes: torch.LongTensor) -> torch.LongTensor:
-            given = {"codes": codes} if "codes" in callback_on_step_end_tensor_inputs else {}
+            given = {"codes": codes} if "codes" in wanted else {}
             changed = callback_on_step_end(self, step, self.scheduler.timesteps[step], given)
-            return (changed or {}).get("codes", codes)
+            return self._changed_codes(changed or {}, codes)
 
         codes = self.model.generate_codes(
             condition,
@@ -170,6 +175,17 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
         clips = [decoder.clip(row[:count]) for row, count in zip(values, counts)]
         return [joints for joints, _ in clips], [features for _, features in clips]
 
+    def _changed_codes(self, changed: dict, codes: torch.LongTensor) -> torch.LongTensor:
+        """Return the codes that a callback gives in place of those of a step, if any."""
+        new = changed.get("codes", codes) if isinstance(changed, dict) else None
+        fits = isinstance(new, torch.Tensor) and new.shape == codes.shape and new.dtype == codes.dtype
+        if not fits or not 0 <= new.min() <= new.max() <= self.model.transformer.mask_token_id:
+            raise ValueError(
+                "callback_on_step_end must return a dictionary; codes in it are whole numbers, as many as it was "
+                f"given, from 0 to {self.model.transformer.mask_token_id}, which masks"
+            )
+        return new
+
     @staticmethod
     def _repeat(values: list, count: int) -> list:
         return [value for value in values for _ in range(count)]
@@ -186,7 +202,10 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
     @staticmethod
     def _generators(generator, prompts: list[str]) -> list[torch.Generator]:
         """Return a source of randomness for each prompt, on the CPU, so that all devices give the same motions."""
-        if isinstance(generator, list):
+        for one in generator if isinstance(generator, (list, tuple)) else [generator]:
+            if one is not None and not isinstance(one, torch.Generator):
+                raise ValueError(f"generator must be a torch.Generator or a list of them, got {one!r:.40}")
+        if isinstance(generator, (list, tuple)):
             given = [(one, 1) for one in one_for_each(generator, prompts, "generators")]
         else:
             given = [(generator, len(prompts))]

@@ -8,9 +8,12 @@ import torch
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
+from .checkpoint_checks import CheckedFilesMixin, check_number
 from .motion_representation import check_motion, features_to_joints, joints_to_features
 from .skeleton import Skeleton, get_skeleton
 
+
+MAX_FEATURES = 10_000  # in a frame
 
 _read_file: Callable | None = None
 
@@ -28,7 +31,7 @@ def register_motion_reader(reader: Callable) -> None:
     _read_file = reader
 
 
-class MotionFeatureExtractor(SequenceFeatureExtractor):
+class MotionFeatureExtractor(CheckedFilesMixin, SequenceFeatureExtractor):
     """Turns features of clips into normalised, padded, masked batches, and back.
 
     Args:
@@ -38,8 +41,8 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         mean, std (`list[float]`, *optional*): statistics of the training split; None leaves features as they are.
 
     Raises:
-        ValueError: when the statistics are not as many finite numbers as there are features, or a deviation or the
-            frame rate is not positive.
+        ValueError: when the statistics are not as many finite numbers as there are features, a deviation is not
+            positive, the frame rate is no number from 0.1 to 1000, or the skeleton is unknown.
     """
 
     _auto_class = "AutoFeatureExtractor"
@@ -55,8 +58,10 @@ class MotionFeatureExtractor(SequenceFeatureExtractor):
         std: list[float] | None = None,
         **kwargs,
     ):
-        if not 0 < sampling_rate < np.inf:
-            raise ValueError(f"sampling_rate must be a positive number, got {sampling_rate}")
+        check_number(feature_size, "feature_size", 1, MAX_FEATURES, is_whole=True)
+        check_number(sampling_rate, "sampling_rate", 0.1, 1000)
+        check_number(padding_value, "padding_value", -1e6, 1e6)
+        get_skeleton(skeleton)
         _check_statistics(mean, std, feature_size)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         self.skeleton = skeleton
@@ -251,7 +256,7 @@ def _check_statistics(mean: list[float] | None, std: list[float] | None, feature
         try:
             with np.errstate(over="ignore"):  # infinity is refused below
                 numbers = np.asarray(values, np.float64).astype(np.float32)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             raise ValueError(f"{name} must be {feature_size} numbers") from None
         if numbers.shape != (feature_size,) or not np.isfinite(numbers).all():
             raise ValueError(f"{name} must be {feature_size} finite numbers, got shape {list(numbers.shape)}")

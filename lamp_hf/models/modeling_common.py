@@ -4,11 +4,17 @@ import math
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .checkpoint_checks import check_finite, check_layers, check_shards, check_weights
+from .checkpoint_checks import check_finite, check_shards, check_sizes, check_weights
+from .configuration_common import one_line
+
+
+# What networks of other packages raise when sizes in their configurations do not fit together.
+_NOT_BUILT = (StrictDataclassError, ArithmeticError, AssertionError, AttributeError, LookupError, ValueError)
 
 
 class StrictLoadingMixin:
@@ -18,8 +24,14 @@ class StrictLoadingMixin:
     """
 
     def __init__(self, config, *args, **kwargs):
-        check_layers(config)
+        check_sizes(config)
         super().__init__(config, *args, **kwargs)
+
+    def post_init(self):
+        """Initialise as transformers does; weights that a model inside may leave out are not left out of this one."""
+        own = set(self._keys_to_ignore_on_load_unexpected or ())
+        super().post_init()
+        self._keys_to_ignore_on_load_unexpected = own
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
@@ -40,6 +52,10 @@ class StrictLoadingMixin:
         except RuntimeError as error:  # transformers' report on shapes
             message = " ".join(str(error).split())[:300]
             raise ValueError(f"{pretrained_model_name_or_path}: the weights do not fit: {message}") from None
+        except _NOT_BUILT as error:
+            named = str(pretrained_model_name_or_path) in str(error)
+            name = "" if named else f"{pretrained_model_name_or_path}: "
+            raise ValueError(f"{name}{one_line(error)}") from error
         for problem in ("missing", "unexpected"):
             if keys := sorted(report[f"{problem}_keys"]):
                 more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""

@@ -1,5 +1,6 @@
 """Motion captioning: LaMP's queries as soft tokens of a causal language model (LaMP-M2T)."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput, cached_file
 
+from .checkpoint_checks import check_adapter, damaged_file
+from .configuration_common import one_line
 from .configuration_lamp_motion_captioning import LampMotionCaptioningConfig
 from .modeling_common import StrictLoadingMixin
 from .modeling_lamp_qformer import LampQFormerMotionModel
+from .motion_requests import check_count
 
 
 _ADAPTER_CONFIG = "captioner_config.json"  # not config.json, which would make an adapter's folder a whole model
@@ -108,19 +112,40 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         """Load an adapter as transformers does, and refuse one that does not fit.
 
         Raises:
-            ValueError: If the adapter was trained for another language model, or a weight is missing.
+            ValueError: If the adapter was trained for another language model, a file is damaged, or a weight is
+                missing, not finite or stored as whole numbers.
         """
-        path = cached_file(peft_model_id, _ADAPTER_CONFIG, **_OPTIONAL_FILE)
-        if path is not None:
-            self._check_language_model(LampMotionCaptioningConfig.from_json_file(path).language_config, peft_model_id)
-        result = super().load_adapter(peft_model_id, *args, **kwargs)
-        path = cached_file(peft_model_id, "adapter_model.safetensors", **_OPTIONAL_FILE)
-        if path is not None:
-            with safe_open(path, "pt") as file:
-                keys = file.keys()
-            if missing := set(self.get_adapter_state_dict()) - {key.removeprefix(_PEFT_PREFIX) for key in keys}:
-                raise ValueError(f"{peft_model_id}: missing weight {min(missing)}")
+        try:
+            files = self._check_adapter(peft_model_id)
+            result = super().load_adapter(peft_model_id, *args, **kwargs)
+        except (OSError, ImportError):
+            raise
+        except Exception as error:  # PEFT raises errors of many classes for a damaged configuration
+            source = damaged_file(Path(str(peft_model_id))) or peft_model_id
+            named = str(peft_model_id) in str(error)
+            raise ValueError(one_line(error) if named else f"{source}: damaged: {one_line(error)}") from error
+        for file in files:
+            with safe_open(file, "pt") as stored:
+                keys = {key.removeprefix(_PEFT_PREFIX) for key in stored.keys()}  # noqa: SIM118 - not a dictionary
+            wanted = set(self.get_adapter_state_dict())
+            if different := sorted(wanted ^ keys):
+                problem = "missing" if different[0] in wanted else "unexpected"
+                raise ValueError(f"{peft_model_id}: {problem} weight {different[0]}")
         return result
+
+    def _check_adapter(self, adapter: str | Path) -> list[str]:
+        """Check the files of an adapter before it is loaded; return that of its weights, if they are safetensors."""
+        paths = {
+            name: cached_file(adapter, name, **_OPTIONAL_FILE)
+            for name in (_ADAPTER_CONFIG, "adapter_config.json", "adapter_model.safetensors")
+        }
+        about, settings, weights = paths.values()
+        if about is not None:
+            self._check_language_model(LampMotionCaptioningConfig.from_json_file(about).language_config, adapter)
+        files = [] if weights is None else [weights]
+        if settings is not None and files:
+            check_adapter(adapter, files, json.loads(Path(settings).read_text(encoding="utf-8")))
+        return files
 
     def _check_language_model(self, adapted: PreTrainedConfig, adapter: str | Path) -> None:
         """Refuse an adapter whose language model differs from this one in kind or size."""
@@ -184,11 +209,14 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
             `torch.LongTensor` of shape `(batch_size, new_length)`: the tokens after the prompt.
 
         Raises:
-            ValueError: If motion, prompt and `max_new_tokens` are more than the language model reads.
+            ValueError: If `max_new_tokens` or `num_beams` is no whole number from 1, or motion, prompt and caption are
+                more than the language model reads.
         """
         options = {"max_new_tokens": self.config.max_new_tokens, "do_sample": False} | options
         if not options["do_sample"]:
             options = {"num_beams": self.config.num_beams, "length_penalty": self.config.length_penalty} | options
+        for name in ("max_new_tokens", "num_beams"):
+            check_count(options.get(name, 1), name)
         prompt = 0 if input_ids is None else input_ids.shape[1]
         total = self.config.lamp_config.num_query_tokens + prompt + options["max_new_tokens"]
         longest = getattr(self.config.language_config, "max_position_embeddings", None)

@@ -215,6 +215,8 @@ class TextToMotionPipeline(MotionPipeline):
         if unknown := sorted(set(sampling) - set(SAMPLING_OPTIONS)):
             known = ", ".join(sorted({*SAMPLING_OPTIONS, "fit_bones"}))
             raise ValueError(f"unknown option {unknown[0]!r}; known: {known}")
+        if fit_bones not in (None, True, False):
+            raise ValueError(f"fit_bones must be true or false, got {fit_bones!r}")
         check_sampling(**sampling)
         return {}, sampling, {} if fit_bones is None else {"fit_bones": fit_bones}
 

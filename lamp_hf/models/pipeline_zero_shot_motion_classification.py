@@ -53,15 +53,17 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             list of such lists.
 
         Raises:
-            ValueError: If there is no label, two labels are equal, the template has no `{}`, a motion is broken, or
-                `scoring` is given for LaMP.
+            ValueError: If there is no label, one is empty, two are equal, the template has no `{}`, a motion is broken,
+                or `scoring` is given for LaMP.
         """
         if isinstance(candidate_labels, str):
             candidate_labels = [label.strip() for label in candidate_labels.split(",") if label.strip()]
         candidate_labels = as_texts(candidate_labels, "a label")
         if not candidate_labels or len(set(candidate_labels)) != len(candidate_labels):
             raise ValueError("candidate_labels must be different labels, at least one")
-        if "{}" not in hypothesis_template:
+        if not all(label.strip() for label in candidate_labels):
+            raise ValueError("a label is empty: describe a motion in a word or a sentence")
+        if not isinstance(hypothesis_template, str) or "{}" not in hypothesis_template:
             raise ValueError(f"hypothesis_template {hypothesis_template!r} has no place {{}} for a label")
         if scoring is not None and self._scores_words:
             raise ValueError("scoring is an option of the paper's Q-Former; LaMP has one score")

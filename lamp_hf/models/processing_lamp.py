@@ -1,16 +1,18 @@
 """Processor of LaMP, from text and motion to model inputs."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .checkpoint_checks import CheckedFilesMixin, check_number
 from .familiarity import SETTINGS, VECTORS, Familiarity
 from .motion_requests import as_texts
 
 
-class LampProcessor(ProcessorMixin):
+class LampProcessor(CheckedFilesMixin, ProcessorMixin):
     """Processor of a [`MotionFeatureExtractor`] and a BERT tokenizer.
 
     Args:
@@ -25,6 +27,8 @@ class LampProcessor(ProcessorMixin):
     _auto_class = "AutoProcessor"
 
     def __init__(self, feature_extractor=None, tokenizer=None, **kwargs):
+        if tokenizer is not None:
+            check_number(tokenizer.model_max_length, "model_max_length", 1, math.inf)
         super().__init__(feature_extractor, tokenizer, **kwargs)
         self.familiarity: Familiarity | None = None
 

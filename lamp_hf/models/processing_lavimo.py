@@ -8,6 +8,7 @@ import torch
 from transformers import BatchFeature
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from .checkpoint_checks import check_number
 from .processing_lamp import LampProcessor
 from .video_frames import Frames, Video, is_video
 
@@ -35,6 +36,10 @@ class LavimoProcessor(LampProcessor):
         **kwargs,
     ):
         super().__init__(feature_extractor, tokenizer, **kwargs)
+        check_number(num_video_frames, "num_video_frames", 1, 1000, is_whole=True)
+        check_number(image_size, "image_size", 1, 4096, is_whole=True)
+        _check_colours(image_mean, "image_mean", -10)
+        _check_colours(image_std, "image_std", 1e-3)
         self.num_video_frames, self.image_size = num_video_frames, image_size
         self.image_mean = list(image_mean or OPENAI_CLIP_MEAN)
         self.image_std = list(image_std or OPENAI_CLIP_STD)
@@ -136,6 +141,16 @@ def normalise_pixels(pixels: torch.Tensor, mean=OPENAI_CLIP_MEAN, std=OPENAI_CLI
     """
     mean, std = (torch.tensor(values, dtype=torch.float32, device=pixels.device) for values in (mean, std))
     return ((pixels.float() / 255 - mean) / std).movedim(-1, -3)
+
+
+def _check_colours(values, name: str, smallest: float) -> None:
+    """Refuse what is not a number for each of three colours."""
+    if values is None:
+        return
+    if not isinstance(values, (list, tuple)) or len(values) != 3:
+        raise ValueError(f"{name} must be three numbers")
+    for value in values:
+        check_number(value, name, smallest, 10)
 
 
 def _as_video(source, fps: float = 20.0) -> Video:

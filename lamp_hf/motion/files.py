@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+class WriteError(OSError):
+    """Names a file that could not be written, because the disk is full for instance."""
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it.
 
@@ -14,22 +18,29 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         write (`Callable`): takes the temporary file's path, which has the same suffix.
 
     Raises:
-        OSError: when the folder is missing or cannot be written to; `path` is then as it was.
+        OSError: when the folder is missing or cannot be written to, as a [`WriteError`] once writing has begun; `path`
+            is then as it was.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, WriteError):
+            raise
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def sweep_temporaries(folder: Path, *patterns: str) -> None:

@@ -34,13 +34,13 @@ def is_as_described(path: Path, options: dict[str, Any], state: dict[str, Any] |
 
     Where the size is the same and the time is another, older or newer, the content decides.
     """
-    if state is None or state["options"] != _describe_options(options):
+    if not isinstance(state, dict) or state.get("options") != _describe_options(options):
         return False
     try:
         status = path.stat()
-        if status.st_size != state["size"]:
+        if status.st_size != state.get("size"):
             return False
-        return status.st_mtime_ns == state["modified"] or _sha256(path) == state["sha256"]
+        return status.st_mtime_ns == state.get("modified") or _sha256(path) == state.get("sha256")
     except OSError:  # gone, or not ours to read
         return False
 

@@ -33,7 +33,10 @@ class Embedder:
     """
 
     def __init__(self, name: str | Path):
-        self.name = "lavimo" if AutoConfig.from_pretrained(name).model_type == "lavimo" else "lamp"
+        try:
+            self.name = "lavimo" if AutoConfig.from_pretrained(name).model_type == "lavimo" else "lamp"
+        except OSError as error:  # transformers names the Hub there, not the model
+            raise OSError(f"the model {name} cannot be read: {' '.join(str(error).split())}") from None
         loaders: dict[str, tuple[Any, Any]] = {
             "lavimo": (LavimoModel.from_pretrained, LavimoProcessor),
             "lamp": (load_lamp, LampProcessor),

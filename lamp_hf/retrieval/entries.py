@@ -116,4 +116,6 @@ class Entries:
             raise ValueError(f"vectors of motions {items.min()} to {items.max()}, of {len(ids)} motions")
         if not np.isfinite(spans).all():
             raise ValueError("spans hold NaN or infinity")
+        if (spans[:, 0] < 0).any() or (spans[:, 1] < spans[:, 0]).any():
+            raise ValueError("spans do not begin from 0 and end after they begin")
         return cls(ids, sources, items, spans, states)

@@ -90,6 +90,11 @@ class MotionIndex:
                 raise ValueError(
                     f"the index was made with {self._fingerprint}; {self._model} is {embedder.fingerprint}"
                 )
+            if self._store.dimension not in (0, embedder.dimension):
+                raise ValueError(
+                    f"the index has vectors of {self._store.dimension} numbers, {self._model} makes "
+                    f"{embedder.dimension}: index the motions again"
+                )
             self._embedder, self._fingerprint = embedder, embedder.fingerprint
             if not self._store.dimension:
                 self._store = VectorStore(np.zeros((0, embedder.dimension), np.float32))

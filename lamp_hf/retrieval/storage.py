@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .. import BUNDLED, bundled
-from ..motion.files import sweep_temporaries, write_atomically
+from ..motion.files import WriteError, sweep_temporaries, write_atomically
 
 
 FORMAT, VERSION = "lamp_hf.MotionIndex", 2
@@ -149,7 +149,7 @@ def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     try:
         save_file(tensors, path)
     except SafetensorError as error:  # a full disk is no OSError to safetensors
-        raise OSError(f"cannot write the gallery {path.parent}: {error}") from None
+        raise WriteError(f"cannot write the gallery {path.parent}: {error}") from None
 
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:

@@ -82,8 +82,11 @@ class VectorStore:
         """
         vectors = tensors["vectors"]
         for first in range(0, len(vectors), QUANTISED_FROM):
-            if not np.isfinite(vectors[first : first + QUANTISED_FROM]).all():
+            part = vectors[first : first + QUANTISED_FROM]
+            if not np.isfinite(part).all():
                 raise ValueError("a vector holds NaN or infinity")
+            if part.size and np.abs(part).max() > 1.01:
+                raise ValueError("a vector is longer than 1")
         codes = None
         if "quantised" in tensors:
             _check_codes(tensors["quantised"], *vectors.shape)
