@@ -53,8 +53,8 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             list of such lists.
 
         Raises:
-            ValueError: If there is no label, one is empty, two are equal, the template has no `{}`, a motion is broken,
-                or `scoring` is given for LaMP.
+            ValueError: If there is no label, one is empty, two are equal, the template has no `{}`, a motion is
+                broken, or `scoring` is given for LaMP.
         """
         if isinstance(candidate_labels, str):
             candidate_labels = [label.strip() for label in candidate_labels.split(",") if label.strip()]
