@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_the_motion_that_was_there(suffix, tmp_path, full_dis
 
 
 def test_a_full_disk_ends_a_preparation_and_breaks_no_file(recordings, tmp_path, full_disk):
-    with pytest.raises(OSError, match="cannot write .*/new_joints/clip_0.npy") as caught:
+    with pytest.raises(OSError, match=r"cannot write .*/new_joints/clip_0\.npy") as caught:
         prepare(recordings, tmp_path / "data", workers=1)
     assert "\n" not in str(caught.value)
     assert not [path for path in (tmp_path / "data").rglob("*.*") if path.stat().st_size == 0 and path.name != ".lock"]
