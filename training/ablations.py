@@ -1,11 +1,9 @@
 r"""Train a stage in variants with the same data, seed and small budget, and write one table; one subcommand a study.
 
 python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/residual_tokenizer/model \
-    --lamp runs/retrieval/model --evaluator runs/evaluator/model --output runs/ablations --steps 300
+    --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 300
 python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
-python -m training.ablations retrieval --data mocap.parquet --lamp runs/lamp/model --output runs/retrieval_ablations \
-    --steps 600 --split test
 python -m training.ablations lavimo --data mocap.parquet --vision runs/vision/model --cache runs/videos \
     --output runs/lavimo_ablations --steps 400 --split test
 python -m training.ablations pretraining --data mocap.parquet --tokenizer runs/tokenizer/model \
@@ -17,13 +15,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from .report import format_recall
-
-
-PLAIN = "sentence-transformers/all-MiniLM-L6-v2"
+from .report import format_difference, format_recall
+from .train_lamp import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,6 @@ class Study:
         columns (`dict[str, Callable]`): the columns of the table: functions from the numbers of an evaluation to a
             number or its text.
         judges (`tuple[str]`): options of the evaluation that name folders.
-        options (`dict[str, list[str]]`): further options of the evaluation of some variants.
         task (`str`, *optional*): the task of `training.evaluate`, if its name is not that of the study.
     """
 
@@ -48,13 +43,22 @@ class Study:
     variants: dict[str, list[str]]
     columns: dict[str, Callable[[dict], float | str]]
     judges: tuple[str, ...] = ()
-    options: dict[str, list[str]] = field(default_factory=dict)
     task: str | None = None
 
 
-def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], str]:
+def retrieval_column(scoring: str, direction: str, name: str) -> Callable[[dict], str]:
     """Return a column of a recall of `training.evaluate retrieval`."""
-    return lambda numbers: format_recall(by_mean(numbers)[protocol][direction], name)
+    return lambda numbers: format_recall(numbers["scorings"][scoring]["all"][direction], name)
+
+
+def difference_column(compared: str, name: str) -> Callable[[dict], str]:
+    """Return a column of a difference, from text to motion, between two scorings of `training.evaluate retrieval`."""
+    return lambda numbers: format_difference(numbers["differences"][compared]["text_to_motion"], name)
+
+
+def without(*objectives: str) -> list[str]:
+    """Return the changes of LaMP's recipe that give these objectives no weight."""
+    return [f"model.{name}_weight=0" for name in objectives]
 
 
 def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callable[[dict], str]:
@@ -66,36 +70,31 @@ def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callab
     return read
 
 
-def by_mean(numbers: dict) -> dict:
-    """Return the scores by the mean of queries, or by the one vector of a model without queries."""
-    return numbers["scorings"].get("mean") or numbers["scorings"]["plain"]
-
-
 RETRIEVAL = {
-    "T2M R@1": retrieval_column("all", "text_to_motion", "R@1"),
-    "R@10": retrieval_column("all", "text_to_motion", "R@10"),
-    "M2T R@1": retrieval_column("all", "motion_to_text", "R@1"),
-    "R@10 ": retrieval_column("all", "motion_to_text", "R@10"),
-    "T2M R@1, batches": retrieval_column("small_batches", "text_to_motion", "R@1"),
-    "action": lambda numbers: by_mean(numbers)["first_hit_action"],
-    "action and style": lambda numbers: by_mean(numbers)["first_hit_action_and_style"],
+    "T2M R@1": retrieval_column("both", "text_to_motion", "R@1"),
+    "R@10": retrieval_column("both", "text_to_motion", "R@10"),
+    "M2T R@1": retrieval_column("both", "motion_to_text", "R@1"),
+    "R@10 ": retrieval_column("both", "motion_to_text", "R@10"),
+    "first hit: family": lambda numbers: numbers["scorings"]["both"]["first_hit_family"],
+    "words alone: R@10": retrieval_column("words", "text_to_motion", "R@10"),
+    "set - mean query: R@10": difference_column("words - words, mean query", "R@10"),
+    "re-ranked - not: R@1": difference_column("re-ranked - both", "R@1"),
+    "matching, balanced accuracy": lambda numbers: numbers["matching"]["balanced_accuracy"],
+    "matching, loss": lambda numbers: numbers["matching"]["loss"],
 }
 
-NO_LAMP = "sentence embedding and motion summary, TMR's filter, no LaMP"
 STUDIES = {
     "text-to-motion": Study(
         "text_to_motion",
         ("tokenizer", "lamp"),
-        ["data.composed=0", "data.mirrored=false", "data.synonyms=null"],
+        ["data.composed=0", "data.lengthened=0", "data.mirrored=false", "data.synonyms=null"],
         {
-            "two means; bidirectional": ["model.condition_mode=query_and_text_mean"],
-            "two means; soft_tril": ["model.attention_mask_mode=soft_tril"],
-            "two means; causal": ["model.attention_mask_mode=causal"],
-            "LaMP's mean query; bidirectional": ["model.condition_mode=query_mean"],
-            "all of LaMP's queries; bidirectional": ["model.condition_mode=queries"],
-            "plain sentence embedding; bidirectional": [
-                f"plain_text_encoder={PLAIN}",
-                "model.condition_mode=text_mean",
+            "words; bidirectional": ["model.attention_mask_mode=bidirectional"],
+            "words; soft_tril": ["model.attention_mask_mode=soft_tril"],
+            "words; causal": ["model.attention_mask_mode=causal"],
+            "encoder_words; bidirectional": [
+                "model.condition_mode=encoder_words",
+                "model.attention_mask_mode=bidirectional",
             ],
         },
         {
@@ -126,22 +125,6 @@ STUDIES = {
             "BERTScore": lambda numbers: numbers["captioner"]["bertscore"],
         },
     ),
-    "retrieval": Study(
-        "retrieval",
-        ("lamp",),
-        ["model.matching_weight=0", "data.mirrored=false", "data.paraphrases=0"],
-        {
-            "queries and summary, soft targets": [],
-            "no motion summary": ["model.summary_size=0"],
-            "alike captions as negatives": ["model.false_negatives=none"],
-            "alike captions left out (TMR)": ["model.false_negatives=filter"],
-            "soft targets in full (LAVIMO)": ["model.soft_weight=1.0"],
-            "best query alone": ["model.contrastive_scoring=max"],
-            NO_LAMP: [f"data.plain_text_encoder={PLAIN}", "model.false_negatives=filter"],
-        },
-        RETRIEVAL,
-        options={NO_LAMP: ["--plain-text"]},
-    ),
     "lavimo": Study(
         "lavimo",
         ("vision", "cache"),
@@ -171,13 +154,12 @@ STUDIES = {
         ("tokenizer",),
         ["data.mirrored=false", "data.synonyms=null"],
         {
-            "all four objectives": [],
-            "without matching": ["model.matching_weight=0"],
-            "without text generation": ["model.text_generation_weight=0"],
-            "without motion generation": ["model.motion_generation_weight=0"],
-            "contrastive alone": [
-                f"model.{name}_weight=0" for name in ("matching", "text_generation", "motion_generation")
-            ],
+            "all objectives": [],
+            "without matching": without("matching"),
+            "without text generation": without("text_generation"),
+            "without motion generation": without("motion_generation"),
+            "without reconstruction and decorrelation": without("reconstruction", "decorrelation"),
+            "contrastive alone": without(*(name for name in OBJECTIVES if name != "contrastive")),
         },
         RETRIEVAL,
         task="retrieval",
@@ -201,7 +183,7 @@ def main() -> None:
     for variant in study.variants:
         numbers = train_and_evaluate(arguments, study, variant)
         if study.columns is RETRIEVAL:
-            scorings[variant] = by_mean(numbers)
+            scorings[variant] = numbers["scorings"]["both"]
         values = [column(numbers) for column in study.columns.values()]
         rows.append([variant, *(value if isinstance(value, str) else f"{value:.3g}" for value in values)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -224,7 +206,7 @@ def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str
     if not result.is_file():
         run("evaluate", study.task or arguments.study, "--data", arguments.data, "--split", arguments.split,
             "--model", folder / "model", "--output", result,
-            *folders(arguments, study.judges), *study.options.get(variant, []))  # fmt: skip
+            *folders(arguments, study.judges))  # fmt: skip
     return json.loads(result.read_text())
 
 

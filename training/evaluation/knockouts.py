@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--least", default=28, type=int, help="training clips that a family has at least")
     add_licenses(parser)
     note = "motions generated from a family's captions, for each knock-out"
-    parser.add_argument("--per-family", default=12, type=int, help=note)
+    parser.add_argument("--per-family", default=24, type=int, help=note)
     add_seed(parser)
     add_decoding(parser)
 

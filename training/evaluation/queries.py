@@ -1,4 +1,4 @@
-"""How different LaMP's queries are after they read a motion and after they read a text."""
+"""Differences between the queries of LaMP after they read a motion, and after they read a text."""
 
 from argparse import ArgumentParser, Namespace
 
