@@ -52,8 +52,8 @@ def test_the_clips_of_a_family_take_turns_and_lend_their_length(pipe):
         lengths=np.array([40, 60, 4000]),
     )
     arguments = Namespace(seed=0, per_family=4)
-    texts, durations, families = draw_captions(clips, {"bow": 30, "walk": 40, "kick": 28}, arguments, pipe)
-    assert Counter(families) == {"bow": 4, "walk": 4}
+    texts, durations, rows = draw_captions(clips, {"bow": 30, "walk": 40, "kick": 28}, arguments, pipe)
+    assert Counter(rows) == {0: 2, 2: 2, 1: 4}
     assert durations[:4] == [2.0, pipe.max_duration] * 2 and durations[4:] == [3.0] * 4
     assert texts[0] == texts[2] == "she bows" and set(texts[4:]) == {"a person walks forward"}
 

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .report import format_recall
+from .report import format_difference, format_recall
+from .train_lamp import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,19 @@ class Study:
     task: str | None = None
 
 
-def retrieval_column(protocol: str, direction: str, name: str) -> Callable[[dict], str]:
+def retrieval_column(scoring: str, direction: str, name: str) -> Callable[[dict], str]:
     """Return a column of a recall of `training.evaluate retrieval`."""
-    return lambda numbers: format_recall(main_scoring(numbers)[protocol][direction], name)
+    return lambda numbers: format_recall(numbers["scorings"][scoring]["all"][direction], name)
+
+
+def difference_column(compared: str, name: str) -> Callable[[dict], str]:
+    """Return a column of a difference, from text to motion, between two scorings of `training.evaluate retrieval`."""
+    return lambda numbers: format_difference(numbers["differences"][compared]["text_to_motion"], name)
+
+
+def without(*objectives: str) -> list[str]:
+    """Return the changes of LaMP's recipe that give these objectives no weight."""
+    return [f"model.{name}_weight=0" for name in objectives]
 
 
 def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callable[[dict], str]:
@@ -59,31 +70,32 @@ def lavimo_column(pair: str, protocol: str, direction: str, name: str) -> Callab
     return read
 
 
-def main_scoring(numbers: dict) -> dict:
-    """Return the recalls by LaMP's score, or by the mean of the queries of the paper's Q-Former."""
-    return numbers["scorings"].get("both") or numbers["scorings"]["mean"]
-
-
 RETRIEVAL = {
-    "T2M R@1": retrieval_column("all", "text_to_motion", "R@1"),
-    "R@10": retrieval_column("all", "text_to_motion", "R@10"),
-    "M2T R@1": retrieval_column("all", "motion_to_text", "R@1"),
-    "R@10 ": retrieval_column("all", "motion_to_text", "R@10"),
-    "T2M R@1, batches": retrieval_column("small_batches", "text_to_motion", "R@1"),
-    "action": lambda numbers: main_scoring(numbers)["first_hit_action"],
-    "action and style": lambda numbers: main_scoring(numbers)["first_hit_action_and_style"],
+    "T2M R@1": retrieval_column("both", "text_to_motion", "R@1"),
+    "R@10": retrieval_column("both", "text_to_motion", "R@10"),
+    "M2T R@1": retrieval_column("both", "motion_to_text", "R@1"),
+    "R@10 ": retrieval_column("both", "motion_to_text", "R@10"),
+    "first hit: family": lambda numbers: numbers["scorings"]["both"]["first_hit_family"],
+    "words alone: R@10": retrieval_column("words", "text_to_motion", "R@10"),
+    "set - mean query: R@10": difference_column("words - words, mean query", "R@10"),
+    "re-ranked - not: R@1": difference_column("re-ranked - both", "R@1"),
+    "matching, balanced accuracy": lambda numbers: numbers["matching"]["balanced_accuracy"],
+    "matching, loss": lambda numbers: numbers["matching"]["loss"],
 }
 
 STUDIES = {
     "text-to-motion": Study(
         "text_to_motion",
         ("tokenizer", "lamp"),
-        ["data.composed=0", "data.mirrored=false", "data.synonyms=null"],
+        ["data.composed=0", "data.lengthened=0", "data.mirrored=false", "data.synonyms=null"],
         {
-            "LaMP's words; bidirectional": [],
-            "LaMP's words; soft_tril": ["model.attention_mask_mode=soft_tril"],
-            "LaMP's words; causal": ["model.attention_mask_mode=causal"],
-            "words of the sentence encoder; bidirectional": ["model.condition_mode=encoder_words"],
+            "words; bidirectional": ["model.attention_mask_mode=bidirectional"],
+            "words; soft_tril": ["model.attention_mask_mode=soft_tril"],
+            "words; causal": ["model.attention_mask_mode=causal"],
+            "encoder_words; bidirectional": [
+                "model.condition_mode=encoder_words",
+                "model.attention_mask_mode=bidirectional",
+            ],
         },
         {
             "captions right": lambda numbers: numbers["captions"]["well_covered"],
@@ -143,15 +155,11 @@ STUDIES = {
         ["data.mirrored=false", "data.synonyms=null"],
         {
             "all objectives": [],
-            "without matching": ["model.matching_weight=0"],
-            "without text generation": ["model.text_generation_weight=0"],
-            "without motion generation": ["model.motion_generation_weight=0"],
-            "without reconstruction": ["model.reconstruction_weight=0"],
-            "without decorrelation": ["model.decorrelation_weight=0"],
-            "contrastive alone": [
-                f"model.{name}_weight=0"
-                for name in ("matching", "text_generation", "motion_generation", "reconstruction", "decorrelation")
-            ],
+            "without matching": without("matching"),
+            "without text generation": without("text_generation"),
+            "without motion generation": without("motion_generation"),
+            "without reconstruction and decorrelation": without("reconstruction", "decorrelation"),
+            "contrastive alone": without(*(name for name in OBJECTIVES if name != "contrastive")),
         },
         RETRIEVAL,
         task="retrieval",
@@ -175,7 +183,7 @@ def main() -> None:
     for variant in study.variants:
         numbers = train_and_evaluate(arguments, study, variant)
         if study.columns is RETRIEVAL:
-            scorings[variant] = main_scoring(numbers)
+            scorings[variant] = numbers["scorings"]["both"]
         values = [column(numbers) for column in study.columns.values()]
         rows.append([variant, *(value if isinstance(value, str) else f"{value:.3g}" for value in values)])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)

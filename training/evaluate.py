@@ -18,8 +18,10 @@ from .evaluation import (
     families,
     generation,
     geometry,
+    knockouts,
     lamp_bertscore,
     lavimo,
+    queries,
     retrieval,
     sampling,
     temporal_localization,
@@ -45,13 +47,15 @@ TASKS = {
     "captioning": captioning,
     "lamp-bertscore": lamp_bertscore,
     "retrieval": retrieval,
+    "queries": queries,
+    "knock-outs": knockouts,
     "temporal-localization": temporal_localization,
     "lavimo": lavimo,
     "evaluator": evaluator,
 }
 ALIASES = {"transitions": ["seams"], "temporal-localization": ["moments"]}  # earlier names
 _SETTINGS = ("seed", "num_candidates", *DECODING)  # recorded beside the numbers where a task has them
-_MODELS = ("model", "lamp", "evaluator")  # options that name a model
+_MODELS = ("model", "lamp", "evaluator", "baseline")  # options that name a model
 
 
 def main() -> None:

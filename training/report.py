@@ -5,10 +5,13 @@ r"""The measured numbers of a bundled model: all of them as tables, and the few 
 writes `training/results/lamp_small/README.md` from the result files and the template in that folder, and
 `lamp_hf/checkpoints/lamp_small/evaluation.json` from the result files as `evaluation.yaml` beside them lists. The card
 then comes from `lamp-hf card lamp_hf/checkpoints/lamp_small`.
+
+A section of the template between `<!-- if FILE > NAME -->` and `<!-- end -->` is there only if this was measured.
 """
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from lamp_hf.hub.cards import Measurements, format_rows, read_measurements
 RESULTS = Path(__file__).with_name("results")
 LAMP_WAYS = {"text_to_motion": "T2M", "motion_to_text": "M2T"}
 LAVIMO_WAYS = {"forth": "→", "back": "←"}
+_SECTION = re.compile(r"<!-- if (.+?) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 
 
 def summarise(folder: Path) -> dict:
@@ -72,8 +76,19 @@ def render_results(folder: Path) -> str:
     """
     measured = {path.stem: read_measurements(path) for path in folder.glob("*.json")}
     values = Measurements(measured)
-    tables = {name: table(values) for name, table in TABLES[folder.name].items()}
-    return (folder / "template.md").read_text(encoding="utf-8").format_map(Measurements(measured | tables))
+    template = (folder / "template.md").read_text(encoding="utf-8")
+    template = _SECTION.sub(lambda found: found[2] if was_measured(values, found[1]) else "", template)
+    wanted = {name: table for name, table in TABLES[folder.name].items() if f"{{{name}}}" in template}
+    return template.format_map(Measurements(measured | {name: table(values) for name, table in wanted.items()}))
+
+
+def was_measured(measured: Mapping, path: str) -> bool:
+    """Tell whether there is a result file and, in it, what a path such as `retrieval > matching` names."""
+    for key in path.split(" > "):
+        if key not in measured:
+            return False
+        measured = measured[key]
+    return True
 
 
 def protocol_table(label: str, measured: Mapping[str, dict], ways: dict[str, str]) -> str:
@@ -91,11 +106,18 @@ def protocol_table(label: str, measured: Mapping[str, dict], ways: dict[str, str
 def label_table(label: str, measured: Mapping[str, dict], ways: dict[str, str]) -> str:
     """Format recall where all clips of the query's action and style count, and what the first hits show."""
     rows = [[label, *(f"{short} {name}" for short in ways.values() for name in ("R@1", "R@10"))]]
-    rows[0] += ["first hit: action", "action and style"]
+    shown = {
+        "first_hit_family": "first hit: family",
+        "first_hit_action": "first hit: action",
+        "first_hit_action_and_style": "action and style",
+    }
+    if not all("first_hit_family" in metrics for metrics in measured.values()):
+        del shown["first_hit_family"]
+    rows[0] += shown.values()
     for kind, metrics in measured.items():
         numbers = metrics["by_action_and_style"]
         cells = [format_recall(numbers[way], name) for way in ways for name in ("R@1", "R@10")]
-        hits = [f"{metrics[name]:.1f}" for name in ("first_hit_action", "first_hit_action_and_style")]
+        hits = [f"{metrics[name]:.1f}" for name in shown]
         rows.append([kind, *cells, *hits])
     return format_rows(rows)
 
@@ -104,6 +126,78 @@ def format_recall(numbers: dict, name: str) -> str:
     """Format a recall, with its 95 % interval for R@1 and R@10, which are compared."""
     low, high = numbers["intervals"][name]
     return f"{numbers[name]:.1f}" + (f" [{low:.1f}, {high:.1f}]" if name in ("R@1", "R@10") else "")
+
+
+def difference_table(measured: Measurements) -> str:
+    """Format the paired differences between ways of scoring, with their intervals."""
+    names = {"R@1": "R@1", "R@10": "R@10", "first_hit_family": "first hit: family"}
+    differences = measured["retrieval"]["differences"]
+    names = {
+        name: label for name, label in names.items() if name in next(iter(differences.values()))["text_to_motion"]
+    }
+    rows = [["difference", *(f"{short} {label}" for short in LAMP_WAYS.values() for label in names.values())]]
+    for compared, numbers in differences.items():
+        rows.append([compared, *(format_difference(numbers[way], name) for way in LAMP_WAYS for name in names)])
+    return format_rows(rows)
+
+
+def format_difference(numbers: dict, name: str) -> str:
+    """Format a difference with its sign and its 95 % interval."""
+    low, high = numbers["intervals"][name]
+    return f"{numbers[name]:+.1f} [{low:.1f}, {high:.1f}]"
+
+
+def matching_table(measured: Measurements) -> str:
+    """Format how well matching tells true pairs from hard wrong ones."""
+    matching = measured["retrieval"]["matching"]
+    rows = [["pairs", "balanced accuracy", "at the prior of training", "loss", "AUC"]]
+    accuracies = (f"{matching[name]:.1f} %" for name in ("balanced_accuracy", "balanced_accuracy_at_prior"))
+    rows.append([str(matching["pairs"]), *accuracies, f"{matching['loss']:.3f}", f"{matching['auc']:.3f}"])
+    return format_rows(rows)
+
+
+def query_table(measured: Measurements) -> str:
+    """Format how different the queries of a clip, and of a text, are."""
+    shares = {"query": "the query", "clip": "the clip", "interaction": "both together"}
+    head = ["queries after they read", "cosine", f"effective rank, of {measured['queries']['queries']}"]
+    rows = [[*head, *(f"variance of {label}" for label in shares.values())]]
+    for name, label in (("motion", "a motion"), ("text", "a text")):
+        numbers = measured["queries"][name]
+        cells = [f"{numbers['cosine']:.2f}", f"{numbers['rank']:.1f}", *(f"{numbers[share]:.2f}" for share in shares)]
+        rows.append([label, *cells])
+    return format_rows(rows)
+
+
+def knockout_table(measured: Measurements) -> str:
+    """Format what a generator makes without parts of its condition."""
+    columns = {
+        "generated": "families recognised, %",
+        "ratio": "relative to real clips",
+        "smallest": "worst family, %",
+        "captions_right": "captions right by geometry, %",
+        "frechet_ratio": "Fréchet ratio",
+    }
+    knockouts = measured["knock_outs"]["knockouts"]
+    columns = {name: label for name, label in columns.items() if name in next(iter(knockouts.values()))}
+    digits = {"ratio": 2, "frechet_ratio": 2}
+    rows = [["condition", *columns.values()]]
+    for kind, numbers in knockouts.items():
+        rows.append([kind, *(f"{numbers[name]:.{digits.get(name, 1)}f}" for name in columns)])
+    return format_rows(rows)
+
+
+def familiarity_table(measured: Measurements) -> str:
+    """Format how well prompts like the training data are told from others."""
+    numbers = measured["familiarity"]
+    areas = {"auc": "all other prompts", "auc_human_actions": "other human actions"}
+    rows = [["", ""], *([f"AUC, {label}", f"{numbers[name]:.3f}"] for name, label in areas.items())]
+    warned = {
+        "warned_inside": "prompts like the data",
+        "warned_outside": "other prompts",
+        "warned_paraphrases": "paraphrases of captions in new words",
+    }
+    rows += [[f"warned of: {label}", f"{numbers[name]:.1f} %"] for name, label in warned.items()]
+    return format_rows(rows)
 
 
 def action_table(measured: Measurements) -> str:
@@ -208,6 +302,11 @@ TABLES: dict[str, dict[str, Callable[[Measurements], str]]] = {
         "length_table": length_table,
         "protocol_table": lambda m: protocol_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
         "label_table": lambda m: label_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
+        "difference_table": difference_table,
+        "matching_table": matching_table,
+        "query_table": query_table,
+        "knockout_table": knockout_table,
+        "familiarity_table": familiarity_table,
         "retrieval_variants": lambda m: protocol_table("variant", m["retrieval_ablations"]["scorings"], LAMP_WAYS),
         "pretraining_variants": lambda m: protocol_table("variant", m["pretraining_ablations"]["scorings"], LAMP_WAYS),
         "wrong_paraphrases": lambda m: "\n".join(f"* {t}" for t in m["text_to_motion"]["paraphrases"]["wrong"]),

@@ -11,7 +11,7 @@ import lamp_hf
 from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 
-from ..data import Clips, shortened, without_licenses
+from ..data import Clips, load_clips, shortened, without_licenses
 from .evaluator import Judge, share
 from .options import add_decoding, add_evaluator, add_licenses, add_seed
 from .text_to_motion import load_generator
@@ -35,14 +35,11 @@ def evaluate(arguments: Namespace) -> dict:
     """
     pipe = load_generator(arguments)
     judge = Judge(arguments.evaluator)
-    data = {"skeleton": arguments.skeleton, "mirrored": False, "licenses_left_out": arguments.licenses_left_out}
     covered = covered_families(arguments)
-    clips = {split: Clips(arguments.data, split, data) for split in ("val", "test")}
-    real: dict[str, list[str]] = defaultdict(list)
-    for some in clips.values():
-        for family, answer in zip(some.families, judge(map(lamp_hf.features_to_joints, some.motions))[0]):
-            real[family].append(answer)
-    texts, durations, families = draw_captions(clips[arguments.split], covered, arguments, pipe)
+    clips = {split: load_clips(arguments, split) for split in ("val", "test")}
+    real = recognised_of_real(judge, list(clips.values()))
+    texts, durations, rows = draw_captions(clips[arguments.split], covered, arguments, pipe)
+    families = [clips[arguments.split].families[row] for row in rows]
     outputs = pipe(texts, duration=durations, seed=arguments.seed, batch_size=32)
     answers, _, _ = judge(output["joints"] for output in outputs)
     generated = {family: [a for a, truth in zip(answers, families) if truth == family] for family in covered}
@@ -64,20 +61,29 @@ def covered_families(arguments: Namespace) -> dict[str, int]:
     return {family: count for family, count in sorted(counts.items()) if family and count >= arguments.least}
 
 
+def recognised_of_real(judge: Judge, splits: list[Clips]) -> dict[str, list[str]]:
+    """Return, by the family of real clips, the family that is recognised in each."""
+    real: dict[str, list[str]] = defaultdict(list)
+    for clips in splits:
+        for family, answer in zip(clips.families, judge(map(lamp_hf.features_to_joints, clips.motions))[0]):
+            real[family].append(answer)
+    return real
+
+
 def draw_captions(
     clips: Clips, covered: dict[str, int], arguments: Namespace, pipe: TextToMotionPipeline
-) -> tuple[list[str], list[float], list[str]]:
-    """Draw captions of each family, all clips equally often, and return them, their clips' seconds and families."""
+) -> tuple[list[str], list[float], list[int]]:
+    """Draw captions of each family, all clips equally often, and return them, their clips' seconds and rows."""
     rng = np.random.default_rng(arguments.seed)
-    texts, durations, families = [], [], []
+    texts, durations, drawn = [], [], []
     for family in covered:
         rows = [row for row, name in enumerate(clips.families) if name == family]
         for number in range(arguments.per_family if rows else 0):
             row = rows[number % len(rows)]
             texts.append(clips.captions[row][rng.integers(len(clips.captions[row]))])
             durations.append(min(clips.lengths[row] / pipe.fps, pipe.max_duration))
-            families.append(family)
-    return shortened(texts, pipe.processor.tokenizer), durations, families
+            drawn.append(row)
+    return shortened(texts, pipe.processor.tokenizer), durations, drawn
 
 
 def compare(generated: dict[str, list[str]], real: dict[str, list[str]], covered: dict[str, int]) -> dict:

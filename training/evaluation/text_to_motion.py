@@ -180,7 +180,6 @@ def evaluator_numbers(
     (family, style, embedding), (real_family, real_style, real_embedding) = judge(generated), judge(real)
     stated = np.array([words == style for words, style in zip(stated_styles, styles)])
     known = np.array([bool(style) for style in styles])
-    distances = halves_distance(real_embedding, embedding), halves_distance(real_embedding, real_embedding)
     return {
         "action": accuracy(family, families),
         "action_of_real": accuracy(real_family, families),
@@ -188,6 +187,17 @@ def evaluator_numbers(
         "style_of_real": accuracy(real_style, styles),
         "captions_that_tell_their_style": 100 * float(np.mean(stated[known])) if known.any() else 0.0,
         "style_where_told": accuracy(np.array(style)[stated & known], np.array(styles)[stated & known]),
+    } | frechet_numbers(real_embedding, embedding)
+
+
+def frechet_numbers(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+    """Return the Fréchet distance of generated motions to real ones of the same captions, and of halves of the latter.
+
+    Args:
+        real, generated (`np.ndarray` of shape `(num_motions, embedding_size)`): embeddings by the evaluator.
+    """
+    distances = halves_distance(real, generated), halves_distance(real, real)
+    return {
         "frechet_distance": distances[0],
         "frechet_distance_of_real_halves": distances[1],
         "frechet_ratio": distances[0] / distances[1],
