@@ -89,7 +89,9 @@ def test_missing_data_is_refused(refusal, tmp_path):
     assert "it has no train.txt and no val.txt" in refusal("tokenizer", *recipe, data=tmp_path)
 
 
-def test_missing_models_and_models_of_another_kind_are_refused(refusal, model_folder, lamp_config, tmp_path):
+def test_missing_models_and_models_of_another_kind_are_refused(
+    refusal, model_folder, bert_folder, lamp_config, tmp_path
+):
     (tmp_path / "runs" / "tokenizer" / "model").mkdir(parents=True)
     lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
 
@@ -106,7 +108,8 @@ def test_missing_models_and_models_of_another_kind_are_refused(refusal, model_fo
     assert refusal("captioner", *captioner, "--qformer", model_folder).endswith(f"{kind} lamp_qformer")
     good = tmp_path / "tokenizer"
     assert "the text encoder no/encoder" in lamp(good, "--set", "text_encoder=no/encoder")
-    assert "data.synonyms of the recipe: no such file" in lamp(good, "--set", "data.synonyms=none.yaml")
+    silent = (f"text_encoder={bert_folder}", "data.synonyms=none.yaml")
+    assert "data.synonyms of the recipe: no such file" in lamp(good, "--set", *silent)
 
 
 def test_evaluation_names_a_missing_model_before_it_reads_clips(capsys, monkeypatch, tmp_path):
