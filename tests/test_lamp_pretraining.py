@@ -43,26 +43,19 @@ def new_batch(processor, clips: int = CLIPS, captions: int = 1, seed: int = 1) -
 
 
 @pytest.mark.parametrize(
-    ("objective", "steps", "expected"),
-    [
-        ("contrastive", 150, 0.02),
-        ("matching", 300, 0.05),
-        ("text_generation", 300, 0.05),
-        ("motion_generation", 300, 0.05),
-        ("reconstruction", 300, 0.05),
-        ("decorrelation", 150, 0.02),
-    ],
+    ("objectives", "steps", "expected"), [(OBJECTIVES[:-1], 130, 0.06), (OBJECTIVES[-1:], 50, 0.03)]
 )
-def test_each_objective_is_learned_by_heart(processor, objective, steps, expected):
-    model, batch = new_model(processor, objective), new_batch(processor)
+def test_objectives_are_learned_by_heart(processor, objectives, steps, expected):
+    """Twenty pairs, by all that predict together, and by what keeps queries apart alone."""
+    model, batch = new_model(processor, *objectives), new_batch(processor)
     optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], 5e-3)
     for _ in range(steps):
         output = model(**batch)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
-    torch.testing.assert_close(output.loss, output[f"{objective}_loss"])
-    assert output.loss < expected
+    losses = {name: output[f"{name}_loss"].item() for name in objectives}
+    assert max(losses.values()) < expected, losses
 
 
 def test_the_loss_is_the_weighted_sum_and_trains_everything_but_the_frozen_encoders(processor):
@@ -207,7 +200,7 @@ def process(rank: int, port: int, model, batch: dict, expected: tuple[dict, dict
         assert values.keys() == wanted.keys()
         for name, value in values.items():
             torch.distributed.all_reduce(value)
-            torch.testing.assert_close(value / 2, wanted[name], atol=1e-5, rtol=1e-4, msg=name)
+            torch.testing.assert_close(value / 2, wanted[name], atol=1e-4, rtol=1e-4, msg=name)
     torch.distributed.destroy_process_group()
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import CAPTIONS, make_clip
+from conftest import CAPTIONS, make_clip, tiny_qformer_config
 
+import lamp_hf
+from lamp_hf.retrieval.embedder import Embedder
 from lamp_hf.retrieval.windows import choose_windows, windows_of
 
 
@@ -33,6 +35,16 @@ def test_a_text_of_unknown_words_warns(embedder):
         assert np.isfinite(embedder.embed_texts(["xyzzy plugh"])).all()
     with pytest.raises(ValueError, match="empty"):
         embedder.embed_texts([" "])
+
+
+def test_the_papers_q_former_embeds_a_motion_as_the_mean_of_its_queries(processor, tmp_path):
+    model = lamp_hf.LampQFormerModel(tiny_qformer_config(processor, initializer_range=0.5)).eval()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    clip = make_clip().features
+    queries = model.get_motion_features(**processor(motion=clip), pool=False)[0].detach().numpy()
+    mean = queries.mean(0) / np.linalg.norm(queries.mean(0))
+    np.testing.assert_allclose(Embedder(tmp_path).embed_motions([clip])[0], mean, atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [4, 196, 197, 400, 1001])

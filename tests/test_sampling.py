@@ -15,7 +15,7 @@ from training.evaluation.sampling import summary
 @pytest.mark.parametrize("mode", ["bidirectional", "soft_tril", "causal"])
 def test_attention_maps_are_those_of_the_forward_pass(processor, mode):
     transformer = tiny_text_to_motion(processor, attention_mask_mode=mode).transformer
-    codes, condition = torch.randint(32, (2, 7)), torch.randn(2, 1, 32)
+    codes, condition = torch.randint(32, (2, 7)), torch.randn(2, 1, 24)
     mask = torch.arange(7) < torch.tensor([[7], [4]])
     with torch.no_grad():
         before = transformer(codes, mask, condition)

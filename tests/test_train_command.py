@@ -14,9 +14,6 @@ from training.progress import progress
 from training.recipe import load_recipe
 
 
-MODEL = lamp_hf.bundled()  # a generator that contains LaMP
-
-
 @pytest.fixture
 def refusal(humanml3d_folder, tmp_path, capsys):
     """Returns the one line in which a stage refuses its arguments."""
@@ -92,20 +89,27 @@ def test_missing_data_is_refused(refusal, tmp_path):
     assert "it has no train.txt and no val.txt" in refusal("tokenizer", *recipe, data=tmp_path)
 
 
-def test_missing_models_and_models_of_another_kind_are_refused(refusal, tmp_path):
-    (tmp_path / "runs" / "lamp" / "model").mkdir(parents=True)
+def test_missing_models_and_models_of_another_kind_are_refused(
+    refusal, model_folder, bert_folder, lamp_config, tmp_path
+):
+    (tmp_path / "runs" / "tokenizer" / "model").mkdir(parents=True)
+    lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
 
     def lamp(folder, *options) -> str:
-        return refusal("retrieval", "--recipe", "small/retrieval", "--lamp", folder, *options)
+        return refusal("lamp", "--recipe", "small/lamp", "--tokenizer", folder, *options)
 
-    assert lamp("missing").startswith("--lamp missing is no folder, and cannot be read from the Hub")
+    assert lamp("missing").startswith("--tokenizer missing is no folder, and cannot be read from the Hub")
     assert lamp(tmp_path / "none").endswith("none: no such folder")
-    assert lamp(tmp_path / "runs" / "lamp").endswith(f"did you mean {tmp_path / 'runs' / 'lamp' / 'model'}?")
-    wrong = refusal("lamp", "--recipe", "base/lamp", "--tokenizer", MODEL)
-    assert wrong.endswith("is a model of type lamp_text_to_motion; it must be motion_vqvae")
-    assert "the text encoder no/encoder" in lamp(MODEL, "--set", "data.sentence_encoder=no/encoder")
-    silent = ("data.sentence_encoder=null", "data.synonyms=none.yaml")
-    assert "data.synonyms of the recipe: no such file" in lamp(MODEL, "--set", *silent)
+    runs = tmp_path / "runs" / "tokenizer"
+    assert lamp(runs).endswith(f"did you mean {runs / 'model'}?")
+    kind = "is a model of type lamp_text_to_motion with lamp; it must be"
+    assert lamp(model_folder).endswith(f"{kind} motion_vqvae")
+    captioner = ("--recipe", "small/captioner", "--language-model", tmp_path / "none")
+    assert refusal("captioner", *captioner, "--qformer", model_folder).endswith(f"{kind} lamp_qformer")
+    good = tmp_path / "tokenizer"
+    assert "the text encoder no/encoder" in lamp(good, "--set", "text_encoder=no/encoder")
+    silent = (f"text_encoder={bert_folder}", "data.synonyms=none.yaml")
+    assert "data.synonyms of the recipe: no such file" in lamp(good, "--set", *silent)
 
 
 def test_evaluation_names_a_missing_model_before_it_reads_clips(capsys, monkeypatch, tmp_path):

@@ -4,27 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from training_stages import assert_same, tiny_recipe, train
 from transformers import pipeline
 
 import lamp_hf
 from training.data import Clips
-from training.train_text_to_motion import CodeSource, build
-
-
-@pytest.fixture
-def continued(tmp_path, odd_clips_folder, bert_folder, stage_folder):
-    """Trains a generator on the tokenizer and LaMP, or others, with further changes of the recipe."""
-
-    def run(name: str, *changes: str, tokenizer=None):
-        tokenizer = tokenizer or stage_folder("tokenizer")
-        paths = ("--tokenizer", tokenizer / "model", "--lamp", stage_folder("lamp") / "model")
-        recipe = tiny_recipe(tmp_path, "text_to_motion", bert_folder)
-        paths += ("--output", tmp_path / name, "--set", *changes)
-        train("text_to_motion", "--recipe", recipe, "--data", odd_clips_folder, *paths)
-        return tmp_path / name
-
-    return run
+from training.train_text_to_motion import CodeSource, build, encode_texts
 
 
 def test_it_trains_validates_and_generates(stage_folder):
@@ -64,10 +50,20 @@ def test_residual_and_corrupted_codes_of_composed_and_lengthened_clips(
     assert pipe.model.config.tokenizer_config.num_quantizers == 2 and pipe("she bows", duration=1.0)["fps"] == 20
 
 
-def test_a_plain_text_encoder_may_stand_in_lamps_place(continued, bert_folder):
-    folder = continued("run", f"plain_text_encoder={bert_folder}", "model.condition_mode=text_mean")
-    pipe = pipeline("text-to-motion", model=str(folder / "model"))
-    assert pipe.model.config.condition_mode == "text_mean" and len(pipe("she bows", duration=1.0)["joints"]) == 20
+def test_the_words_of_the_sentence_encoder_may_stand_in_lamps_place(continued):
+    pipe = pipeline("text-to-motion", model=str(continued("run", "model.condition_mode=encoder_words") / "model"))
+    assert pipe.model.config.condition_size == 16 and len(pipe("she bows", duration=1.0)["joints"]) == 20
+
+
+def test_conditions_are_kept_without_padding_in_half_precision(stage_folder):
+    """The same as those of a text alone, whatever it was encoded beside."""
+    folder = stage_folder("text_to_motion") / "model"
+    model, processor = (kind.from_pretrained(folder) for kind in (lamp_hf.LampForTextToMotion, lamp_hf.LampProcessor))
+    texts = ["she bows", "someone waves with the left hand"]
+    for text, condition in zip(texts, encode_texts(model.eval(), processor, texts), strict=True):
+        (alone,) = model.encode_text(**processor(text=text))
+        assert condition.dtype == torch.float16 and condition.shape == alone.shape
+        torch.testing.assert_close(condition.float(), alone, atol=0.05, rtol=0.05)
 
 
 def test_it_continues_with_a_continued_tokenizer_and_refuses_another(
@@ -87,12 +83,12 @@ def test_it_continues_with_a_continued_tokenizer_and_refuses_another(
 
 
 def test_a_tokenizer_of_other_statistics_is_refused(tmp_path, processor, lamp_config):
-    lamp_hf.LampQFormerModel(lamp_config).save_pretrained(tmp_path / "lamp")
+    lamp_hf.LampModel(lamp_config).save_pretrained(tmp_path / "lamp")
     processor.save_pretrained(tmp_path / "lamp")
     lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
     values = processor.feature_extractor.to_dict()
     model = {"hidden_size": 16, "num_attention_heads": 2}
-    build_recipe = {"seed": 0, "start": None, "plain_text_encoder": None, "model": model}
+    build_recipe = {"seed": 0, "start": None, "model": model}
     lamp_hf.MotionFeatureExtractor(**values).save_pretrained(tmp_path / "tokenizer")
     assert build(build_recipe, tmp_path / "tokenizer", tmp_path / "lamp")
     values["std"] = [2.0 * value for value in values["std"]]

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CAPTIONS, make_motion
+from conftest import CAPTIONS, make_motion, qformer_text_to_motion
 from transformers import pipeline
 
 import lamp_hf
+
+
+def scores(answer: list[dict]) -> dict[str, float]:
+    return {row["label"]: row["score"] for row in answer}
 
 
 @pytest.fixture(scope="module")
@@ -14,18 +18,27 @@ def pipe(model_folder):
     return pipeline("zero-shot-motion-classification", model=str(model_folder))
 
 
-def test_scores_are_the_softmax_of_scaled_cosines(pipe, processor):
+def test_scores_are_the_softmax_of_lamps_logits(pipe, processor):
     motion = lamp_hf.Motion(make_motion(61))
     answer = pipe(motion, candidate_labels=["walks", "bows"], hypothesis_template="a person {}")
-    lamp = pipe.encoder
+    inputs = processor(text=["a person walks", "a person bows"], motion=motion)
     with torch.no_grad():
-        text = lamp.get_text_features(**processor(text=["a person walks", "a person bows"]))
-        clip = lamp.get_motion_features(**processor(motion=motion))
-        expected = (lamp.logit_scale.exp() * clip @ text.T).softmax(-1)[0].tolist()
-    assert {row["label"]: row["score"] for row in answer} == pytest.approx(
-        dict(zip(["walks", "bows"], expected)), abs=1e-4
-    )
+        expected = pipe.encoder(**inputs).logits_per_text[:, 0].softmax(0).tolist()
+    assert scores(answer) == pytest.approx(dict(zip(["walks", "bows"], expected)), abs=1e-4)
     assert answer[0]["score"] >= answer[1]["score"]
+
+
+@pytest.mark.parametrize("scoring", [None, "mean", "max"])
+def test_scores_of_the_papers_q_former_are_the_softmax_of_scaled_cosines(processor, scoring):
+    model = qformer_text_to_motion(processor)
+    pipe = pipeline("zero-shot-motion-classification", model=model, processor=processor)
+    motion, options = lamp_hf.Motion(make_motion(61)), {"scoring": scoring} if scoring else {}
+    answer = pipe(motion, candidate_labels=["walks", "bows"], hypothesis_template="a person {}", **options)
+    inputs = processor(text=["a person walks", "a person bows"], motion=motion)
+    with torch.no_grad():
+        cosines = model.lamp(**inputs, scoring=scoring or "mean").logits_per_text[:, 0]
+        expected = (model.lamp.logit_scale.exp() * cosines).softmax(0).tolist()
+    assert scores(answer) == pytest.approx(dict(zip(["walks", "bows"], expected)), abs=1e-4)
 
 
 def test_a_list_and_a_long_motion(pipe, tmp_path):
@@ -46,6 +59,7 @@ def test_a_list_and_a_long_motion(pipe, tmp_path):
         (make_motion(41), {"candidate_labels": []}, "different labels"),
         (make_motion(41), {"candidate_labels": ["a", "a"]}, "different labels"),
         (make_motion(41), {"candidate_labels": ["a"], "hypothesis_template": "a person"}, "no place"),
+        (make_motion(41), {"candidate_labels": ["a"], "scoring": "mean"}, "LaMP has one score"),
         (make_motion(3), {"candidate_labels": ["a"]}, "too short"),
         (np.full((50, 22, 3), np.nan), {"candidate_labels": ["a"]}, "NaN"),
         ("missing.bvh", {"candidate_labels": ["a"]}, "no such file"),

@@ -27,10 +27,7 @@ TINY = {
             "intermediate_size": 32,
             "word_state_size": 24,
             "projection_dim": 8,
-            "token_projection_dim": 8,
             "matcher_size": 16,
-            "num_matcher_layers": 1,
-            "num_decoder_layers": 1,
             "dropout": 0.0,
         }
     },

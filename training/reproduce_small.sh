@@ -41,13 +41,13 @@ python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" 
     --set start="$start" "$without_sharealike"
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
-python -m training.bundle --model "$runs/gentle_generator/model" --output "$bundle"
+python -m training.bundle --model "$runs/text_to_motion/model" --output "$bundle"
 python -m training.evaluate composition --data "$data" --model "$bundle" --output "$results/lamp_small/composition.json"
 python -m training.evaluate transitions --data "$data" --model "$bundle" --output "$results/lamp_small/transitions.json"
-python -m training.evaluate tokenizer --data "$data" --model "$runs/gentle_tokenizer/model" --output "$results/lamp_small/tokenizer.json"
+python -m training.evaluate tokenizer --data "$data" --model "$runs/tokenizer/model" --output "$results/lamp_small/tokenizer.json"
 python -m training.evaluate text-to-motion --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --output "$results/lamp_small/text_to_motion.json"
-python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/residual_tokenizer/model" --lamp "$runs/retrieval/model" \
+python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" \
     --evaluator "$runs/evaluator/model" --output "$runs/ablations" --steps 300
 cp "$runs/ablations/ablations.json" "$results/lamp_small/ablations.json"
 python -m training.evaluate sampling --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" --split val \
@@ -57,7 +57,9 @@ python -m training.evaluation.plot_sampling --sampling "$results/lamp_small/samp
 captioning=lamp_hf/checkpoints/lamp_small_captioning
 python -m training.train_language_model --recipe "$recipes/language_model.yaml" --data "$data" --output "$runs/language_model" \
     --set data.captions="$captions"
-python -m training.train_captioner --recipe "$recipes/captioner.yaml" --data "$data" --lamp "$bundle" \
+python -m training.train_lamp_qformer --recipe "$recipes/lamp_qformer.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
+    --output "$runs/lamp_qformer" --set "$without_sharealike" data.vocabulary_captions="$captions"
+python -m training.train_captioner --recipe "$recipes/captioner.yaml" --data "$data" --qformer "$runs/lamp_qformer/model" \
     --language-model "$runs/language_model/model" --output "$runs/captioner"
 python -m training.bundle --model "$runs/captioner/model" --output "$captioning"
 python -m training.evaluate captioning --data "$data" --model "$captioning" --evaluator "$runs/evaluator/model" \
@@ -65,13 +67,10 @@ python -m training.evaluate captioning --data "$data" --model "$captioning" --ev
 python -m training.evaluate lamp-bertscore --data "$data" --model "$bundle" --output "$results/lamp_small_captioning/lamp_bertscore.json"
 python -m training.evaluate generation --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --cache "$runs/generated" --output "$results/lamp_small/generation.json"
-python -m training.ablations captioning --data "$data" --lamp "$bundle" --language-model "$runs/language_model/model" \
+python -m training.ablations captioning --data "$data" --qformer "$runs/lamp_qformer/model" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$results/lamp_small_captioning/ablations.json"
 python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 16 --output "$results/lamp_small/retrieval.json"
-python -m training.ablations retrieval --data "$data" --lamp "$runs/lamp/model" --output "$runs/retrieval_ablations" --steps 600 \
-    --split test
-cp "$runs/retrieval_ablations/ablations.json" "$results/lamp_small/retrieval_ablations.json"
 python -m training.ablations pretraining --data "$data" --tokenizer "$runs/tokenizer/model" --output "$runs/pretraining_ablations" \
     --steps 150 --split test
 cp "$runs/pretraining_ablations/ablations.json" "$results/lamp_small/pretraining_ablations.json"

@@ -72,6 +72,8 @@ class LampConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs):
+        if "cross_attention_width" in kwargs:  # in a file of an earlier version
+            raise ValueError("this is the configuration of a Q-Former: its model_type is lamp_qformer")
         if self.motion_config is None:
             self.motion_config = MotionVQVAEConfig()
         elif isinstance(self.motion_config, dict):
