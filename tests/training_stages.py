@@ -31,6 +31,7 @@ TINY = {
             "dropout": 0.0,
         }
     },
+    "matcher": {"model": {"matcher_size": 16, "num_matcher_layers": 1, "matcher_dropout": 0.0}},
     "lamp_qformer": {
         "model": {"query_intermediate_size": 16, "cross_attention_width": 16, "projection_dim": 8, "dropout": 0.0}
     },
@@ -63,6 +64,7 @@ TINY = {
 # Folders of earlier stages that a stage takes, by its options.
 INPUTS = {
     "lamp": {"tokenizer": "tokenizer"},
+    "matcher": {"tokenizer": "tokenizer", "lamp": "lamp"},
     "lamp_qformer": {"tokenizer": "tokenizer"},
     "text_to_motion": {"tokenizer": "tokenizer", "lamp": "lamp"},
     "dual_encoder": {"lamp": "lamp"},

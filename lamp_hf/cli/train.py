@@ -12,6 +12,7 @@ from .common import app
 STAGES = {
     "tokenizer": "Motion tokenizer, on which all others build.",
     "lamp": "LaMP: text and motion in one space, and states of words for a generator.",
+    "matcher": "LaMP's matcher anew, on LaMP as it is.",
     "lamp-qformer": "The paper's Q-Former, which a captioner reads.",
     "dual-encoder": "Plain baseline of LaMP's retrieval, on the same frozen encoders.",
     "text-to-motion": "Generator of motion from text.",

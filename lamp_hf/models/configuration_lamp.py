@@ -26,8 +26,9 @@ class LampConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
         projection_dim (`int`): Size of the space that whole texts and whole motions share.
         token_projection_dim (`int`): Size of the space that words and queries share.
         matcher_size, num_matcher_layers (`int`): Width and depth of the network that judges pairs.
+        matcher_dropout (`float`): Dropout in that network, which learns pairs by heart sooner than the others.
         num_decoder_layers (`int`): Layers of each of the two decoders of pretraining.
-        dropout (`float`): Dropout everywhere.
+        dropout (`float`): Dropout everywhere else.
         similar_caption_threshold (`float`): Cosine of sentence embeddings above which captions are no negatives of
             each other.
         contrastive_weight, matching_weight, text_generation_weight, motion_generation_weight (`float`): Weights of the
@@ -59,6 +60,7 @@ class LampConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
     token_projection_dim: int = 128
     matcher_size: int = 512
     num_matcher_layers: int = 2
+    matcher_dropout: float | int = 0.1
     num_decoder_layers: int = 2
     dropout: float | int = 0.1
     similar_caption_threshold: float | int = 0.8

@@ -19,13 +19,13 @@ class LampMatcher(nn.Module):
         self.words = nn.Linear(config.text_config.hidden_size, size)
         self.queries = nn.Sequential(nn.LayerNorm(config.hidden_size), nn.Linear(config.hidden_size, size))
         self.layers = nn.ModuleList(
-            _CrossAttentionLayer(size, config.dropout) for _ in range(config.num_matcher_layers)
+            _CrossAttentionLayer(size, config.matcher_dropout) for _ in range(config.num_matcher_layers)
         )
         self.norm = nn.LayerNorm(2 * size)
         self.head = nn.Sequential(
             nn.Linear(2 * size + config.projection_dim + 2, size),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            nn.Dropout(config.matcher_dropout),
             nn.Linear(size, 2),
         )
 

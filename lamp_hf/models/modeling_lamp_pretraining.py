@@ -144,7 +144,7 @@ class LampForPreTraining(LampPreTrainedModel):
         text_queries = lamp.read_words(text.word_states[first], mask[first])
         losses = {
             "contrastive": self._contrastive_loss(text, motion, sentences, clip_ids, caption_ids),
-            "matching": self._matching_loss(
+            "matching": self.matching_loss(
                 text_states, mask, text, motion, first, sentences[first], clip_ids, caption_ids[first]
             ),
             "text_generation": self._text_generation_loss(input_ids[first], mask[first], motion.queries),
@@ -180,7 +180,7 @@ class LampForPreTraining(LampPreTrainedModel):
             ]
         return sum(losses) / len(losses)
 
-    def _matching_loss(self, states, mask, text, motion, first, sentences, clip_ids, caption_ids) -> torch.Tensor:
+    def matching_loss(self, states, mask, text, motion, first, sentences, clip_ids, caption_ids) -> torch.Tensor:
         """Compute the loss of telling true pairs from a text with a similar motion and a motion with a similar text.
 
         The negatives are drawn from this process's batch, the more often the higher LaMP scores them.
