@@ -36,6 +36,8 @@ python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" -
     optimization.warmup_steps=50
 python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
     --output "$runs/lamp" --set "$without_sharealike" data.vocabulary_captions="$captions"
+python -m training.train_dual_encoder --recipe "$recipes/dual_encoder.yaml" --data "$data" --lamp "$runs/lamp/model" \
+    --output "$runs/dual_encoder" --set "$without_sharealike"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
     --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" --output "$runs/text_to_motion" \
     --set start="$start" "$without_sharealike"
@@ -70,7 +72,11 @@ python -m training.evaluate generation --data "$data" --model "$bundle" --evalua
 python -m training.ablations captioning --data "$data" --qformer "$runs/lamp_qformer/model" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$results/lamp_small_captioning/ablations.json"
-python -m training.evaluate retrieval --data "$data" --model "$bundle" --rerank 16 --output "$results/lamp_small/retrieval.json"
+python -m training.evaluate retrieval --data "$data" --model "$bundle" --baseline "$runs/dual_encoder/model" \
+    --output "$results/lamp_small/retrieval.json"
+python -m training.evaluate queries --data "$data" --model "$bundle" --output "$results/lamp_small/queries.json"
+python -m training.evaluate knock-outs --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
+    --licenses-left-out "CC BY-SA 3.0" --output "$results/lamp_small/knock_outs.json"
 python -m training.ablations pretraining --data "$data" --tokenizer "$runs/tokenizer/model" --output "$runs/pretraining_ablations" \
     --steps 150 --split test
 cp "$runs/pretraining_ablations/ablations.json" "$results/lamp_small/pretraining_ablations.json"
