@@ -124,7 +124,8 @@ def encode_captions(lamp: LampModel, processor: LampProcessor, texts: list[str])
     texts = shortened(texts, processor.tokenizer)
     for rows in progress(list(batched(by_length(texts), 128)), "encoding captions"):
         inputs = processor(text=[texts[i] for i in rows]).to(lamp.device)
-        hidden = lamp.encode_text(**inputs)
+        with torch.autocast(lamp.device.type, torch.bfloat16):
+            hidden = lamp.encode_text(**inputs)
         for i, pieces, row, count in zip(rows, inputs["input_ids"], hidden, inputs["attention_mask"].sum(1).tolist()):
             ids[i], states[i] = pieces[:count].cpu(), row[:count].half().cpu()
     return ids, states
