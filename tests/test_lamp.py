@@ -104,11 +104,15 @@ class TestFeatures:
         with pytest.raises(ValueError, match="the motion has 50 tokens, the model reads at most 49"):
             lamp.get_motion_features(torch.zeros(1, 200, 263))
 
-    def test_the_frozen_encoders_stay_as_they_are(self, lamp):
-        lamp.train()
-        for part in (lamp.text_encoder, lamp.motion_encoder):
-            assert not part.training and not any(weight.requires_grad for weight in part.parameters())
-        assert lamp.matcher.training and lamp.trunk.convolutions[0].weight.requires_grad
+    def test_the_frozen_encoders_stay_as_they_are(self, lamp_config, processor):
+        """In a new model too: what they return has no dropout in it."""
+        for lamp in (lamp_hf.LampModel(lamp_config), lamp_hf.LampForPreTraining(lamp_config).lamp):
+            for model in (lamp, lamp.train()):
+                for part in (model.text_encoder, model.motion_encoder):
+                    assert not part.training and not any(weight.requires_grad for weight in part.parameters())
+                states = [model.encode_text(**processor(text=CAPTIONS[:1])) for _ in range(2)]
+                assert torch.equal(*states)
+            assert lamp.matcher.training and lamp.trunk.convolutions[0].weight.requires_grad
 
 
 class TestWhitening:

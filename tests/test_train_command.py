@@ -90,10 +90,11 @@ def test_missing_data_is_refused(refusal, tmp_path):
 
 
 def test_missing_models_and_models_of_another_kind_are_refused(
-    refusal, model_folder, bert_folder, lamp_config, tmp_path
+    refusal, model_folder, bert_folder, lamp_config, tmp_path, capsys
 ):
     (tmp_path / "runs" / "tokenizer" / "model").mkdir(parents=True)
     lamp_hf.MotionVQVAEModel(lamp_config.motion_config).save_pretrained(tmp_path / "tokenizer")
+    capsys.readouterr()
 
     def lamp(folder, *options) -> str:
         return refusal("lamp", "--recipe", "small/lamp", "--tokenizer", folder, *options)

@@ -42,6 +42,7 @@ TINY = {
             "num_attention_heads": 2,
             "intermediate_size": 32,
             "dropout": 0.0,
+            "condition_mode": "words",
         }
     },
     "language_model": {

@@ -103,7 +103,7 @@ class LampModel(LampPreTrainedModel):
 
     def _freeze(self) -> None:
         for part in (self.motion_encoder, self.text_encoder):
-            part.requires_grad_(False)
+            part.requires_grad_(False).eval()  # a new model is in training mode, where encoders drop out
 
     def train(self, mode: bool = True):
         """Set training mode, except for the frozen encoders."""
