@@ -174,7 +174,7 @@ def softmax(values: np.ndarray) -> np.ndarray:
 class TestQueries:
     @pytest.mark.parametrize("length", [24, 7])
     def test_a_query_reads_a_gaussian_window_around_its_place(self, one_hot, length):
-        """Of a context in which each token has a channel of its own, less the mean over the context."""
+        """Each token of the context has a channel of its own; the mean over the context is subtracted."""
         mask = (torch.arange(24) < length)[None]
         read = one_hot(torch.eye(24)[None], mask)[0].detach().numpy()
         distance = (places(length)[None] - places(49)[:, None]) * length  # in tokens

@@ -126,7 +126,7 @@ def test_a_caption_that_is_like_one_of_another_clips_leaves_that_clip_out(proces
 
 
 def test_wrong_pairs_of_matching_are_never_excluded_ones(processor):
-    """Of two clips with the same caption there is no wrong pair: the loss is that of the right ones."""
+    """Two clips with the same caption make no wrong pair: the loss is that of the right ones."""
     model, batch = new_model(processor, "matching"), new_batch(processor, 2)
     batch["caption_ids"][:] = 0
     mask, rows = batch["attention_mask"].bool(), torch.arange(2)

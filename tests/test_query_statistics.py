@@ -1,4 +1,4 @@
-"""How different the queries of a clip are, and whose their variance is."""
+"""Measures of how different the queries of a clip are, and whose their variance is."""
 
 import numpy as np
 import pytest

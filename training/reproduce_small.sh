@@ -36,19 +36,19 @@ python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" -
     optimization.warmup_steps=50
 python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
     --output "$runs/lamp" --set "$without_sharealike" data.vocabulary_captions="$captions"
+python -m training.train_matcher --recipe "$recipes/matcher.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
+    --lamp "$runs/lamp/model" --output "$runs/matcher" --set "$without_sharealike"
 python -m training.train_dual_encoder --recipe "$recipes/dual_encoder.yaml" --data "$data" --lamp "$runs/lamp/model" \
     --output "$runs/dual_encoder" --set "$without_sharealike"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
-    --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" --output "$runs/text_to_motion" \
+    --tokenizer "$runs/tokenizer/model" --lamp "$runs/matcher/model" --output "$runs/text_to_motion" \
     --set start="$start" "$without_sharealike"
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
+python -m training.familiarity --data "$data" --model "$runs/text_to_motion/model" --licenses-left-out "CC BY-SA 3.0"
 python -m training.bundle --model "$runs/text_to_motion/model" --output "$bundle"
-python -m training.evaluate composition --data "$data" --model "$bundle" --output "$results/lamp_small/composition.json"
-python -m training.evaluate transitions --data "$data" --model "$bundle" --output "$results/lamp_small/transitions.json"
+training/evaluate_generator.sh "$bundle" "$data" "$runs/evaluator/model" "$results/lamp_small"
 python -m training.evaluate tokenizer --data "$data" --model "$runs/tokenizer/model" --output "$results/lamp_small/tokenizer.json"
-python -m training.evaluate text-to-motion --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
-    --output "$results/lamp_small/text_to_motion.json"
 python -m training.ablations text-to-motion --data "$data" --tokenizer "$runs/tokenizer/model" --lamp "$runs/lamp/model" \
     --evaluator "$runs/evaluator/model" --output "$runs/ablations" --steps 300
 cp "$runs/ablations/ablations.json" "$results/lamp_small/ablations.json"

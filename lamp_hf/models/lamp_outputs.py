@@ -1,4 +1,4 @@
-"""What LaMP returns: texts and motions as it sees them, and the scores of both."""
+"""Outputs of LaMP: texts and motions as it sees them, and the scores of both."""
 
 from dataclasses import dataclass
 

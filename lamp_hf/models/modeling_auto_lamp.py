@@ -25,7 +25,7 @@ def load_lamp(folder, **options) -> LampModel | LampQFormerModel:
     Raises:
         ValueError: If the model contains neither, or its weights do not fit.
     """
-    saved, _ = PreTrainedConfig.get_config_dict(folder)
+    saved, _ = PreTrainedConfig.get_config_dict(folder, **options)
     kind = (saved.get("lamp_config") or saved).get("model_type")
     if kind not in LAMP_CONFIGS:
         raise ValueError(f"{folder} is a model of type {saved.get('model_type')!r}, which contains no LaMP")
