@@ -1,6 +1,7 @@
 """`training.evaluate retrieval`: the ways of scoring, compared query by query, and matching on hard negatives."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,9 +121,24 @@ def test_the_best_scored_wrong_pairs_of_unlike_captions_are_hard(pairs, processo
     alike = np.zeros((5, 5), bool)
     alike[1, 4] = alike[4, 1] = True
     alike[2] = alike[:, 2] = True  # has no wrong pair at all
-    numbers = matching_numbers(model, encoded, scores, alike)
+    numbers = matching_numbers(model, encoded, scores, alike)["hardest"]
     texts, clips = [0, 1, 2, 3, 4] + [0, 1, 3, 4] + [1, 0, 0, 3], [0, 1, 2, 3, 4] + [1, 0, 4, 0] + [0, 1, 3, 4]
     inputs = processor(text=[TEXTS[i] for i in texts], motion=[motions[i] for i in clips])
     expected = judged(model.get_matching_logits(**inputs).double().numpy(), 5)
     assert numbers == pytest.approx(expected, abs=1e-4)
     assert matching_numbers(model, encoded, scores, np.ones((5, 5), bool)) == {}
+
+
+@torch.no_grad()
+def test_wrong_pairs_are_drawn_by_their_scores_and_never_of_alike_captions(pairs):
+    _, encoded, _ = pairs
+    scores = torch.zeros(5, 5)
+    scores[0, 1] = scores[0, 2] = 50.0  # by far the likeliest, of which one is alike
+    alike = np.zeros((5, 5), bool)
+    alike[0, 1] = alike[1, 0] = True
+    asked = []
+    matcher = SimpleNamespace(match=lambda *parts: asked.append(parts[-2:]) or torch.zeros(len(parts[-1]), 2))
+    matching_numbers(matcher, encoded, scores, alike)
+    texts, clips = asked[0]
+    chosen = list(zip(texts[5:10].tolist(), clips[5:10].tolist()))
+    assert chosen[0] == (0, 2) and all(text != clip for text, clip in chosen)

@@ -83,7 +83,7 @@ def test_what_is_measured_of_lamp_has_tables(tmp_path):
     gain = {"R@1": 1.1, "R@10": -2.0, "intervals": {"R@1": [-0.6, 2.8], "R@10": [-3, -1]}}
     retrieval["differences"] = {"both - plain baseline": {"text_to_motion": gain, "motion_to_text": gain}}
     accuracies = {"balanced_accuracy": 78.31, "balanced_accuracy_at_prior": 80.0}
-    retrieval["matching"] = {"pairs": 1629, **accuracies, "loss": 0.4719, "auc": 0.8812}
+    retrieval["matching"] = {"drawn": {"pairs": 1629, **accuracies, "loss": 0.4719, "auc": 0.8812}}
     statistics = {"cosine": 0.26, "rank": 8.51, "query": 0.11, "clip": 0.2, "interaction": 0.69}
     row = {"generated": 68.2, "real": 88.4, "ratio": 0.771, "smallest": 12.5, "frechet_ratio": 1.57}
     familiarity = {"auc": 0.989, "auc_human_actions": 0.972}
@@ -97,7 +97,7 @@ def test_what_is_measured_of_lamp_has_tables(tmp_path):
         (folder / f"{name}.json").write_text(json.dumps(numbers))
     tables = render_results(folder)
     assert "| both - plain baseline | +1.1 [-0.6, 2.8] | -2.0 [-3.0, -1.0] |" in tables
-    assert "| 1629 | 78.3 % | 80.0 % | 0.472 | 0.881 |" in tables
+    assert "| drawn | 1629 | 78.3 % | 80.0 % | 0.472 | 0.881 |" in tables
     assert "| a motion | 0.26 | 8.5 | 0.11 | 0.20 | 0.69 |" in tables
     assert "| words averaged | 20.0 | 0.77 | 12.5 | 1.57 |" in tables
     assert "| AUC, other human actions | 0.972 |" in tables

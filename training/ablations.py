@@ -79,8 +79,8 @@ RETRIEVAL = {
     "words alone: R@10": retrieval_column("words", "text_to_motion", "R@10"),
     "set - mean query: R@10": difference_column("words - words, mean query", "R@10"),
     "re-ranked - not: R@1": difference_column("re-ranked - both", "R@1"),
-    "matching, balanced accuracy": lambda numbers: numbers["matching"]["balanced_accuracy"],
-    "matching, loss": lambda numbers: numbers["matching"]["loss"],
+    "matching, balanced accuracy": lambda numbers: numbers["matching"]["drawn"]["balanced_accuracy"],
+    "matching, loss": lambda numbers: numbers["matching"]["drawn"]["loss"],
 }
 
 STUDIES = {

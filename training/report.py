@@ -150,9 +150,11 @@ def format_difference(numbers: dict, name: str) -> str:
 def matching_table(measured: Measurements) -> str:
     """Format how well matching tells true pairs from hard wrong ones."""
     matching = measured["retrieval"]["matching"]
-    rows = [["pairs", "balanced accuracy", "at the prior of training", "loss", "AUC"]]
-    accuracies = (f"{matching[name]:.1f} %" for name in ("balanced_accuracy", "balanced_accuracy_at_prior"))
-    rows.append([str(matching["pairs"]), *accuracies, f"{matching['loss']:.3f}", f"{matching['auc']:.3f}"])
+    rows = [["wrong pairs", "pairs", "balanced accuracy", "at the prior of training", "loss", "AUC"]]
+    for kind, numbers in matching.items():
+        accuracies = (f"{numbers[name]:.1f} %" for name in ("balanced_accuracy", "balanced_accuracy_at_prior"))
+        others = (f"{numbers[name]:.3f}" for name in ("loss", "auc"))
+        rows.append([kind, str(numbers["pairs"]), *accuracies, *others])
     return format_rows(rows)
 
 
