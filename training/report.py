@@ -309,7 +309,6 @@ TABLES: dict[str, dict[str, Callable[[Measurements], str]]] = {
         "query_table": query_table,
         "knockout_table": knockout_table,
         "familiarity_table": familiarity_table,
-        "retrieval_variants": lambda m: protocol_table("variant", m["retrieval_ablations"]["scorings"], LAMP_WAYS),
         "pretraining_variants": lambda m: protocol_table("variant", m["pretraining_ablations"]["scorings"], LAMP_WAYS),
         "wrong_paraphrases": lambda m: "\n".join(f"* {t}" for t in m["text_to_motion"]["paraphrases"]["wrong"]),
         "wrong_prompts": lambda m: "\n".join(f"* {prompt}" for prompt in m["composition"]["wrong"]),
