@@ -102,7 +102,7 @@ def test_a_motion_is_generated_again_with_other_options(pipe, tmp_path):
     prompts = [Prompt("bow", "she bows", 1.0, 3)]
     generate_files(pipe, prompts, tmp_path, "npz")
     before = lamp_hf.Motion.load(tmp_path / "bow.npz").joints
-    assert generate_files(pipe, prompts, tmp_path, "npz", temperature=9.0).made == 1
+    assert generate_files(pipe, prompts, tmp_path, "npz", temperature=0.0).made == 1
     assert not np.array_equal(before, lamp_hf.Motion.load(tmp_path / "bow.npz").joints)
 
 
