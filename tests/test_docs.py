@@ -137,6 +137,7 @@ def test_the_readme_has_the_measured_numbers():
         f"first hit is of the right family: {found['first_hit_family']:.1f} %",
         f"names the right action: {numbers('lamp_small_captioning', 'captioning')['captioner']['action']:.1f} % | "
         f"{size('lamp_small_captioning')}",
+        f"shows both in {numbers('lamp_small', 'composition')['sequence']:.0f} % of our test prompts",
         f"rendered video: {usual:.1f} %; from unseen views: {unseen:.1f} % | {size('lavimo_small')}",
     ]
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())

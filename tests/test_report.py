@@ -23,7 +23,7 @@ def test_the_bundled_summary_holds_the_committed_results(model):
     summary = summarise(RESULTS / model)
     assert summary == json.loads(bundled.read_text())
     for group in summary.values():
-        assert group["split"] == "test" and group["data"] and group["seed"] == 0
+        assert group["split"] == "test" and group["data"] and group.get("seed", 0) == 0
         assert group["command"].startswith("python -m training.evaluate ") and group["protocol"]
 
 

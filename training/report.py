@@ -34,7 +34,7 @@ def summarise(folder: Path) -> dict:
         folder (`Path`): result files and evaluation.yaml.
 
     Returns:
-        `dict`: for each group its data, split, seed, command, protocol and numbers. A number that was measured with
+        `dict`: for each group its data, split, seed if there is one, command, protocol and numbers. A number that was measured with
         an interval is a dictionary of `value`, `low` and `high`.
 
     Raises:
@@ -44,7 +44,8 @@ def summarise(folder: Path) -> dict:
     summary = {}
     for name, group in groups.items():
         measured = read_measurements(folder / group["file"])
-        origin = {key: measured[key] for key in ("data", "split", "seed")}
+        origin = {key: measured[key] for key in ("data", "split")}
+        origin |= {"seed": measured["seed"]} if "seed" in measured else {}  # where something is drawn
         numbers = _collect(measured, group["numbers"])
         summary[name] = origin | {"command": group["command"], "protocol": group["protocol"]} | numbers
     return summary
