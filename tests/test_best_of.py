@@ -14,7 +14,7 @@ from lamp_hf.models.best_of import keep_best, match_scores
 def pipe(processor):
     """A generator with a LaMP of first weights so wide that it tells motions apart."""
     torch.manual_seed(0)
-    lamp = tiny_lamp_config(processor, initializer_range=0.5, summary_size=8)
+    lamp = tiny_lamp_config(processor, initializer_range=0.5)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     model = lamp_hf.LampForTextToMotion(lamp_hf.LampTextToMotionConfig(lamp_config=lamp, **sizes)).eval()
     model.vqvae.quantizer.codebook.normal_()
@@ -27,8 +27,8 @@ def score(pipe, text: str, seed: int, duration: float) -> float:
     inputs, lamp = pipe.processor(text=text), pipe.model.lamp
     values = pipe.model.generate(**inputs, num_tokens=[-(-round(20 * duration) // 4)], seeds=[seed]).motion_values
     values = values[:, : round(20 * duration)]
-    cosine = lamp.get_text_features(**inputs) @ lamp.get_motion_features(values)[0]
-    return float(lamp.temperature * cosine + lamp.get_matching_logits(motion_values=values, **inputs))
+    logits = lamp(motion_values=values, **inputs).logits_per_text
+    return float(logits + lamp.get_matching_logits(motion_values=values, **inputs))
 
 
 def test_the_motion_that_lamp_likes_best_is_kept_and_its_seed_told(pipe):

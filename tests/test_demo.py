@@ -35,7 +35,7 @@ def actions():
 
 @pytest.fixture(scope="module")
 def wave(actions):
-    return actions.generate("a person waves with the left hand", 4.0, 0)[2]
+    return actions.generate("a person waves with the left hand", 6.0, 0)[2]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def refusal(handler, *inputs) -> str:
 
 class TestGenerating:
     def test_a_sentence_becomes_a_motion_and_the_note_names_its_seed(self, actions, wave):
-        page, note, motion = actions.generate("a person waves with the left hand", 4.0, 0)
+        page, note, motion = actions.generate("a person waves with the left hand", 6.0, 0)
         assert page.startswith("<iframe") and note == "4.0 s, 80 frames, seed 0: a person waves with the left hand"
         assert np.array_equal(motion.joints, wave.joints)
 
@@ -187,7 +187,7 @@ class TestUploads:
         )
         with ThreadPoolExecutor(1) as visitor:
             refused = visitor.submit(refusal, actions.caption, str(tmp_path / "slow.bvh"))
-            assert actions.generate("a person waves with the left hand", 4.0, 0)[2].num_frames == wave.num_frames
+            assert actions.generate("a person waves with the left hand", 6.0, 0)[2].num_frames == wave.num_frames
             assert not refused.done()
             assert "slow.bvh takes too much time" in refused.result()
         assert "wav" in actions.caption(str(tmp_path / "wave.bvh"))[1]  # by a new process

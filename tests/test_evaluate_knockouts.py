@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CAPTIONS, make_motion, tiny_text_to_motion
+from conftest import CAPTIONS, make_motion, qformer_text_to_motion, tiny_qformer_config
 from datasets import Dataset
 from tiny_lamp import tiny_generator
 from training_stages import evaluate
@@ -67,7 +67,9 @@ def test_queries_are_measured_in_both_passes(generator_folder, processor, humanm
     assert numbers["text"] == pytest.approx(query_statistics(text.numpy()), rel=1e-3)
 
 
-def test_queries_of_the_papers_q_former_are_not_measured_so(lamp_folder, humanml3d_folder, tmp_path):
+def test_queries_of_the_papers_q_former_are_not_measured_so(processor, humanml3d_folder, tmp_path):
+    lamp_folder = tmp_path / "qformer"
+    lamp_hf.LampQFormerModel(tiny_qformer_config(processor)).save_pretrained(lamp_folder)
     with pytest.raises(ValueError, match="contains the paper's Q-Former"):
         evaluate("queries", tmp_path / "numbers.json", "--data", humanml3d_folder, "--model", lamp_folder)
 
@@ -123,7 +125,7 @@ def test_every_knock_out_is_judged_on_the_same_captions(generator_folder, clips_
 def test_a_generator_that_does_not_attend_to_words_is_refused(
     processor, clips_of_families, generator_folder, tmp_path
 ):
-    tiny_text_to_motion(processor, condition_mode="query_mean").save_pretrained(tmp_path / "old")
+    qformer_text_to_motion(processor).save_pretrained(tmp_path / "old")
     processor.save_pretrained(tmp_path / "old")
     options = ("--data", clips_of_families, "--model", tmp_path / "old", "--evaluator", generator_folder)
     with pytest.raises(ValueError, match="does not attend to the states of words"):

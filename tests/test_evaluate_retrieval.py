@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import make_clip
+from conftest import make_clip, tiny_qformer_config
 from tiny_lamp import tiny_lamp
 from training_stages import evaluate
 
+import lamp_hf
 from training.evaluation.lamp_pairs import encode_pairs, lamp_scores
 from training.evaluation.matching import judged, matching_numbers
 from training.evaluation.retrieval import hits, labelled, paired_differences
@@ -51,8 +52,19 @@ def test_lamp_is_evaluated_by_all_scorings_and_compared_with_the_baseline(
     assert set(alone["scorings"]) == parts and alone["scorings"]["both"] == numbers["scorings"]["both"]
 
 
-def test_the_papers_q_former_is_evaluated_by_its_own_scorings(lamp_folder, humanml3d_folder, bert_folder, tmp_path):
-    options = ("--data", humanml3d_folder, "--model", lamp_folder, "--sentence-encoder", bert_folder, "--rerank", 1)
+def test_the_papers_q_former_is_evaluated_by_its_own_scorings(processor, humanml3d_folder, bert_folder, tmp_path):
+    lamp_hf.LampQFormerModel(tiny_qformer_config(processor)).save_pretrained(tmp_path / "qformer")
+    processor.save_pretrained(tmp_path / "qformer")
+    options = (
+        "--data",
+        humanml3d_folder,
+        "--model",
+        tmp_path / "qformer",
+        "--sentence-encoder",
+        bert_folder,
+        "--rerank",
+        1,
+    )
     numbers = evaluate("retrieval", tmp_path / "numbers.json", *options)
     assert set(numbers["scorings"]) == {"max", "mean", "euclidean", "re-ranked"}
     assert "differences" not in numbers and "matching" not in numbers

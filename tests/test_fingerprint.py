@@ -11,8 +11,8 @@ from lamp_hf.fingerprint import content_digest, fingerprint
 @pytest.mark.parametrize(
     ("task", "recorded"),
     [
-        ("text-to-motion", "lamp_small@a0cec20c"),
-        ("captioning", "lamp_small_captioning@39bbeb9d"),
+        ("text-to-motion", "lamp_small@ef02d444"),
+        ("captioning", "lamp_small_captioning@22484cff"),
         ("video", "lavimo_small@d6badc2f"),
     ],
 )

@@ -17,7 +17,7 @@ def new_model(processor, *objectives: str, **changes) -> lamp_hf.LampForPreTrain
     """A model without dropout that is trained by the given objectives alone."""
     torch.manual_seed(0)
     weights = {f"{name}_weight": float(name in objectives) for name in OBJECTIVES}
-    config = tiny_lamp_config(processor, dropout=0.0, num_query_tokens=8, **(weights | changes))
+    config = tiny_lamp_config(processor, dropout=0.0, matcher_dropout=0.0, num_query_tokens=8, **(weights | changes))
     model = lamp_hf.LampForPreTraining(config)
     nn.init.normal_(model.lamp.get_input_embeddings().weight)  # as a trained encoder's, not nearly alike
     return model
@@ -125,7 +125,7 @@ def test_a_caption_that_is_like_one_of_another_clips_leaves_that_clip_out(proces
     torch.testing.assert_close(model(**batch).contrastive_loss, expected)
 
 
-def test_wrong_pairs_of_matching_are_never_excluded_ones(processor):
+def test_clips_of_the_same_caption_are_no_wrong_pairs(processor):
     """Two clips with the same caption make no wrong pair: the loss is that of the right ones."""
     model, batch = new_model(processor, "matching"), new_batch(processor, 2)
     batch["caption_ids"][:] = 0

@@ -58,6 +58,13 @@ for task in ("text-to-motion", "motion-to-text", "zero-shot-motion-classificatio
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["AutoModel", "AutoConfig", "BertModel", "BertConfig", "PreTrainedModel", "Trainer"])
+def test_anything_of_transformers_may_be_imported_next(name):
+    """Its modules import each other half-way: ours must wait until they are complete."""
+    found = run(f"import lamp_hf\nfrom transformers import {name}\n{CLASSES}").split()
+    assert found == run(f"import transformers, lamp_hf\n{CLASSES}").split()
+
+
 @pytest.mark.parametrize("first", [f"lamp_hf.models.{name}" for name in MODULES] + ["transformers.pipelines"])
 def test_classes_are_registered_whatever_is_imported_first(first):
     found = run(f"import {first}, lamp_hf\n{CLASSES}").split()

@@ -38,7 +38,7 @@ def test_another_model_is_refused(index, lamp_folder, tmp_path):
     with pytest.raises(ValueError, match=r"others do not have .*push the model"):
         again.push_to_hub("user/gallery")
     weights = load_file(other / "model.safetensors")
-    weights["text_head.bias"] += 1
+    weights["words_head.bias"] += 1
     save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="the index was made with"):
         lamp_hf.MotionIndex.load(tmp_path / "gallery", other)

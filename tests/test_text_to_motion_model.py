@@ -149,7 +149,7 @@ class TestTextToMotion:
 
     def test_one_generator_for_two_calls_gives_two_motions(self, processor):
         model, generator = tiny_text_to_motion(processor), torch.Generator().manual_seed(0)
-        condition, mask = torch.randn(1, 1, 32), torch.ones(1, 12, dtype=torch.bool)
+        condition, mask = torch.randn(1, 1, model.config.condition_size), torch.ones(1, 12, dtype=torch.bool)
         first, second = (model.generate_codes(condition, mask, [generator]) for _ in range(2))
         assert not torch.equal(first, second)
 

@@ -47,8 +47,8 @@ def test_the_frozen_encoder_is_the_one_that_the_recipe_names(stage_folder, bert_
 @pytest.mark.parametrize(
     ("stage", "scorings"),
     [
-        ("lamp", {"whole", "words", "both", "both, re-ranked"}),
-        ("lamp_qformer", {"max", "mean", "euclidean", "mean, re-ranked"}),
+        ("lamp", {"whole", "words", "words, mean query", "both", "re-ranked"}),
+        ("lamp_qformer", {"max", "mean", "euclidean", "re-ranked"}),
     ],
 )
 def test_retrieval_is_evaluated_by_all_scorings(

@@ -3,7 +3,7 @@
 python -m training.familiarity --data mocap.parquet --model runs/generator/model --licenses-left-out "CC BY-SA 3.0"
 
 Writes familiarity.json and familiarity.safetensors into the model's folder; do so before training.bundle. The
-threshold is chosen on one half of the prompts of evaluation/family_prompts.yaml, so that it warns of nine in ten that
+threshold is chosen on one half of the prompts of evaluation/family_prompts.yaml, so that it warns of 19 in 20 that
 are unlike the data; `training.evaluate familiarity` reports the other half.
 """
 

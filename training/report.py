@@ -34,8 +34,8 @@ def summarise(folder: Path) -> dict:
         folder (`Path`): result files and evaluation.yaml.
 
     Returns:
-        `dict`: for each group its data, split, seed if there is one, command, protocol and numbers. A number that was measured with
-        an interval is a dictionary of `value`, `low` and `high`.
+        `dict`: for each group its data, split, seed if there is one, command, protocol and numbers. A number that was
+        measured with an interval is a dictionary of `value`, `low` and `high`.
 
     Raises:
         ValueError: when a number is missing, null or not finite, with its name.

@@ -118,22 +118,22 @@ _REGISTRATIONS: dict[str, tuple[str, Callable]] = {
     "evaluate": ("load", _register_metrics),
 }
 _OURS = f"{__name__.partition('.')[0]}.models."
-_BASE = "transformers.modeling_utils"  # imports configurations half-way, when no model can be imported yet
+# They import classes to register with half-way, when none of our models can be imported yet.
+_BASES = ("transformers.modeling_utils", "transformers.modeling_layers")
 _registered: set[str] = set()
 _loading: set[str] = set()
 
 
 def _register_ready() -> None:
-    """Register with every module that has been imported, unless an import of a class of models is under way.
+    """Register with every module that has been imported, unless the import of another one is under way.
 
-    Importing one of our modules imports those of transformers in its course. To register then would import the same
-    module again, half loaded; so the registration waits until it is complete.
+    Importing one of our modules imports those of transformers in its course, and those each other. To register then
+    would import a module that is half loaded; so the registration waits until all are complete.
     """
-    if any(name == _BASE or name.startswith(_OURS) for name in _loading):
+    if _loading:
         return
     for name, (attribute, register_with) in _REGISTRATIONS.items():
-        ready = name not in _loading and hasattr(sys.modules.get(name), attribute)
-        if ready and name not in _registered:
+        if name not in _registered and hasattr(sys.modules.get(name), attribute):
             _registered.add(name)
             register_with(sys.modules[name])
 
@@ -142,7 +142,7 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
     """Finds modules in the usual way, and registers with whatever is ready once they are loaded."""
 
     def find_spec(self, name, path=None, target=None):
-        if name not in _REGISTRATIONS and name != _BASE and not name.startswith(_OURS):
+        if name not in (*_REGISTRATIONS, *_BASES) and not name.startswith(_OURS):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:

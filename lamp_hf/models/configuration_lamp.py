@@ -1,7 +1,7 @@
 """Configuration of LaMP."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import BertConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from .configuration_common import CheckedConfigMixin, ShippedPipelinesMixin
 from .configuration_motion_vqvae import MotionVQVAEConfig
@@ -42,7 +42,7 @@ class LampConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
     model_type = "lamp"
     _auto_class = "AutoConfig"
     default_task = "zero-shot-motion-classification"
-    sub_configs = {"motion_config": MotionVQVAEConfig, "text_config": BertConfig}
+    sub_configs = {"motion_config": MotionVQVAEConfig, "text_config": AutoConfig}
 
     motion_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
@@ -80,10 +80,8 @@ class LampConfig(CheckedConfigMixin, ShippedPipelinesMixin, PreTrainedConfig):
             self.motion_config = MotionVQVAEConfig()
         elif isinstance(self.motion_config, dict):
             self.motion_config = MotionVQVAEConfig(**self.motion_config)
-        if self.text_config is None:
-            self.text_config = BertConfig()
-        elif isinstance(self.text_config, dict):
-            self.text_config = BertConfig(**self.text_config)
+        if not isinstance(self.text_config, PreTrainedConfig):
+            self.text_config = AutoConfig.for_model(**({"model_type": "bert"} | (self.text_config or {})))
         super().__post_init__(**kwargs)
 
     @property

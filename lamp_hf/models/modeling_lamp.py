@@ -7,7 +7,7 @@ import math
 
 import torch
 from torch import nn
-from transformers import BertModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_lamp import LampConfig
@@ -66,7 +66,7 @@ class LampModel(LampPreTrainedModel):
         latents, words = config.motion_config.codebook_dim, config.text_config.hidden_size
         size, states = config.hidden_size, config.word_state_size
         self.motion_encoder = MotionEncoder(config.motion_config)
-        self.text_encoder = BertModel(config.text_config, add_pooling_layer=False)
+        self.text_encoder = AutoModel.from_config(config.text_config, add_pooling_layer=False)
         self.trunk = LampMotionTrunk(config)
         self.queries = LampQueries(config)
         self.motion_head = nn.Linear(latents + 3 * config.trunk_size, config.projection_dim)
