@@ -58,6 +58,7 @@ for task in ("text-to-motion", "motion-to-text", "zero-shot-motion-classificatio
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AutoModel", "AutoConfig", "BertModel", "BertConfig", "PreTrainedModel", "Trainer"])
 def test_anything_of_transformers_may_be_imported_next(name):
     """Its modules import each other half-way: ours must wait until they are complete."""
