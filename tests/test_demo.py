@@ -64,7 +64,7 @@ def refusal(handler, *inputs) -> str:
 class TestGenerating:
     def test_a_sentence_becomes_a_motion_and_the_note_names_its_seed(self, actions, wave):
         page, note, motion = actions.generate("a person waves with the left hand", 6.0, 0)
-        assert page.startswith("<iframe") and note == "4.0 s, 80 frames, seed 0: a person waves with the left hand"
+        assert page.startswith("<iframe") and note == "6.0 s, 120 frames, seed 0: a person waves with the left hand"
         assert np.array_equal(motion.joints, wave.joints)
 
     def test_lines_follow_one_another_and_share_the_duration(self, actions):

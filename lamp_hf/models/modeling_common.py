@@ -23,6 +23,8 @@ class StrictLoadingMixin:
     What a damaged or malicious checkpoint could do is checked too, see `checkpoint_checks`.
     """
 
+    _keys_to_ignore_on_load_unexpected: set[str] | list[str] | None
+
     def __init__(self, config, *args, **kwargs):
         check_sizes(config)
         super().__init__(config, *args, **kwargs)
