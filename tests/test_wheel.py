@@ -42,7 +42,7 @@ def run(*arguments, **options) -> str:
 
 BUNDLE = re.compile(
     r"README\.md|(config|evaluation|processor_config|tokenizer|tokenizer_config|model\.safetensors\.index)\.json"
-    r"|model-\d+-of-\d+\.safetensors|lamp_hf_classes\.py"
+    r"|model-\d+-of-\d+\.safetensors|lamp_hf_classes\.py|familiarity\.(json|safetensors)"
 )
 
 
