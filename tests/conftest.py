@@ -176,6 +176,11 @@ def tiny_lamp_config(processor, **changes):
     return lamp_hf.LampConfig(**(values | changes))
 
 
+def tiny_lamp(processor, **changes) -> lamp_hf.LampModel:
+    torch.manual_seed(0)
+    return lamp_hf.LampModel(tiny_lamp_config(processor, **changes)).eval()
+
+
 @pytest.fixture
 def lamp_config(processor):
     return tiny_lamp_config(processor)

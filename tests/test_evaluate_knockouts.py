@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CAPTIONS, make_motion, qformer_text_to_motion, tiny_qformer_config
+from conftest import CAPTIONS, make_motion, qformer_text_to_motion, tiny_qformer_config, tiny_text_to_motion
 from datasets import Dataset
-from tiny_lamp import tiny_generator
 from training_stages import evaluate
 from transformers import pipeline
 
@@ -43,7 +42,7 @@ def clips_of_families(tmp_path_factory):
 @pytest.fixture(scope="module")
 def generator_folder(processor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("generator")
-    tiny_generator(processor).save_pretrained(folder)
+    tiny_text_to_motion(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
@@ -60,7 +59,7 @@ def test_queries_are_measured_in_both_passes(generator_folder, processor, humanm
     clips = Clips(humanml3d_folder, "test", {"skeleton": "humanml3d", "mirrored": False})
     inputs = processor(text=[texts[0] for texts in clips.captions], motion=clips.motions)
     with torch.no_grad():
-        model = tiny_generator(processor).lamp
+        model = tiny_text_to_motion(processor).lamp
         motion = model.get_motion_queries(inputs["motion_values"], inputs["motion_attention_mask"])
         text = model.get_text_queries(inputs["input_ids"], inputs["attention_mask"])
     assert numbers["motion"] == pytest.approx(query_statistics(motion.numpy()), rel=1e-3)

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import make_clip, tiny_qformer_config
-from tiny_lamp import tiny_lamp
+from conftest import make_clip, tiny_lamp, tiny_qformer_config
 from training_stages import evaluate
 
 import lamp_hf
@@ -39,7 +38,7 @@ def test_lamp_is_evaluated_by_all_scorings_and_compared_with_the_baseline(
     folder, humanml3d_folder, bert_folder, tmp_path
 ):
     baseline = tmp_path / "baseline"
-    DualEncoderModel(DualEncoderConfig(latent_size=8, sentence_size=16, hidden_size=8)).save_pretrained(baseline)
+    DualEncoderModel(DualEncoderConfig(latent_size=8, sentence_size=32, hidden_size=8)).save_pretrained(baseline)
     options = ("--data", humanml3d_folder, "--model", folder, "--sentence-encoder", bert_folder)
     numbers = evaluate("retrieval", tmp_path / "numbers.json", *options, "--baseline", baseline, "--rerank", 1)
     parts = {"whole", "words", "both", "words, mean query"}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_lamp import tiny_lamp
+from conftest import tiny_lamp
 from training_stages import tiny_recipe, train, weights
 
 import lamp_hf
@@ -32,7 +32,7 @@ def test_the_baseline_trains_validates_and_is_loaded(lamp_of_parts, odd_clips_fo
     numbers = json.loads((tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()[-1])
     assert numbers["step"] == 4 and numbers["text_to_motion_R@10"] == numbers["motion_to_text_R@10"] == 100
     model = DualEncoderModel.from_pretrained(tmp_path / "run" / "model")
-    assert model.config.latent_size == 8 and model.config.sentence_size == 16
+    assert model.config.latent_size == 8 and model.config.sentence_size == 32
     assert not torch.equal(model.latent_scale, torch.ones(8))  # fitted to the training clips, and saved
     assert torch.equal(weights(tmp_path / "run")["latent_scale"], model.latent_scale)
 
@@ -43,7 +43,7 @@ def test_it_sees_the_captions_and_negatives_of_lamp(lamp_of_parts, humanml3d_fol
     source = PairSource(Clips(humanml3d_folder, "train", data), lamp, None, processor, data, num_captions=3)
     batch = source.collate([source.item(i, np.random.default_rng(i)) for i in range(4)])
     assert len(batch["input_ids"]) == 12 and len(batch["latents"]) == 4
-    sizes = {"latent_size": 8, "sentence_size": 16, "hidden_size": 8, "projection_dim": 8, "dropout": 0.0}
+    sizes = {"latent_size": 8, "sentence_size": 32, "hidden_size": 8, "projection_dim": 8, "dropout": 0.0}
     model = DualEncoderModel(DualEncoderConfig(**sizes, similar_caption_threshold=1.1))
     alone = DualEncoderObjective(model)(**{name: values[:1] for name, values in batch.items()})[0]
     assert alone.item() == pytest.approx(0)  # one clip has no negative
