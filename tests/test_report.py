@@ -92,7 +92,7 @@ def test_a_summary_without_a_number_is_refused_by_the_numbers_name(tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results")
     file = tmp_path / "results" / "lamp_small" / "retrieval.json"
     numbers = json.loads(file.read_text())
-    del numbers["scorings"]["re-ranked"]["all"]
+    del numbers["scorings"]["whole"]["all"]
     file.write_text(json.dumps(numbers))
-    with pytest.raises(ValueError, match=re.escape("retrieval[scorings][re-ranked][all]")):
+    with pytest.raises(ValueError, match=re.escape("retrieval[scorings][whole][all]")):
         summarise(tmp_path / "results" / "lamp_small")
