@@ -38,6 +38,14 @@ def test_rare_actions_or_rare_families_are_drawn_more_often(parquet):
     assert load(parquet, rarity_label="family").rarity_weights(1.0).tolist() == [1, 0.5, 0.5]
 
 
+def test_composed_clips_are_drawn_as_often_as_asked_for(parquet):
+    clips = load(parquet)
+    clips.composed = [True, False, False]
+    assert clips.rarity_weights(1.0, composed_share=0.25).tolist() == [0.25, 0.375, 0.375]
+    clips.composed = [False] * 3
+    assert clips.rarity_weights(1.0, composed_share=0.25).tolist() == [1, 1, 1]
+
+
 def test_clips_of_a_licence_are_left_out(parquet):
     assert load(parquet, licenses_left_out=["CC BY-SA 3.0"]).names == ["walk", "jog"]
 

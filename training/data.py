@@ -30,7 +30,8 @@ class Clips:
             optionally, `licenses_left_out` (values of `license_class` whose clips are not used) and `rarity_label`
             (`"action"` or `"family"`: whose clips `rarity_weights` counts).
 
-    `natural_length` tells for each clip if its captions suggest its length: false for those that `lengthen` adds.
+    `natural_length` tells for each clip if its captions suggest its length: false for those that `lengthen` adds;
+    `composed` is true for those that `compose` adds.
 
     Raises:
         ValueError: when no training clip has a licence that is to be left out: misspelt, it would let its clips in.
@@ -50,6 +51,7 @@ class Clips:
         self.families: list[str] = list(dataset["family"])
         self._counted = self.families if data.get("rarity_label", "action") == "family" else self.actions
         self.natural_length: list[bool] = [True] * len(self.motions)
+        self.composed: list[bool] = [False] * len(self.motions)
         self.lengths = np.array([len(motion) for motion in self.motions])
 
     def __len__(self) -> int:
@@ -71,6 +73,7 @@ class Clips:
             for labels in (self.actions, self.families, self.styles):
                 labels.append(labels[clip.source])
             self.natural_length.append(False)
+            self.composed.append(False)
             kinds[clip.kind] += 1
         self.lengths = np.array([len(motion) for motion in self.motions])
         print("clips at other lengths: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
@@ -96,13 +99,22 @@ class Clips:
             self.families.append(clip.kind)
             self.styles.append("")
             self.natural_length.append(True)
+            self.composed.append(True)
         self.lengths = np.array([len(motion) for motion in self.motions])
         print(f"{sum(self.natural_length) - real} clips composed of {real}")
 
-    def rarity_weights(self, exponent: float) -> np.ndarray:
-        """Return weights `(num_clips,)` of n^-exponent for each clip of an action, or family, that has n clips."""
+    def rarity_weights(self, exponent: float, composed_share: float | None = None) -> np.ndarray:
+        """Return weights `(num_clips,)` of n^-exponent for each clip of an action, or family, that has n clips.
+
+        With a `composed_share`, composed clips have this share of the weight, if there are any.
+        """
         counts = Counter(self._counted)
-        return np.array([counts[label] for label in self._counted], dtype=float) ** -exponent
+        weights = np.array([counts[label] for label in self._counted], dtype=float) ** -exponent
+        composed = np.array(self.composed)
+        if composed_share is not None and composed.any():
+            weights[composed] *= composed_share / weights[composed].sum()
+            weights[~composed] *= (1 - composed_share) / weights[~composed].sum()
+        return weights
 
     def distinct_captions(self) -> list[str]:
         """Return the captions of all clips, sorted, each once."""

@@ -24,7 +24,7 @@ _INDEX = {name: i for i, name in enumerate(HUMANML3D.joint_names)}
 _ARMS = {
     side: [_INDEX[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist")] for side in ("left", "right")
 }
-_CAPTIONS = 2  # for each composed clip
+_CAPTIONS = 3  # for each composed clip
 _RAMP = 8  # frames in which one clip is blended into the other
 _SEAM = 24  # frames at each end that are searched for a seam
 _FARTHEST = 0.16  # largest mean distance in metres between the joints of two poses that are blended
