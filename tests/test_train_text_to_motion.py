@@ -25,6 +25,7 @@ def test_as_many_clips_are_trained_without_their_text_as_the_configuration_says(
     folder = stage_folder("text_to_motion") / "model"
     model, processor = (kind.from_pretrained(folder) for kind in (lamp_hf.LampForTextToMotion, lamp_hf.LampProcessor))
     data = {"skeleton": "humanml3d", "mirrored": False, "max_frames": 196, "rarity_exponent": 0.0}
+    data["composed_share"] = None
     source, rng = CodeSource(Clips(odd_clips_folder, "train", data), model, processor, data), np.random.default_rng(0)
     for share in (0.0, 0.3, 1.0):
         model.config.condition_dropout = share
