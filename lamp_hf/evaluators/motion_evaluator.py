@@ -8,12 +8,16 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from ..models.feature_extraction_motion import MotionFeatureExtractor
 from ..models.modeling_common import StrictLoadingMixin
 from ..models.skeleton import get_skeleton
 from .sentence_embeddings import sentence_embeddings
+
+
+_DROPOUT = 0.2
 
 
 @strict
@@ -55,6 +59,16 @@ class MotionEvaluatorOutput(ModelOutput):
     style_logits: torch.FloatTensor | None = None
 
 
+class _Convolutions(GradientCheckpointingLayer, nn.ModuleList):
+    """Convolutions that each halve the length of `(batch_size, channels, num_frames)` values and of their mask."""
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        for layer in self:
+            mask = mask[..., ::2]
+            hidden = nn.functional.dropout(nn.functional.gelu(layer(hidden)), _DROPOUT, self.training) * mask
+        return hidden, mask
+
+
 class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
     """Temporal convolutions over joint positions in the body's frame and the root's velocities.
 
@@ -66,16 +80,18 @@ class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
     config: MotionEvaluatorConfig
     base_model_prefix = "evaluator"
     main_input_name = "motion_values"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # it has no attention
 
     def __init__(self, config: MotionEvaluatorConfig):
         super().__init__(config)
         columns = get_skeleton(config.skeleton).slices
         self.visible = slice(columns["root_yaw"].start, columns["positions"].stop)
         width = config.width
-        self.layers = nn.ModuleList(
+        self.layers = _Convolutions(
             nn.Conv1d(self.visible.stop if i == 0 else width, width, 5, stride=2, padding=2) for i in range(3)
         )
-        self.dropout = nn.Dropout(0.2)
+        self.dropout = nn.Dropout(_DROPOUT)
         self.embed = nn.Linear(2 * width, config.embedding_size)
         self.action_head = nn.Linear(config.embedding_size, len(config.actions or [0]))
         self.style_head = nn.Linear(config.embedding_size, len(config.styles or [0]))
@@ -93,9 +109,7 @@ class MotionEvaluatorModel(StrictLoadingMixin, PreTrainedModel):
         """
         mask = motion_attention_mask[:, None].to(motion_values.dtype)
         hidden = motion_values[..., self.visible].transpose(1, 2) * mask
-        for layer in self.layers:
-            mask = mask[..., ::2]
-            hidden = self.dropout(nn.functional.gelu(layer(hidden))) * mask
+        hidden, mask = self.layers(hidden, mask)
         mean = hidden.sum(-1) / mask.sum(-1).clamp(min=1)
         largest = hidden.masked_fill(mask == 0, -1e4).amax(-1)
         embedding = self.embed(torch.cat([mean, largest], -1))

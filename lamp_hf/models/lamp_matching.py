@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lamp import LampConfig
 
@@ -56,7 +57,7 @@ class LampMatcher(nn.Module):
         return self.head(torch.cat(seen, -1)).float()
 
 
-class _CrossAttentionLayer(nn.Module):
+class _CrossAttentionLayer(GradientCheckpointingLayer):
     """Cross-attention and feed-forward, each after a layer norm."""
 
     def __init__(self, size: int, dropout: float, num_heads: int = 4):

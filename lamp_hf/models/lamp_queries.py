@@ -5,11 +5,12 @@ import math
 import torch
 from torch import nn
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lamp import LampConfig
 
 
-class LampMotionTrunk(nn.Module):
+class LampMotionTrunk(GradientCheckpointingLayer):
     """Convolutions over whitened motion latents, trained with LaMP.
 
     Attention from queries to raw latents learns local movement slowly. Convolutions see it at once.
@@ -59,7 +60,7 @@ class LampMotionTrunk(nn.Module):
         return hidden.transpose(1, 2), white
 
 
-class LampQueries(nn.Module):
+class LampQueries(GradientCheckpointingLayer):
     """Queries that read a context, each anchored to its own part of it.
 
     Query i of Q starts from the context in a window around the share (i + 1/2) / Q of its length, and attends with a

@@ -138,7 +138,11 @@ class CheckpointedEncoderLayer(GradientCheckpointingLayer, nn.TransformerEncoder
     """PyTorch's transformer layer, recomputed in the backward pass after `activation_checkpointing_enable()`."""
 
 
-class MotionSummary(nn.Module):
+class CheckpointedDecoderLayer(GradientCheckpointingLayer, nn.TransformerDecoderLayer):
+    """PyTorch's transformer decoder layer, recomputed likewise."""
+
+
+class MotionSummary(GradientCheckpointingLayer):
     """Convolutions over a motion, pooled over time by mean, maximum and sum.
 
     Attention averages, so it hardly counts steps or adds up distances, which captions state. Sums do.
@@ -173,6 +177,7 @@ class MotionSummary(nn.Module):
 
 
 __all__ = [
+    "CheckpointedDecoderLayer",
     "CheckpointedEncoderLayer",
     "MotionSummary",
     "StrictLoadingMixin",

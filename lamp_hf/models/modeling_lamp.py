@@ -25,7 +25,8 @@ class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "lamp"
     main_input_name = "motion_values"
     input_modalities = ("text", "time")
-    _supports_sdpa = True
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

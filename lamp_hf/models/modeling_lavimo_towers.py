@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .configuration_lavimo import LavimoConfig
-from .modeling_common import CheckpointedEncoderLayer, sinusoidal_positions
+from .modeling_common import CheckpointedDecoderLayer, CheckpointedEncoderLayer, sinusoidal_positions
 
 
 @dataclass
@@ -93,7 +93,9 @@ class LavimoFusion(nn.Module):
                 keys = values.tokens
                 # A sample without any token would make the softmax NaN; its result is multiplied by zero.
                 ignored = ~values.mask & values.mask.any(1, keepdim=True)
-            attended, _ = self.attentions[name](query[:, None], keys, keys, key_padding_mask=ignored)
+            attended, _ = self.attentions[name](
+                query[:, None], keys, keys, key_padding_mask=ignored, need_weights=False
+            )
             total = total + attended[:, 0] * present[name][:, None].to(attended.dtype)
         return total
 
@@ -103,7 +105,7 @@ class LavimoDecoder(nn.Module):
 
     def __init__(self, config: LavimoConfig):
         super().__init__()
-        layer = nn.TransformerDecoderLayer(**layer_options(config))
+        layer = CheckpointedDecoderLayer(**layer_options(config))
         self.layers = nn.TransformerDecoder(layer, config.decoder_layers, nn.LayerNorm(config.hidden_size))
         self.head = nn.Linear(config.hidden_size, config.motion_patch * config.feature_size)
         self.feature_size = config.feature_size
