@@ -20,7 +20,7 @@ setup(
     ],
     package_dir={"lamp_hf.hub_cards": "hub_cards", "lamp_hf.training": "training"},
     package_data={
-        "lamp_hf.training": ["recipes/*/*.yaml", "augmentation/*.yaml", "evaluation/*.yaml"],
+        "lamp_hf.training": ["recipes/*/*.yaml", "augmentation/*.yaml", "evaluation/*.yaml", "launch/*.yaml"],
         "lamp_hf.hub_cards": ["*.md", "*_space/*"],
         "lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html", "metrics/lamp_bertscore/*"],
     },

@@ -17,7 +17,8 @@ def new_model(processor, *objectives: str, **changes) -> lamp_hf.LampForPreTrain
     """A model without dropout that is trained by the given objectives alone."""
     torch.manual_seed(0)
     weights = {f"{name}_weight": float(name in objectives) for name in OBJECTIVES}
-    config = tiny_lamp_config(processor, dropout=0.0, matcher_dropout=0.0, num_query_tokens=8, **(weights | changes))
+    values = {"dropout": 0.0, "matcher_dropout": 0.0, "num_query_tokens": 8} | weights | changes
+    config = tiny_lamp_config(processor, **values)
     model = lamp_hf.LampForPreTraining(config)
     nn.init.normal_(model.lamp.get_input_embeddings().weight)  # as a trained encoder's, not nearly alike
     return model

@@ -1,5 +1,7 @@
 """The training loop: batches are functions of seed and step, runs resume exactly, processes share a batch."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,18 +10,26 @@ import time
 import numpy as np
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from conftest import free_port
-from training_stages import ROOT, assert_same, command, environment, run, tiny_recipe, train
+from training_stages import INPUTS, ROOT, assert_same, command, environment, run, tiny_recipe, train, weights
 
-from training.loop import StepDataset
+from training.averaging import WeightAverage
+from training.batches import StepDataset, micro_batches
 from training.loop import train as run_loop
+
+
+TRAINED_STAGES = (
+    "tokenizer", "lamp", "matcher", "lamp_qformer", "text_to_motion", "language_model", "captioner", "dual_encoder",
+    "evaluator", "lavimo",
+)  # fmt: skip
 
 
 class Indices:
     """Ten clips that are their index and a random number."""
 
-    lengths = np.arange(10)
-    weights = None
+    def __init__(self, lengths=range(10), weights=None):
+        self.lengths, self.weights = np.array(lengths), weights
 
     def item(self, index, rng):
         return index, rng.random()
@@ -31,8 +41,78 @@ def test_a_batch_is_a_function_of_seed_and_step():
         return [[dataset[step, row] for row in range(4)] for step in (3, 0, 1)]
 
     assert batches(seed=0) == batches(seed=0) != batches(seed=1)
-    _, first, second = batches(seed=0)
-    assert len({index for index, _ in first + second}) == 8  # an epoch draws no clip twice
+
+
+def test_without_weights_every_clip_is_drawn_once_an_epoch():
+    dataset = StepDataset(Indices(), batch_size=4, seed=0, bucket_batches=2)
+    drawn = np.concatenate([dataset.clips(step) for step in range(20)])
+    assert np.bincount(drawn).tolist() == [8] * 10  # eighty draws
+
+
+def test_clips_are_drawn_in_proportion_to_their_weights():
+    weights = np.array([1.0, 0, 3, 0])
+    dataset = StepDataset(Indices(range(4), weights), batch_size=50, seed=0, bucket_batches=4)
+    drawn = np.bincount(np.concatenate([dataset.clips(step) for step in range(100)]), minlength=4) / 5000
+    assert drawn[[1, 3]].tolist() == [0, 0]
+    assert drawn[2] == pytest.approx(0.75, abs=0.02)
+
+
+def test_clips_of_a_batch_are_of_similar_length_and_batches_of_all_lengths_take_turns():
+    dataset = StepDataset(Indices(range(1000), np.ones(1000)), batch_size=10, seed=0, bucket_batches=8)
+    spreads = [np.ptp(dataset.clips(step)) for step in range(80)]
+    means = [dataset.clips(step).mean() for step in range(80)]
+    assert np.mean(spreads) < 200 and np.std(means) > 200
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_the_rows_of_a_batch_from_any_step_on(processes):
+    shares = [list(micro_batches(7, 9, 12, 2, process, processes)) for process in range(processes)]
+    parts = [[row for rows in part for row in rows] for part in zip(*shares)]
+    assert parts == [[(step, row) for row in rows] for step in (7, 8) for rows in (range(6), range(6, 12))]
+
+
+def test_a_billion_steps_begin_at_once():
+    first = next(micro_batches(10**9, 2 * 10**9, 256, 1, 0, 8))
+    assert first[0] == (10**9, 0) and len(first) == 32
+
+
+class TestWeightAverage:
+    def module(self):
+        module = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False), torch.nn.Linear(1, 1))
+        module[1].requires_grad_(False)
+        return module
+
+    def test_it_keeps_averages_of_trained_weights_alone(self):
+        assert set(WeightAverage(self.module(), 0.5).state_dict()) == {"module.0.weight", "n_averaged"}
+
+    def test_it_is_that_of_pytorch(self):
+        module = self.module()
+        ours = WeightAverage(module, 0.9)
+        theirs = torch.optim.swa_utils.AveragedModel(
+            module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)
+        )
+        for _ in range(3):
+            torch.nn.init.normal_(module[0].weight)
+            ours.update()
+            theirs.update_parameters(module)
+        trained = module[0].weight.detach().clone()
+        with ours.applied():
+            torch.testing.assert_close(module[0].weight, theirs.module[0].weight)
+        assert torch.equal(module[0].weight, trained)
+
+    def test_a_checkpoint_of_pytorchs_average_is_read(self):
+        module = self.module()
+        theirs = torch.optim.swa_utils.AveragedModel(module)
+        theirs.update_parameters(module)
+        torch.nn.init.zeros_(module[0].weight)
+        ours = WeightAverage(module, 0.9)
+        ours.load_state_dict(theirs.state_dict())
+        with ours.applied():
+            assert torch.equal(module[0].weight, theirs.module[0].weight)
+
+    def test_a_checkpoint_without_an_average_is_refused_by_name(self):
+        with pytest.raises(ValueError, match=r"the checkpoint has no average of 0\.weight"):
+            WeightAverage(self.module(), 0.9).load_state_dict({})
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path, humanml3d_folder, bert_folder):
@@ -41,9 +121,32 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path, humanml3d_folder, ber
         train("tokenizer", "--recipe", recipe, "--data", humanml3d_folder, "--output", tmp_path / "run")
 
 
+def test_a_resumed_run_saves_the_averages_of_one_that_was_not_stopped(tmp_path, humanml3d_folder, bert_folder):
+    recipe = tiny_recipe(tmp_path, "tokenizer", bert_folder, gradient_accumulation_steps=2)
+    recipe.write_text(recipe.read_text().replace("  width: 16\n", "  width: 16\n  dropout: 0.5\n"))
+    arguments = ("--recipe", recipe, "--data", humanml3d_folder, "--output")
+    train("tokenizer", *arguments, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "stopped" / "model")
+    shutil.rmtree(tmp_path / "stopped" / "checkpoints" / "step_00000004")
+    train("tokenizer", *arguments, tmp_path / "stopped")
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    last = torch.load(tmp_path / "stopped" / "checkpoints" / "step_00000004" / "custom_checkpoint_1.pkl")
+    saved = weights(tmp_path / "stopped")
+    for name, average in last.items():
+        if name != "n_averaged":
+            assert torch.equal(average, saved[name.removeprefix("module.model.")])
+
+
+@pytest.mark.parametrize("stage", TRAINED_STAGES)
+def test_every_trained_weight_gets_a_gradient(stage, stage_folder):
+    """Else processes would wait for gradients that never come, unless the objective says so."""
+    state = torch.load(stage_folder(stage) / "checkpoints" / "step_00000004" / "optimizer.bin")
+    assert len(state["state"]) == sum(len(group["params"]) for group in state["param_groups"])
+
+
 def test_a_split_of_unusable_clips_is_refused(tmp_path):
-    source = Indices()
-    source.weights = np.zeros(10)
+    source = Indices(weights=np.zeros(10))
     with pytest.raises(ValueError, match="the train split has no clip that this stage can use"):
         run_loop(torch.nn.Linear(1, 1), source, {}, tmp_path, evaluate=lambda objective: {})
 
@@ -75,3 +178,34 @@ def test_two_processes_train_like_one_with_the_same_batch(tmp_path, humanml3d_fo
     launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
     run(tmp_path, *launch, "-m", "training.train_tokenizer", *map(str, arguments), "--output", str(tmp_path / "two"))
     assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
+
+
+def train_as(rank: int, port: int, stage: str, arguments: tuple) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    train(stage, *arguments)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["lamp", "dual_encoder", "text_to_motion"])
+def test_two_processes_with_batches_in_parts_train_like_one(
+    stage, tmp_path, odd_clips_folder, bert_folder, stage_folder
+):
+    recipe = tiny_recipe(tmp_path, stage, bert_folder, batch_size=8, gradient_accumulation_steps=2)
+    inputs = [
+        part for name, earlier in INPUTS[stage].items() for part in (f"--{name}", stage_folder(earlier) / "model")
+    ]
+    arguments = ("--recipe", recipe, "--data", odd_clips_folder, *(part for pair in inputs for part in pair))
+    if stage == "lamp":  # whose wrong pairs each process draws by itself
+        arguments += ("--set", "model.matching_weight=0.0")
+    train(stage, *arguments, "--output", tmp_path / "one")
+    two = (*arguments, "--output", tmp_path / "two")
+    torch.multiprocessing.start_processes(train_as, (free_port(), stage, two), nprocs=2, start_method="fork")
+    assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
+
+
+@pytest.mark.parametrize("name", ["ddp", "ddp_machines"])
+def test_launch_configurations_are_ones_of_accelerate(name):
+    settings = load_config_from_file(str(ROOT / f"training/launch/{name}.yaml"))
+    assert settings.distributed_type == "MULTI_GPU" and settings.num_processes == 8 * settings.num_machines

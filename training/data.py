@@ -1,4 +1,4 @@
-"""Clips in memory, and what the stages do with them: normalise, pad, tokenise, draw and batch."""
+"""Clips of a data set, and what the stages do with them: normalise, pad, tokenise, draw and batch."""
 
 import argparse
 from collections import Counter
@@ -16,12 +16,13 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 
 from .augmentation.composition import Composer
 from .augmentation.lengths import Lengthener
+from .motions import NormalisedMotions, mapped_motions
 from .progress import progress
 from .text_encoder import resolve_text_encoder
 
 
 class Clips:
-    """A split of a data set, in memory.
+    """A split of a data set; its motions stay on disk, those that are added are in memory.
 
     Args:
         path (`Path`): parquet file or folder in HumanML3D's layout.
@@ -43,8 +44,8 @@ class Clips:
         dataset = without_licenses(dataset, data.get("licenses_left_out", []), check=split == "train")
         if not len(dataset):
             raise ValueError(f"{path}: all clips of the {split} split have licences that the recipe leaves out")
-        self.motions: list[np.ndarray] = [row["motion"] for row in dataset]
-        self.captions: list[list[str]] = [[str(caption) for caption in row["captions"]] for row in dataset]
+        self.motions: list[np.ndarray] = mapped_motions(dataset)
+        self.captions: list[list[str]] = dataset.with_format(None)["captions"][:]
         self.names: list[str] = list(dataset["name"])
         self.actions: list[str] = list(dataset["action"])
         self.styles: list[str] = list(dataset["style"])
@@ -182,9 +183,9 @@ def by_length(items: Sequence) -> list[int]:
     return sorted(range(len(items)), key=lambda i: len(items[i]))
 
 
-def normalised(clips: Clips, extractor: MotionFeatureExtractor) -> list[torch.Tensor]:
+def normalised(clips: Clips, extractor: MotionFeatureExtractor) -> NormalisedMotions:
     """Return the clips' features `(num_frames, feature_size)`, normalised by the extractor's statistics."""
-    return [extractor.normalise(torch.from_numpy(motion)) for motion in clips.motions]
+    return NormalisedMotions(clips.motions, extractor)
 
 
 def pad_motions(motions: list[torch.Tensor], multiple: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -211,7 +212,7 @@ def shortened(texts: list[str], tokenizer) -> list[str]:
 
 
 @torch.no_grad()
-def tokenise(motions: list[torch.Tensor], tokenizer: MotionVQVAEModel, max_frames: int) -> list[list[torch.Tensor]]:
+def tokenise(motions: NormalisedMotions, tokenizer: MotionVQVAEModel, max_frames: int) -> list[list[torch.Tensor]]:
     """Encode each normalised clip into codes, once for each frame within its first token that a crop may start at.
 
     Returns:
@@ -222,8 +223,7 @@ def tokenise(motions: list[torch.Tensor], tokenizer: MotionVQVAEModel, max_frame
     factor = tokenizer.config.downsampling_factor
     codes: list[list[torch.Tensor]] = [[] for _ in motions]
     for start in range(factor):
-        long_enough = [i for i in by_length(motions) if len(motions[i]) - start >= factor]
-        for rows in progress(list(batched(long_enough, 64)), f"tokenising, offset {start}"):
+        for rows in progress(list(batched(motions.by_length(factor + start), 64)), f"tokenising, offset {start}"):
             values, mask = pad_motions([motions[i][start : start + max_frames] for i in rows], factor)
             batch, token_mask = tokenizer.encode(values.to(tokenizer.device), mask.to(tokenizer.device))
             batch = batch.unflatten(-1, (-1, 1)) if batch.ndim == 2 else batch

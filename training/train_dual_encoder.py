@@ -27,7 +27,8 @@ from lamp_hf.models.processing_lamp import LampProcessor
 from .augmentation.paraphrase import load_paraphraser
 from .command_line import parse_arguments
 from .data import Clips, batched
-from .loop import Objective, to_device, train
+from .gradient_cache import ComparingObjective
+from .loop import to_device, train
 from .train_lamp import PairSource
 
 
@@ -68,6 +69,8 @@ class DualEncoderModel(StrictLoadingMixin, PreTrainedModel):
     config_class = DualEncoderConfig
     base_model_prefix = "dual_encoder"
     main_input_name = "latents"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # it has no attention
 
     def __init__(self, config: DualEncoderConfig):
         super().__init__(config)
@@ -126,14 +129,28 @@ def sentence_embeds(states: torch.Tensor, mask: torch.Tensor) -> torch.FloatTens
     return nn.functional.normalize(mean_of_words(states.float(), mask), dim=-1)
 
 
-class DualEncoderObjective(Objective):
+class DualEncoderObjective(ComparingObjective):
     """LaMP's contrastive loss, with the one score of whole texts and motions."""
 
-    def forward(self, text_states, attention_mask, latents, latent_mask, clip_ids, caption_ids, **others):
-        model, sentences = self.model, sentence_embeds(text_states, attention_mask.bool())
-        texts, motions = model.embed_texts(sentences), model.embed_motions(latents, latent_mask)
-        threshold = model.config.similar_caption_threshold
-        right, excluded, back, excluded_back = caption_targets(sentences, clip_ids, caption_ids, threshold)
+    def comparing_weights(self):
+        return [self.model.logit_scale]
+
+    def embed(self, text_states, attention_mask, latents, latent_mask, clip_ids, caption_ids, **others):
+        sentences = sentence_embeds(text_states, attention_mask.bool())
+        rows = {
+            "texts": self.model.embed_texts(sentences),
+            "motions": self.model.embed_motions(latents, latent_mask),
+            "sentences": sentences,
+            "clip_ids": clip_ids,
+            "caption_ids": caption_ids,
+        }
+        return rows, None
+
+    def compare(self, rows):
+        model, texts, motions = self.model, rows["texts"], rows["motions"]
+        right, excluded, back, excluded_back = caption_targets(
+            rows["sentences"], rows["clip_ids"], rows["caption_ids"], model.config.similar_caption_threshold
+        )
         forth = contrastive_loss(model.score(texts, gather_with_gradient(motions)), right, excluded)
         backwards = contrastive_loss(model.score(gather_with_gradient(texts), motions).T, back, excluded_back)
         return (forth + backwards) / 2, {}

@@ -14,6 +14,7 @@ from lamp_hf.metrics.queries import query_statistics
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lamp import LampConfig
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
+from lamp_hf.models.lamp_outputs import LampMotionFeatures, LampTextFeatures
 from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
@@ -22,12 +23,15 @@ from lamp_hf.models.processing_lamp import LampProcessor
 from .augmentation.paraphrase import Paraphraser, load_paraphraser
 from .command_line import parse_arguments
 from .data import Clips, batched, by_length, normalised, pad_motions, shortened
-from .loop import Objective, to_device, train
+from .gradient_cache import ComparingObjective
+from .loop import to_device, train
+from .motions import NormalisedMotions
 from .progress import progress
 from .text_encoder import load_text_encoder
 
 
 _STARTS = (0, 2)  # frames; latents of a clip from each, so that a crop need not begin where a token does
+_ENCODED = ("text_states", "attention_mask", "latents", "latent_mask")  # of a batch
 OBJECTIVES = ("contrastive", "matching", "text_generation", "motion_generation", "reconstruction", "decorrelation")
 
 
@@ -94,7 +98,7 @@ class PairSource:
 
 
 @torch.no_grad()
-def encode_motions(lamp: LampModel, tokenizer: MotionVQVAEModel | None, motions: list[torch.Tensor], max_frames: int):
+def encode_motions(lamp: LampModel, tokenizer: MotionVQVAEModel | None, motions: NormalisedMotions, max_frames: int):
     """Encode clips from each start frame; without a tokenizer all codes are 0.
 
     Returns:
@@ -104,8 +108,9 @@ def encode_motions(lamp: LampModel, tokenizer: MotionVQVAEModel | None, motions:
     codes: list[list[torch.Tensor]] = [[] for _ in motions]
     factor = lamp.config.motion_config.downsampling_factor
     for start in _STARTS:
-        long_enough = [i for i in by_length(motions) if len(motions[i]) - start >= factor]
-        for rows in progress(list(batched(long_enough, 64)), f"encoding motions, offset {start}"):
+        for rows in progress(
+            list(batched(motions.by_length(factor + start), 64)), f"encoding motions, offset {start}"
+        ):
             values, mask = pad_motions([motions[i][start : start + max_frames] for i in rows], factor)
             batch, token_mask = lamp.encode_latents(values.to(lamp.device), mask.to(lamp.device))
             nearest = tokenizer.quantizer.nearest(batch) if tokenizer else torch.zeros_like(token_mask.long())
@@ -131,12 +136,40 @@ def encode_captions(lamp: LampModel, processor: LampProcessor, texts: list[str])
     return ids, states
 
 
-class LampObjective(Objective):
+class LampObjective(ComparingObjective):
     """The model's weighted sum of losses; logs each of them."""
 
-    def forward(self, **batch):
-        output = self.model(**batch)
-        return output.loss, {name: output[f"{name}_loss"].detach() for name in OBJECTIVES}
+    def comparing_weights(self):
+        return [self.model.lamp.logit_scale, self.model.lamp.word_logit_scale]
+
+    def embed(self, **batch):
+        pairs = self.model.encode_pairs(*(batch[name] for name in _ENCODED))
+        text, motion = pairs.text, pairs.motion
+        rows = {
+            "text_embeds": text.embeds,
+            "word_embeds": text.word_embeds,
+            "word_weights": text.word_weights,
+            "motion_embeds": motion.embeds,
+            "query_embeds": motion.query_embeds,
+            "queries": motion.queries,
+            "text_queries": pairs.text_queries,
+            "sentences": pairs.sentences,
+            "clip_ids": batch["clip_ids"],
+            "caption_ids": batch["caption_ids"],
+        }
+        return rows, pairs
+
+    def compare(self, rows):
+        text = LampTextFeatures(rows["text_embeds"], rows["word_embeds"], rows["word_weights"])
+        motion = LampMotionFeatures(rows["motion_embeds"], rows["query_embeds"], rows["queries"])
+        others = (rows[name] for name in ("text_queries", "sentences", "clip_ids", "caption_ids"))
+        return self._weighted(self.model.comparing_losses(text, motion, *others))
+
+    def judge(self, encoded, latents, **batch):
+        return self._weighted(self.model.separate_losses(encoded, **batch))
+
+    def _weighted(self, losses):
+        return self.model.weighted_sum(losses), {name: value.detach() for name, value in losses.items()}
 
 
 @torch.no_grad()

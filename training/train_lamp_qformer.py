@@ -65,13 +65,20 @@ class PairSource:
         }
 
 
+OBJECTIVES = ("contrastive", "matching", "text_generation", "motion_generation")
+
+
 class LampObjective(Objective):
     """The model's weighted sum of losses; logs each of the four."""
 
+    @property
+    def leaves_weights_unused(self) -> bool:
+        """True where a loss has weight 0: it is not computed, and its head gets no gradient."""
+        return not all(getattr(self.model.config, f"{name}_weight") for name in OBJECTIVES)
+
     def forward(self, **batch):
         output = self.model(**batch)
-        names = ("contrastive", "matching", "text_generation", "motion_generation")
-        return output.loss, {name: output[f"{name}_loss"].detach() for name in names}
+        return output.loss, {name: output[f"{name}_loss"].detach() for name in OBJECTIVES}
 
 
 @torch.no_grad()

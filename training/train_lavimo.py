@@ -21,13 +21,14 @@ from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lavimo import LavimoConfig
 from lamp_hf.models.contrastive import cosines
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
-from lamp_hf.models.modeling_lavimo import LavimoModel
+from lamp_hf.models.modeling_lavimo import MODALITIES, LavimoModel
 from lamp_hf.models.processing_lavimo import LavimoProcessor
 
 from .augmentation.paraphrase import load_paraphraser, wordings
 from .command_line import parse_arguments
 from .data import CaptionSimilarity, Clips, batched, draw, normalised, pad_motions
-from .loop import Objective, to_device, train
+from .gradient_cache import ComparingObjective
+from .loop import to_device, train
 from .progress import progress
 from .text_encoder import load_text_encoder
 from .video.rendered_videos import FIXED, UNSEEN, video_features
@@ -121,15 +122,34 @@ def encode_words(model: LavimoModel, processor: LavimoProcessor, texts: list[str
     return result
 
 
-class LavimoObjective(Objective):
+class LavimoObjective(ComparingObjective):
     """The model's sum of losses; logs the alignment of each pair of modalities and the reconstruction."""
 
-    def forward(self, **batch):
-        output = self.model(**batch, return_loss=True)
-        logs = dict(output.alignment_losses)
-        if output.reconstruction_loss is not None:
-            logs["reconstruction"] = output.reconstruction_loss
-        return output.loss, {name: loss.detach() for name, loss in logs.items()}
+    @property
+    def leaves_weights_unused(self) -> bool:
+        """True where no pair of the recipe aligns some modality, whose head then gets no gradient."""
+        aligned = {MODALITIES[initial] for pair in self.model.config.alignment_pairs for initial in pair}
+        return aligned != set(self.model.heads)
+
+    def comparing_weights(self):
+        return [self.model.logit_scale]
+
+    def embed(self, **batch):
+        labels = {name: batch.pop(name) for name in ("clip_ids", "caption_ids", "sentence_embeds") if name in batch}
+        encoded, embeds = self.model.encode_modalities(**batch)
+        return embeds | labels, encoded
+
+    def compare(self, rows):
+        embeds = {name: rows[name] for name in self.model.heads if name in rows}
+        labels = {name: values for name, values in rows.items() if name not in embeds}
+        losses = self.model.alignment_losses(embeds, **labels)
+        return sum(losses.values()), {pair: loss.detach() for pair, loss in losses.items()}
+
+    def judge(self, encoded, motion_values, motion_attention_mask, **batch):
+        loss = self.model.reconstruction_loss(encoded, motion_values, motion_attention_mask)
+        if loss is None:
+            return 0.0, {}
+        return self.model.config.reconstruction_weight * loss, {"reconstruction": loss.detach()}
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Feature extractor: reads motions, and is the one place that knows the normalisation statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +84,7 @@ class MotionFeatureExtractor(CheckedFilesMixin, SequenceFeatureExtractor):
             root_and_contact_gain (`float`): see above.
         """
         tree = get_skeleton(skeleton)
-        frames = np.concatenate([np.asarray(clip, np.float64) for clip in features])
-        mean, std = frames.mean(0), frames.std(0)
+        mean, std = _mean_and_deviation(features)
         for columns in tree.slices.values():
             std[columns] = std[columns].mean()
         for group in ("root_yaw", "root_velocity", "root_height", "contacts"):
@@ -244,6 +243,20 @@ def _as_array(motion, name: str) -> np.ndarray:
         wanted = "a Motion, the path of a file, joints (num_frames, num_joints, 3) or features"
         raise ValueError(f"{name} must be {wanted}, got {type(motion).__name__}")
     return values
+
+
+def _mean_and_deviation(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each column over the frames of clips, which are read one at a time."""
+    count, total, squares, origin = 0, 0.0, 0.0, None
+    for clip in clips:
+        frames = np.asarray(clip, np.float64)
+        if origin is None and len(frames):
+            origin = frames.mean(0)  # sums of squares far from the mean would lose digits
+        if len(frames):
+            frames = frames - origin
+            count, total, squares = count + len(frames), total + frames.sum(0), squares + (frames**2).sum(0)
+    mean = total / count
+    return origin + mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
 
 def _check_statistics(mean: list[float] | None, std: list[float] | None, feature_size: int) -> None:

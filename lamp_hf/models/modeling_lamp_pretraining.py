@@ -10,7 +10,14 @@ from .configuration_lamp import LampConfig
 from .contrastive import caption_targets, contrastive_loss, cosines, draw_negatives, equal_pairs
 from .lamp_outputs import LampMotionFeatures, LampTextFeatures
 from .lamp_queries import queries_of_tokens
-from .modeling_common import gather_with_gradient, in_distributed_training, masked_mean, sinusoidal_positions
+from .modeling_common import (
+    CheckpointedDecoderLayer,
+    CheckpointedEncoderLayer,
+    gather_with_gradient,
+    in_distributed_training,
+    masked_mean,
+    sinusoidal_positions,
+)
 from .modeling_lamp import LampModel, LampPreTrainedModel, mean_of_words
 
 
@@ -37,6 +44,27 @@ class LampForPreTrainingOutput(ModelOutput):
     motion: LampMotionFeatures | None = None
 
 
+@dataclass
+class LampPairs:
+    """A batch of captioned motions as LaMP sees it.
+
+    Args:
+        text ([`LampTextFeatures`]): All captions.
+        motion ([`LampMotionFeatures`]): The motions.
+        text_queries (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`): After reading each
+            motion's first caption.
+        sentences (`torch.FloatTensor` of shape `(batch_size * num_captions, text_hidden_size)`): Unit-norm embeddings
+            of the captions by the frozen sentence encoder.
+        first (`torch.LongTensor` of shape `(batch_size,)`): Row of each motion's first caption.
+    """
+
+    text: LampTextFeatures
+    motion: LampMotionFeatures
+    text_queries: torch.FloatTensor
+    sentences: torch.FloatTensor
+    first: torch.LongTensor
+
+
 class LampCaptionDecoder(nn.Module):
     """Predicts each next word from the words before it and the motion's queries."""
 
@@ -44,9 +72,7 @@ class LampCaptionDecoder(nn.Module):
         super().__init__()
         size, words = config.hidden_size, config.text_config.hidden_size
         self.embed = nn.Linear(words, size)
-        layer = nn.TransformerDecoderLayer(
-            size, 4, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
-        )
+        layer = CheckpointedDecoderLayer(size, 4, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True)
         self.layers = nn.TransformerDecoder(layer, config.num_decoder_layers, nn.LayerNorm(size))
         self.head = nn.Linear(size, words)
 
@@ -73,9 +99,7 @@ class LampMotionDecoder(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.length_embeddings = nn.Embedding(config.num_query_tokens + 1, size)
-        layer = nn.TransformerEncoderLayer(
-            size, 4, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True
-        )
+        layer = CheckpointedEncoderLayer(size, 4, 2 * size, config.dropout, "gelu", batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(
             layer, config.num_decoder_layers, nn.LayerNorm(size), enable_nested_tensor=False
         )
@@ -137,31 +161,81 @@ class LampForPreTraining(LampPreTrainedModel):
             caption_ids (`torch.LongTensor` of shape `(batch_size * num_captions,)`): Equal numbers for the same
                 caption, however it is worded.
         """
-        lamp, mask = self.lamp, attention_mask.bool()
-        text, motion = lamp.encode_text_parts(text_states, mask), lamp.encode_motion_parts(latents, latent_mask)
-        sentences = nn.functional.normalize(mean_of_words(text_states.float(), mask), dim=-1)
-        first = torch.arange(0, len(input_ids), len(input_ids) // len(latents), device=input_ids.device)
-        text_queries = lamp.read_words(text.word_states[first], mask[first])
-        losses = {
-            "contrastive": self._contrastive_loss(text, motion, sentences, clip_ids, caption_ids),
-            "matching": self.matching_loss(
-                text_states, mask, text, motion, first, sentences[first], clip_ids, caption_ids[first]
-            ),
-            "text_generation": self._text_generation_loss(input_ids[first], mask[first], motion.queries),
-            "motion_generation": _cross_entropy(
-                self.motion_decoder(text_queries, latent_mask), motion_codes, latent_mask
-            ),
-            "reconstruction": _cross_entropy(
-                self.code_head(queries_of_tokens(motion.queries, latent_mask)), motion_codes, latent_mask
-            ),
-            "decorrelation": (decorrelation_loss(motion.queries) + decorrelation_loss(text_queries)) / 2,
-        }
+        pairs = self.encode_pairs(text_states, attention_mask, latents, latent_mask)
+        losses = self.comparing_losses(
+            pairs.text, pairs.motion, pairs.text_queries, pairs.sentences, clip_ids, caption_ids
+        )
+        losses |= self.separate_losses(
+            pairs, input_ids, attention_mask, text_states, latent_mask, motion_codes, clip_ids, caption_ids
+        )
         return LampForPreTrainingOutput(
-            loss=sum(getattr(self.config, f"{name}_weight") * value for name, value in losses.items()),
-            text=text,
-            motion=motion,
+            loss=self.weighted_sum(losses),
+            text=pairs.text,
+            motion=pairs.motion,
             **{f"{name}_loss": value for name, value in losses.items()},
         )
+
+    def weighted_sum(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sum losses by the weights of the configuration."""
+        return sum(getattr(self.config, f"{name}_weight") * value for name, value in losses.items())
+
+    def encode_pairs(self, text_states, attention_mask, latents, latent_mask) -> LampPairs:
+        """Encode a batch, for `comparing_losses` and `separate_losses`; for the arguments see `forward`."""
+        lamp, mask = self.lamp, attention_mask.bool()
+        text, motion = lamp.encode_text_parts(text_states, mask), lamp.encode_motion_parts(latents, latent_mask)
+        first = torch.arange(0, len(mask), len(mask) // len(latents), device=mask.device)
+        return LampPairs(
+            text=text,
+            motion=motion,
+            text_queries=lamp.read_words(text.word_states[first], mask[first]),
+            sentences=nn.functional.normalize(mean_of_words(text_states.float(), mask), dim=-1),
+            first=first,
+        )
+
+    def comparing_losses(
+        self, text, motion, text_queries, sentences, clip_ids, caption_ids
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses in which the pairs of a batch meet: the contrastive one and that of decorrelation.
+
+        Args:
+            text ([`LampTextFeatures`]): Of all captions; `word_states` are not needed.
+            motion ([`LampMotionFeatures`]): Of all motions.
+            text_queries (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`): Of the first
+                captions.
+            sentences (`torch.FloatTensor` of shape `(batch_size * num_captions, text_hidden_size)`): Unit vectors.
+            clip_ids, caption_ids (`torch.LongTensor`): See `forward`.
+        """
+        decorrelation = (decorrelation_loss(motion.queries) + decorrelation_loss(text_queries)) / 2
+        contrastive = self._contrastive_loss(text, motion, sentences, clip_ids, caption_ids)
+        return {"contrastive": contrastive, "decorrelation": decorrelation}
+
+    def separate_losses(
+        self,
+        pairs: LampPairs,
+        input_ids,
+        attention_mask,
+        text_states,
+        latent_mask,
+        motion_codes,
+        clip_ids,
+        caption_ids,
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses that are means over pairs, words or tokens; for the arguments see `forward`.
+
+        Matching takes its wrong pairs from the batch too, but any batch will do.
+        """
+        text, motion, first, mask = pairs.text, pairs.motion, pairs.first, attention_mask.bool()
+        sentences = pairs.sentences[first]
+        tokens = self.motion_decoder(pairs.text_queries, latent_mask)
+        codes = self.code_head(queries_of_tokens(motion.queries, latent_mask))
+        return {
+            "matching": self.matching_loss(
+                text_states, mask, text, motion, first, sentences, clip_ids, caption_ids[first]
+            ),
+            "text_generation": self._text_generation_loss(input_ids[first], mask[first], motion.queries),
+            "motion_generation": _cross_entropy(tokens, motion_codes, latent_mask),
+            "reconstruction": _cross_entropy(codes, motion_codes, latent_mask),
+        }
 
     def _contrastive_loss(self, text, motion, sentences, clip_ids, caption_ids) -> torch.Tensor:
         """Average the loss of the sum of both scores, of whole texts and motions, and of words and queries."""
@@ -246,4 +320,4 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tenso
     return masked_mean(loss, torch.ones_like(loss))
 
 
-__all__ = ["LampForPreTraining", "LampForPreTrainingOutput", "decorrelation_loss"]
+__all__ = ["LampForPreTraining", "LampForPreTrainingOutput", "LampPairs", "decorrelation_loss"]

@@ -247,6 +247,37 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         Raises:
             ValueError: If no modality is given.
         """
+        encoded, embeds = self.encode_modalities(
+            input_ids, attention_mask, motion_values, motion_attention_mask,
+            pixel_values, video_mask, frame_features, word_features,
+        )  # fmt: skip
+        output = LavimoOutput(**{f"{name}_embeds": values for name, values in embeds.items()})
+        if not return_loss:
+            return output
+        output.alignment_losses = self.alignment_losses(embeds, clip_ids, caption_ids, sentence_embeds, present)
+        losses = list(output.alignment_losses.values())
+        output.reconstruction_loss = self.reconstruction_loss(encoded, motion_values, motion_attention_mask, present)
+        if output.reconstruction_loss is not None:
+            losses.append(self.config.reconstruction_weight * output.reconstruction_loss)
+        output.loss = sum(losses) if losses else None
+        return output
+
+    def encode_modalities(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        motion_values=None,
+        motion_attention_mask=None,
+        pixel_values=None,
+        video_mask=None,
+        frame_features=None,
+        word_features=None,
+    ) -> tuple[dict[str, Encoded], dict[str, torch.Tensor]]:
+        """Encode the modalities that are given, and embed them; for the arguments see `forward`.
+
+        Returns:
+            By name, the encoded modalities and their embeddings `(batch_size, projection_dim)`.
+        """
         encoded: dict[str, Encoded] = {}
         motion_mask = None if motion_values is None else full_mask(motion_values, motion_attention_mask)
         if motion_values is not None:
@@ -260,26 +291,24 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         embeds = {name: self._project(name, values) for name, values in encoded.items() if name != "motion"}
         if motion_values is not None:
             embeds["motion"] = self._project_motion(encoded["motion"], motion_values, motion_mask)
-        output = LavimoOutput(**{f"{name}_embeds": values for name, values in embeds.items()})
-        if not return_loss:
-            return output
-        captions = _hide_fillers((present or {}).get("text"), caption_ids, sentence_embeds)
-        present = self._presence(embeds, present or {})
-        output.alignment_losses = self._alignment_losses(embeds, present, clip_ids, *captions)
-        losses = list(output.alignment_losses.values())
-        if self.config.fusion != "none" and "motion" in encoded:
-            output.reconstruction_loss = self._reconstruction_loss(encoded, present, motion_values, motion_mask)
-            losses.append(self.config.reconstruction_weight * output.reconstruction_loss)
-        output.loss = sum(losses) if losses else None
-        return output
+        return encoded, embeds
 
     def _presence(self, embeds: dict[str, torch.Tensor], present: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return a mask `(batch_size,)` of the samples that are present for every modality that is given."""
         everyone = torch.ones(len(next(iter(embeds.values()))), dtype=torch.bool, device=self.device)
         return {name: present.get(name, everyone).bool() for name in embeds}
 
-    def _alignment_losses(self, embeds, present, clip_ids, caption_ids, sentence_embeds) -> dict[str, torch.Tensor]:
-        """Return the loss of each pair of modalities that are given."""
+    def alignment_losses(
+        self, embeds, clip_ids=None, caption_ids=None, sentence_embeds=None, present=None
+    ) -> dict[str, torch.Tensor]:
+        """Compare the rows of a batch and return the loss of each pair of modalities that are given.
+
+        Args:
+            embeds (`dict[str, torch.FloatTensor]` of shape `(batch_size, projection_dim)`): By modality.
+            clip_ids, caption_ids, sentence_embeds, present (*optional*): See `forward`.
+        """
+        caption_ids, sentence_embeds = _hide_fillers((present or {}).get("text"), caption_ids, sentence_embeds)
+        present = self._presence(embeds, present or {})
         config, losses = self.config, {}
         for pair in config.alignment_pairs:
             first, second = (MODALITIES[initial] for initial in pair)
@@ -301,8 +330,19 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         backward = self.temperature * cosines(second, gather_with_gradient(first))
         return sum(contrastive_loss(logits, *targets, present=present) for logits in (forward, backward))
 
-    def _reconstruction_loss(self, encoded, present, motion_values, motion_mask) -> torch.Tensor:
-        """Return the mean squared error of the motion that is decoded from the fused embedding."""
+    def reconstruction_loss(
+        self, encoded, motion_values=None, motion_attention_mask=None, present=None
+    ) -> torch.Tensor | None:
+        """Return the mean squared error of the motion that is decoded from the fused embedding; None without fusion.
+
+        Args:
+            encoded (`dict[str, Encoded]`): From `encode_modalities`.
+            motion_values, motion_attention_mask, present (*optional*): See `forward`.
+        """
+        if self.config.fusion == "none" or "motion" not in encoded:
+            return None
+        present = self._presence({name: values.pooled for name, values in encoded.items()}, present or {})
+        motion_mask = full_mask(motion_values, motion_attention_mask)
         fused = self.fusion(encoded["motion"].pooled, encoded, present)
         decoded = self.decoder(fused, encoded["motion"].mask)[:, : motion_mask.shape[1]]
         error = (decoded.float() - motion_values.float()).square().mean(-1)
