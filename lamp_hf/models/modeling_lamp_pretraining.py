@@ -10,8 +10,15 @@ from .configuration_lamp import LampConfig
 from .contrastive import caption_targets, contrastive_loss, cosines, draw_negatives, equal_pairs
 from .lamp_outputs import LampMotionFeatures, LampTextFeatures
 from .lamp_queries import queries_of_tokens
-from .modeling_common import gather_with_gradient, in_distributed_training, masked_mean, sinusoidal_positions
-from .modeling_lamp import LampModel, LampPreTrainedModel, mean_of_words
+from .modeling_common import (
+    gather_with_gradient,
+    in_distributed_training,
+    masked_mean,
+    mean_of_words,
+    sinusoidal_positions,
+)
+from .modeling_lamp import LampModel
+from .modeling_lamp_motion import LampPreTrainedModel
 
 
 @dataclass
