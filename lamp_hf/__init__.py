@@ -24,6 +24,7 @@ _EXPORTS = {
     "MotionVQVAEModel": "models.modeling_motion_vqvae",
     "LampConfig": "models.configuration_lamp",
     "LampModel": "models.modeling_lamp",
+    "LampMotionModel": "models.modeling_lamp_motion",
     "LampForPreTraining": "models.modeling_lamp_pretraining",
     "LampQFormerConfig": "models.configuration_lamp_qformer",
     "LampQFormerModel": "models.modeling_lamp_qformer",

@@ -328,9 +328,11 @@ def captioner_folder(processor, language_folder, tmp_path_factory) -> Path:
 
     torch.manual_seed(0)
     language = AutoModelForCausalLM.from_pretrained(language_folder)
-    lamp = lamp_hf.LampQFormerMotionModel(tiny_qformer_config(processor, initializer_range=0.5))
+    lamp = lamp_hf.LampMotionModel(tiny_lamp_config(processor, initializer_range=0.5))
+    torch.nn.init.normal_(lamp.motion_encoder.conv_in.weight)
     folder = tmp_path_factory.mktemp("captioner")
-    options = {"num_beams": 3, "max_new_tokens": 8, "initializer_range": 1.0}  # wide, so that motions differ in words
+    options = {"num_beams": 3, "max_new_tokens": 8, "whole_motion": True}
+    options["initializer_range"] = 1.0  # wide, so that motions differ in words
     lamp_hf.LampForMotionCaptioning.from_parts(lamp, language, **options).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(language_folder)
     lamp_hf.LampProcessor(processor.feature_extractor, tokenizer).save_pretrained(folder)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import make_motion, tiny_language_config, tiny_qformer_config
+from conftest import make_motion, tiny_lamp_config, tiny_language_config, tiny_qformer_config
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from test_cli import run
@@ -18,25 +18,33 @@ from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig, OPTConfig
 
 import lamp_hf
 from lamp_hf import LampForMotionCaptioning, Motion
+from lamp_hf.models.modeling_auto_lamp import load_lamp
 
 
 LORA = {"r": 4, "target_modules": r"language_model\..*\.(q_proj|v_proj)"}
 KINDS = {
-    "opt": (OPTConfig, {"ffn_dim": 32}),
-    "llama": (LlamaConfig, {"intermediate_size": 32}),
-    "qwen": (Qwen2Config, {"intermediate_size": 32, "num_key_value_heads": 1}),
+    "opt": (OPTConfig, {"ffn_dim": 32}, "lamp"),
+    "llama": (LlamaConfig, {"intermediate_size": 32}, "lamp_qformer"),
+    "qwen": (Qwen2Config, {"intermediate_size": 32, "num_key_value_heads": 1}, "whole"),
 }
+
+
+def make_captioner(processor, kind: str, **changes) -> LampForMotionCaptioning:
+    """A captioner that reads LaMP, LaMP with the whole motion beside the queries, or the paper's Q-Former."""
+    torch.manual_seed(0)
+    language_config, sizes, lamp = KINDS[kind]
+    language = AutoModelForCausalLM.from_config(tiny_language_config(language_config, **sizes))
+    if lamp == "lamp_qformer":
+        reader = lamp_hf.LampQFormerMotionModel(tiny_qformer_config(processor))
+    else:
+        reader = lamp_hf.LampMotionModel(tiny_lamp_config(processor))
+    return LampForMotionCaptioning.from_parts(reader, language, whole_motion=lamp == "whole", **changes).eval()
 
 
 @pytest.fixture(params=KINDS)
 def captioner(request, processor) -> LampForMotionCaptioning:
-    """A captioner for each kind of language model."""
-    torch.manual_seed(0)
-    kind, changes = KINDS[request.param]
-    language = AutoModelForCausalLM.from_config(tiny_language_config(kind, **changes))
-    return LampForMotionCaptioning.from_parts(
-        lamp_hf.LampQFormerMotionModel(tiny_qformer_config(processor)), language
-    ).eval()
+    """A captioner for each kind of language model, and of LaMP."""
+    return make_captioner(processor, request.param)
 
 
 @pytest.fixture
@@ -156,6 +164,47 @@ def test_padding_changes_no_caption(captioner, batch):
     together = captioner.get_soft_tokens(batch["motion_values"], batch["motion_attention_mask"])
     alone = captioner.get_soft_tokens(batch["motion_values"][1:, :24])
     torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_motions_may_come_as_latents_that_lamp_encoded_before(captioner, batch):
+    motion = {name: batch.pop(name) for name in ("motion_values", "motion_attention_mask")}
+    latents, mask = captioner.lamp.encode_latents(*motion.values())
+    assert torch.equal(
+        captioner(**batch, latents=latents, latent_mask=mask).logits, captioner(**batch, **motion).logits
+    )
+
+
+def test_the_whole_motion_is_read_beside_its_parts(processor, batch):
+    captioner = make_captioner(processor, "qwen")
+    before = captioner.get_soft_tokens(batch["motion_values"])
+    with torch.no_grad():
+        captioner.lamp.motion_head.bias += 1
+    assert not torch.allclose(captioner.get_soft_tokens(batch["motion_values"]), before)
+
+
+def test_a_captioner_of_the_papers_q_former_loads_also_as_version_0_1_0_saved_it(processor, batch, tmp_path):
+    captioner = make_captioner(processor, "llama")
+    captioner.save_pretrained(tmp_path)
+    for saved in ('"lamp_qformer"', '"lamp"'):
+        config = tmp_path / "config.json"
+        config.write_text(config.read_text().replace('"lamp_qformer"', saved).replace('"whole_motion": false,', ""))
+        loaded = LampForMotionCaptioning.from_pretrained(tmp_path).eval()
+        assert isinstance(loaded.lamp, lamp_hf.LampQFormerMotionModel)
+        assert torch.equal(loaded(**batch).logits, captioner(**batch).logits)
+
+
+def test_the_q_former_has_no_whole_motion(processor):
+    with pytest.raises(ValueError, match="whole_motion needs a LaMP"):
+        lamp_hf.LampMotionCaptioningConfig(lamp_config=tiny_qformer_config(processor), whole_motion=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lamp_comes_back_from_the_folder_of_its_captioner(kind, processor, batch, tmp_path):
+    captioner = make_captioner(processor, kind)
+    captioner.save_pretrained(tmp_path)
+    loaded = load_lamp(tmp_path, motion_only=True).eval()
+    queries = (lamp.get_motion_queries(batch["motion_values"]) for lamp in (captioner.lamp, loaded))
+    assert torch.equal(*queries)
 
 
 @pytest.fixture(scope="module")

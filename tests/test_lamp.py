@@ -303,6 +303,9 @@ class TestFolders:
             loaded = load(tmp_path).eval()
             both = (self.features(model, processor, motions) for model in (generator.lamp, loaded))
             torch.testing.assert_close(*both, atol=1e-5, rtol=1e-5)
+        inputs = processor(motion=motions)
+        both = (lamp.get_motion_features(**inputs) for lamp in (generator.lamp, load_lamp(tmp_path, motion_only=True)))
+        torch.testing.assert_close(*both, atol=1e-5, rtol=1e-5)
 
     def test_it_loads_from_the_folder_of_its_pretraining(self, lamp_config, processor, motions, tmp_path):
         pretraining = lamp_hf.LampForPreTraining(lamp_config).eval()
@@ -314,10 +317,12 @@ class TestFolders:
 
     def test_a_folder_is_loaded_as_what_it_holds(self, processor, lamp_folder, tmp_path):
         assert isinstance(load_lamp(lamp_folder), lamp_hf.LampModel)
+        assert type(load_lamp(lamp_folder, motion_only=True)) is lamp_hf.LampMotionModel
         lamp_hf.LampQFormerModel(tiny_qformer_config(processor)).save_pretrained(tmp_path / "qformer")
         qformer_text_to_motion(processor).save_pretrained(tmp_path / "generator")
         for name in ("qformer", "generator"):
             assert isinstance(load_lamp(tmp_path / name), lamp_hf.LampQFormerModel)
+            assert type(load_lamp(tmp_path / name, motion_only=True)) is lamp_hf.LampQFormerMotionModel
         lamp_hf.MotionVQVAEModel(tiny_lamp_config(processor).motion_config).save_pretrained(tmp_path / "tokenizer")
         with pytest.raises(ValueError, match="a model of type 'motion_vqvae', which contains no LaMP"):
             load_lamp(tmp_path / "tokenizer")

@@ -34,7 +34,7 @@ def test_the_papers_sizes_start_step_save_and_resume(tmp_path, humanml3d_folder,
                 print(f"\n{stage}, step {steps}:", next(line for line in log.splitlines() if "a step" in line))
         assert (output / "checkpoints" / "step_00000002").is_dir() and (output / "model").is_dir()
         shutil.rmtree(output / "checkpoints")  # gigabytes
-    paths = ("--qformer", tmp_path / "lamp_qformer" / "model", "--language-model", language_folder)
+    paths = ("--lamp", tmp_path / "lamp" / "model", "--language-model", language_folder)
     paths += ("--output", tmp_path / "m2t")
     recipe = ROOT / "training/recipes/base/captioner.yaml"  # OPT-2.7B is too large for a test
     changes = ("--set", "optimization.max_steps=1", *quick)

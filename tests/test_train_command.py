@@ -106,7 +106,8 @@ def test_missing_models_and_models_of_another_kind_are_refused(
     kind = "is a model of type lamp_text_to_motion with lamp; it must be"
     assert lamp(model_folder).endswith(f"{kind} motion_vqvae")
     captioner = ("--recipe", "small/captioner", "--language-model", tmp_path / "none")
-    assert refusal("captioner", *captioner, "--qformer", model_folder).endswith(f"{kind} lamp_qformer")
+    refused = refusal("captioner", *captioner, "--lamp", tmp_path / "tokenizer")
+    assert refused.endswith("is a model of type motion_vqvae; it must be lamp or lamp_qformer")
     good = tmp_path / "tokenizer"
     assert "the text encoder no/encoder" in lamp(good, "--set", "text_encoder=no/encoder")
     silent = (f"text_encoder={bert_folder}", "data.synonyms=none.yaml")

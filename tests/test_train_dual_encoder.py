@@ -48,7 +48,7 @@ def test_it_sees_the_captions_and_negatives_of_lamp(lamp_of_parts, humanml3d_fol
     alone = DualEncoderObjective(model)(**{name: values[:1] for name, values in batch.items()})[0]
     assert alone.item() == pytest.approx(0)  # one clip has no negative
     inputs = batch["text_states"], batch["attention_mask"].bool()
-    sentences = lamp_hf.models.modeling_lamp.mean_of_words(*inputs)
+    sentences = lamp_hf.models.modeling_common.mean_of_words(*inputs)
     alike = {"sentence_embeds": torch.nn.functional.normalize(sentences, dim=-1), "clip_ids": batch["clip_ids"]}
     _, excluded, _, _ = caption_targets(**alike, caption_ids=batch["caption_ids"], threshold=1.1)
     same = batch["caption_ids"][:, None] == batch["caption_ids"]

@@ -69,7 +69,7 @@ INPUTS = {
     "lamp_qformer": {"tokenizer": "tokenizer"},
     "text_to_motion": {"tokenizer": "tokenizer", "lamp": "lamp"},
     "dual_encoder": {"lamp": "lamp"},
-    "captioner": {"qformer": "lamp_qformer", "language-model": "language_model"},
+    "captioner": {"lamp": "lamp", "language-model": "language_model"},
     "lavimo": {"vision": "vision"},
 }
 

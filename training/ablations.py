@@ -2,7 +2,7 @@ r"""Train a stage in variants with the same data, seed and small budget, and wri
 
 python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/residual_tokenizer/model \
     --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 300
-python -m training.ablations captioning --data mocap.parquet --qformer runs/lamp_qformer/model \
+python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
 python -m training.ablations lavimo --data mocap.parquet --vision runs/vision/model --cache runs/videos \
     --output runs/lavimo_ablations --steps 400 --split test
@@ -109,13 +109,16 @@ STUDIES = {
     ),
     "captioning": Study(
         "captioner",
-        ("qformer", "language-model"),
+        ("lamp", "language-model"),
         ["data.mirrored=false"],
         {
-            "LoRA, queries and projection": [],
-            "queries and projection, no LoRA": ["lora=null"],
-            "LoRA and projection, the queries as they are": ["trained_modules=[language_projection]"],
-            "LoRA in the language model alone": [r"lora.target_modules=language_model\..*\.(q_proj|v_proj)"],
+            "language model and projection": [],
+            "without the whole motion": ["model.whole_motion=false"],
+            "LoRA and projection": [
+                r"lora={r: 16, target_modules: 'language_model\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)'}",
+                "trained_modules=[language_projection]",
+            ],
+            "projection alone": ["trained_modules=[language_projection]"],
         },
         {
             "action": lambda numbers: numbers["captioner"]["action"],

@@ -12,7 +12,6 @@ from .text_encoder import resolve_text_encoder
 MODELS = {  # options that name a model, and the types that fit; None: any
     "tokenizer": ("motion_vqvae",),
     "lamp": ("lamp", "lamp_qformer"),
-    "qformer": ("lamp_qformer",),
     "language-model": None,
     "vision": None,
 }

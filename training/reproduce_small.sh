@@ -58,18 +58,16 @@ python -m training.evaluation.plot_sampling --sampling "$results/lamp_small/samp
 
 captioning=lamp_hf/checkpoints/lamp_small_captioning
 python -m training.train_language_model --recipe "$recipes/language_model.yaml" --data "$data" --output "$runs/language_model" \
-    --set data.captions="$captions"
-python -m training.train_lamp_qformer --recipe "$recipes/lamp_qformer.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
-    --output "$runs/lamp_qformer" --set "$without_sharealike" data.vocabulary_captions="$captions"
-python -m training.train_captioner --recipe "$recipes/captioner.yaml" --data "$data" --qformer "$runs/lamp_qformer/model" \
-    --language-model "$runs/language_model/model" --output "$runs/captioner"
+    --set "$without_sharealike" data.captions="$captions"
+python -m training.train_captioner --recipe "$recipes/captioner.yaml" --data "$data" --lamp "$runs/lamp/model" \
+    --language-model "$runs/language_model/model" --output "$runs/captioner" --set "$without_sharealike"
 python -m training.bundle --model "$runs/captioner/model" --output "$captioning"
 python -m training.evaluate captioning --data "$data" --model "$captioning" --evaluator "$runs/evaluator/model" \
     --output "$results/lamp_small_captioning/captioning.json"
 python -m training.evaluate lamp-bertscore --data "$data" --model "$bundle" --output "$results/lamp_small_captioning/lamp_bertscore.json"
 python -m training.evaluate generation --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --cache "$runs/generated" --output "$results/lamp_small/generation.json"
-python -m training.ablations captioning --data "$data" --qformer "$runs/lamp_qformer/model" --language-model "$runs/language_model/model" \
+python -m training.ablations captioning --data "$data" --lamp "$runs/lamp/model" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$results/lamp_small_captioning/ablations.json"
 python -m training.evaluate retrieval --data "$data" --model "$bundle" --baseline "$runs/dual_encoder/model" \

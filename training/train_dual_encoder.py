@@ -20,8 +20,8 @@ from transformers import initialization as init
 from lamp_hf.distributed import this_process
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.contrastive import caption_targets, contrastive_loss, cosines
-from lamp_hf.models.modeling_common import MotionSummary, StrictLoadingMixin, gather_with_gradient
-from lamp_hf.models.modeling_lamp import LampModel, mean_of_words
+from lamp_hf.models.modeling_common import MotionSummary, StrictLoadingMixin, gather_with_gradient, mean_of_words
+from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from .augmentation.paraphrase import load_paraphraser

@@ -12,7 +12,7 @@ from torch import nn
 
 from lamp_hf.distributed import this_process
 from lamp_hf.models.lamp_matching import LampMatcher
-from lamp_hf.models.modeling_lamp import mean_of_words
+from lamp_hf.models.modeling_common import mean_of_words
 from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor

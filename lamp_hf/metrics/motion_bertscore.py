@@ -10,8 +10,11 @@ import functools
 import numpy as np
 
 from ..fingerprint import identify
+from ..models.motion_representation import features_to_joints
+from ..models.skeleton import HUMANML3D
 from .bertscore import BertScorer
 from .captions import check_references
+from .claims import check_claims
 
 
 def lamp_bertscore(
@@ -42,7 +45,9 @@ def lamp_bertscore(
 
     Returns:
         `dict`: `lamp_bertscore` (mean F1), `precision`, `recall`, `f1` and `captions` (one per motion) and `hashcode`;
-        with `calibrate` also `real` and `shuffled` (mean F1), `real_f1` and `shuffled_f1` (one per motion).
+        `claims`: for each motion of HumanML3D's skeleton the claims of its caption that geometry can check, and
+        whether they hold, see [`check_claims`]; `claims_right`: the share of all claims that hold, None without
+        claims; with `calibrate` also `real` and `shuffled` (mean F1), `real_f1` and `shuffled_f1` (one per motion).
 
     Raises:
         ValueError: when counts differ, a reference is empty, or a motion is broken or too short.
@@ -56,12 +61,16 @@ def lamp_bertscore(
     captions = caption([np.asarray(motion, np.float32) for motion in [*predictions, *real]], batch_size)
     captions, real_captions = captions[: len(predictions)], captions[len(predictions) :]
     scores = scorer(captions, references)
+    claims = [_check(text, motion) for text, motion in zip(captions, predictions)]
+    checked = [right for found in claims for right in found.values()]
     result = {
         "lamp_bertscore": float(scores.f1.mean()),
         "precision": scores.precision.tolist(),
         "recall": scores.recall.tolist(),
         "f1": scores.f1.tolist(),
         "captions": captions,
+        "claims": claims,
+        "claims_right": sum(checked) / len(checked) if checked else None,
         "hashcode": f"lamp_bertscore(captioner={identity}, bertscore={scorer.hashcode})",
     }
     if calibrate:
@@ -71,6 +80,14 @@ def lamp_bertscore(
         result |= {name: float(values.mean()) for name, values in f1.items()}
         result |= {f"{name}_f1": values.tolist() for name, values in f1.items()}
     return result
+
+
+def _check(caption: str, motion: np.ndarray) -> dict[str, bool]:
+    """Check the claims of a caption; none can be for another skeleton than HumanML3D's."""
+    joints = np.asarray(motion, np.float32)
+    if joints.shape[1:] == (HUMANML3D.num_features,):
+        joints = features_to_joints(joints)
+    return check_claims(caption, joints) if joints.shape[1:] == (HUMANML3D.num_joints, 3) else {}
 
 
 @functools.lru_cache(maxsize=2)

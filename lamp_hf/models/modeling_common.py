@@ -96,6 +96,12 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (values * weights).sum() / count.clamp(min=1)
 
 
+def mean_of_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average `(batch_size, length, size)` states over the positions where the mask is true."""
+    weights = mask[..., None].to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
 def is_distributed() -> bool:
     """Tell whether several processes run this model."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -186,5 +192,6 @@ __all__ = [
     "gather_with_gradient",
     "in_distributed_training",
     "masked_mean",
+    "mean_of_words",
     "sinusoidal_positions",
 ]

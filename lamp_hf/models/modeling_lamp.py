@@ -7,44 +7,17 @@ import math
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel
 from transformers import initialization as init
 
 from .configuration_lamp import LampConfig
 from .lamp_matching import LampMatcher
 from .lamp_outputs import LampMotionFeatures, LampOutput, LampTextFeatures
-from .lamp_queries import LampMotionTrunk, LampQueries
-from .modeling_common import StrictLoadingMixin, full_mask
-from .modeling_motion_vqvae import MotionEncoder
+from .modeling_common import full_mask, mean_of_words
+from .modeling_lamp_motion import LampMotionModel
 
 
-class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
-    """Base class that holds initialisation and strict loading."""
-
-    config: LampConfig
-    base_model_prefix = "lamp"
-    main_input_name = "motion_values"
-    input_modalities = ("text", "time")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if isinstance(module, LampQueries):
-            module.init_weights()
-        elif isinstance(module, LampMotionTrunk):
-            init.zeros_(module.latent_mean)
-            init.copy_(module.latent_whitening, torch.eye(len(module.latent_mean)))
-        elif isinstance(module, nn.MultiheadAttention):
-            init.xavier_uniform_(module.in_proj_weight)
-            init.zeros_(module.in_proj_bias)
-        elif isinstance(module, LampModel):
-            init.constant_(module.logit_scale, math.log(1 / 0.07))
-            init.constant_(module.word_logit_scale, math.log(1 / 0.07))
-
-
-class LampModel(LampPreTrainedModel):
+class LampModel(LampMotionModel):
     """Text and motion encoders of LaMP.
 
     `get_text_features` and `get_motion_features` return embeddings in one space, `get_word_states` what a generator
@@ -64,14 +37,8 @@ class LampModel(LampPreTrainedModel):
 
     def __init__(self, config: LampConfig):
         super().__init__(config)
-        latents, words = config.motion_config.codebook_dim, config.text_config.hidden_size
-        size, states = config.hidden_size, config.word_state_size
-        self.motion_encoder = MotionEncoder(config.motion_config)
+        words, states = config.text_config.hidden_size, config.word_state_size
         self.text_encoder = AutoModel.from_config(config.text_config, add_pooling_layer=False)
-        self.trunk = LampMotionTrunk(config)
-        self.queries = LampQueries(config)
-        self.motion_head = nn.Linear(latents + 3 * config.trunk_size, config.projection_dim)
-        self.query_head = nn.Linear(size, config.token_projection_dim)
         self.word_states = nn.Sequential(nn.Linear(words, states), nn.GELU())
         self.text_context = nn.Linear(states, config.context_size)
         self.sentence_head = nn.Sequential(
@@ -86,32 +53,12 @@ class LampModel(LampPreTrainedModel):
         self._freeze()
         self.post_init()
 
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load from the folder or Hub id of LaMP or of a generator; the frozen encoders stay frozen.
-
-        Raises:
-            ValueError: If a weight is missing or of another shape, or if a file is damaged.
-        """
-        # A generator that shares LaMP's tokenizer stores the motion encoder only once, as part of the tokenizer.
-        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-        saved, _ = cls.config_class.get_config_dict(args[0], **options)
-        if saved.get("lamp_config") and not saved.get("tokenizer_config"):
-            kwargs["key_mapping"] = {r"^vqvae\.encoder\.": "motion_encoder."}
-        loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
-        return loaded
-
-    def _freeze(self) -> None:
-        for part in (self.motion_encoder, self.text_encoder):
-            part.requires_grad_(False).eval()  # a new model is in training mode, where encoders drop out
-
-    def train(self, mode: bool = True):
-        """Set training mode, except for the frozen encoders."""
-        super().train(mode)
-        self.motion_encoder.eval()
-        self.text_encoder.eval()
-        return self
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if module is self:
+            init.constant_(self.logit_scale, math.log(1 / 0.07))
+            init.constant_(self.word_logit_scale, math.log(1 / 0.07))
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the word embeddings."""
@@ -126,13 +73,6 @@ class LampModel(LampPreTrainedModel):
         """Return the frozen sentence encoder's states of the words, `(num_texts, text_length, text_hidden_size)`."""
         mask = full_mask(input_ids, attention_mask)
         return self.text_encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
-
-    @torch.no_grad()
-    def encode_latents(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the frozen motion encoder's latents `(num_motions, num_tokens, codebook_dim)` and their mask."""
-        return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
 
     def get_sentence_features(
         self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
@@ -164,34 +104,6 @@ class LampModel(LampPreTrainedModel):
         mask = full_mask(input_ids, attention_mask)
         text = self.encode_text_parts(self.encode_text(input_ids, mask), mask)
         return text.embeds if pool else text.word_embeds
-
-    def get_motion_features(
-        self,
-        motion_values: torch.FloatTensor,
-        motion_attention_mask: torch.Tensor | None = None,
-        pool: bool = True,
-        **kwargs,
-    ) -> torch.FloatTensor:
-        """Embed motions.
-
-        Args:
-            motion_values (`torch.FloatTensor` of shape `(num_motions, num_frames, feature_size)`): Normalised
-                features.
-            motion_attention_mask (`torch.Tensor` of shape `(num_motions, num_frames)`, *optional*): 0 at padding.
-            pool (`bool`): Embed whole motions; otherwise every query.
-
-        Returns:
-            Unit-norm `torch.FloatTensor` of shape `(num_motions, projection_dim)`, or, with `pool=False`,
-            `(num_motions, num_query_tokens, token_projection_dim)`.
-        """
-        motion = self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask))
-        return motion.embeds if pool else motion.query_embeds
-
-    def get_motion_queries(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
-        """Return the queries after they read the motion, `(num_motions, num_query_tokens, hidden_size)`."""
-        return self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask)).queries
 
     def get_text_queries(
         self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
@@ -269,33 +181,6 @@ class LampModel(LampPreTrainedModel):
             word_states=words,
         )
 
-    def encode_motion_parts(self, latents: torch.Tensor, mask: torch.BoolTensor) -> LampMotionFeatures:
-        """Embed motions and their queries.
-
-        Args:
-            latents (`torch.FloatTensor` of shape `(num_motions, num_tokens, codebook_dim)`): From `encode_latents`.
-            mask (`torch.BoolTensor` of shape `(num_motions, num_tokens)`): False at padding.
-
-        Raises:
-            ValueError: If a motion has more latents than there are queries.
-        """
-        if latents.shape[1] > self.config.num_query_tokens:
-            raise ValueError(
-                f"the motion has {latents.shape[1]} tokens, the model reads at most {self.config.num_query_tokens}"
-            )
-        states, white = self.trunk(latents, mask)
-        total = states.sum(1)
-        mean = total / mask.sum(1, keepdim=True).clamp(min=1)
-        largest = states.masked_fill(~mask[..., None], -1e4).amax(1)
-        # Sums count steps and add up distances, which means cannot; a clip has about 16 tokens, for scale.
-        embeds = self.motion_head(torch.cat([mean_of_words(white, mask), mean, largest, total / 16], -1))
-        queries = self.queries(torch.cat([states, white.to(states.dtype)], -1), mask)
-        return LampMotionFeatures(
-            embeds=nn.functional.normalize(embeds.float(), dim=-1),
-            query_embeds=nn.functional.normalize(self.query_head(queries).float(), dim=-1),
-            queries=queries,
-        )
-
     def read_words(self, words: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
         """Let the queries read LaMP's word states, `(num_texts, num_query_tokens, hidden_size)`."""
         return self.queries(self.text_context(words), mask)
@@ -365,13 +250,4 @@ class LampModel(LampPreTrainedModel):
         return self.word_logit_scale.exp().clamp(max=100)
 
 
-def mean_of_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average `(batch_size, length, size)` states over the positions where the mask is true."""
-    weights = mask[..., None].to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
-
-
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-
-
-__all__ = ["LampModel", "LampPreTrainedModel", "mean_of_words"]
+__all__ = ["LampModel"]

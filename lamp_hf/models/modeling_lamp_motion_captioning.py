@@ -13,7 +13,9 @@ from transformers.utils import ModelOutput, cached_file
 from .checkpoint_checks import check_adapter, damaged_file
 from .configuration_common import one_line
 from .configuration_lamp_motion_captioning import LampMotionCaptioningConfig
+from .modeling_auto_lamp import lamp_motion_class
 from .modeling_common import StrictLoadingMixin
+from .modeling_lamp_motion import LampMotionModel
 from .modeling_lamp_qformer import LampQFormerMotionModel
 from .motion_requests import check_count
 
@@ -65,20 +67,22 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
 
     def __init__(self, config: LampMotionCaptioningConfig):
         super().__init__(config)
-        self.lamp = LampQFormerMotionModel(config.lamp_config)
+        self.lamp = lamp_motion_class(config.lamp_config.model_type)(config.lamp_config)
         stored = getattr(torch, config.language_model_dtype)
         precision = torch.get_default_dtype() if stored is torch.float32 else stored
         self.language_model = AutoModelForCausalLM.from_config(config.language_config, dtype=precision)
         width = self.language_model.get_input_embeddings().embedding_dim
-        self.language_projection = nn.Linear(config.lamp_config.hidden_size, width)
+        self.language_projection = nn.Linear(config.soft_token_size, width)
         self.post_init()
 
     @classmethod
-    def from_parts(cls, lamp: LampQFormerMotionModel, language_model: PreTrainedModel, **config):
+    def from_parts(
+        cls, lamp: LampMotionModel | LampQFormerMotionModel, language_model: PreTrainedModel, **config
+    ) -> "LampForMotionCaptioning":
         """Create a captioner from a pretrained LaMP and a pretrained language model, with a new projection.
 
         Args:
-            lamp ([`LampQFormerMotionModel`]): Q-Former; its `from_pretrained` loads any folder that contains one.
+            lamp ([`LampMotionModel`] or [`LampQFormerMotionModel`]): From `load_lamp(folder, motion_only=True)`.
             language_model ([`PreTrainedModel`]): From `AutoModelForCausalLM.from_pretrained`, quantised or not.
             config (*optional*): Other values of [`LampMotionCaptioningConfig`].
         """
@@ -86,7 +90,7 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         config = LampMotionCaptioningConfig(lamp_config=lamp.config, language_config=language_model.config, **config)
         with torch.device("meta"):
             model = cls(config)
-        projection = nn.Linear(config.lamp_config.hidden_size, model.language_projection.out_features)
+        projection = nn.Linear(config.soft_token_size, model.language_projection.out_features)
         nn.init.normal_(projection.weight, std=config.initializer_range)
         nn.init.zeros_(projection.bias)
         # This model's configuration decides how to decode; the language model's would not be saved with it.
@@ -158,29 +162,53 @@ class LampForMotionCaptioning(LampMotionCaptioningPreTrainedModel):
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> torch.FloatTensor:
         """Embed a motion as tokens of the language model, `(batch_size, num_query_tokens, language_width)`."""
-        values = motion_values.to(self.lamp.dtype)
-        return self.language_projection(self.lamp.get_motion_queries(values, motion_attention_mask))
+        return self.embed_latents(*self.lamp.encode_latents(motion_values.to(self.lamp.dtype), motion_attention_mask))
+
+    def embed_latents(self, latents: torch.Tensor, mask: torch.BoolTensor) -> torch.FloatTensor:
+        """Embed motions as tokens of the language model.
+
+        Args:
+            latents (`torch.FloatTensor` of shape `(batch_size, num_latents, codebook_dim)`): From LaMP's
+                `encode_latents`, which is frozen, so that a training set is encoded once.
+            mask (`torch.BoolTensor` of shape `(batch_size, num_latents)`): False at padding.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, num_query_tokens, language_width)`.
+        """
+        motion = self.lamp.encode_motion_parts(latents.to(self.lamp.dtype), mask)
+        states = motion.queries
+        if self.config.whole_motion:
+            whole = motion.embeds * motion.embeds.shape[-1] ** 0.5  # entries about as large as those of queries
+            states = torch.cat([states, whole[:, None].expand(-1, states.shape[1], -1).to(states.dtype)], -1)
+        return self.language_projection(states)
 
     def forward(
         self,
-        motion_values: torch.FloatTensor,
-        input_ids: torch.LongTensor,
+        motion_values: torch.FloatTensor | None = None,
+        input_ids: torch.LongTensor | None = None,
         motion_attention_mask: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
+        latents: torch.FloatTensor | None = None,
+        latent_mask: torch.BoolTensor | None = None,
         **kwargs,
     ) -> LampMotionCaptioningOutput:
         """Predict the tokens of captions.
 
         Args:
-            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`): Normalised features.
+            motion_values (`torch.FloatTensor` of shape `(batch_size, num_frames, feature_size)`, *optional*):
+                Normalised features; or else give `latents`.
             input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): Captions, padded on the right.
             motion_attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*): 0 at padding.
             attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`, *optional*): 0 at padding.
             labels (`torch.LongTensor` of shape `(batch_size, text_length)`, *optional*): `input_ids`, with -100 where
                 tokens are not counted. The last soft token predicts the first.
+            latents, latent_mask (*optional*): Motions that are already encoded, see `embed_latents`.
         """
-        soft = self.get_soft_tokens(motion_values, motion_attention_mask)
+        if latents is None:
+            soft = self.get_soft_tokens(motion_values, motion_attention_mask)
+        else:
+            soft = self.embed_latents(latents, latent_mask)
         embeds, mask = self._join(soft, input_ids, attention_mask)
         logits = self.language_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False).logits
         logits, loss = logits[:, soft.shape[1] - 1 :].float(), None

@@ -16,9 +16,11 @@ from .modeling_common import (
     gather_with_gradient,
     in_distributed_training,
     masked_mean,
+    mean_of_words,
     sinusoidal_positions,
 )
-from .modeling_lamp import LampModel, LampPreTrainedModel, mean_of_words
+from .modeling_lamp import LampModel
+from .modeling_lamp_motion import LampPreTrainedModel
 
 
 @dataclass

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from .configuration_lamp_qformer import LampQFormerConfig
 from .contrastive import similarity
-from .lamp_outputs import LampQFormerOutput
+from .lamp_outputs import LampMotionFeatures, LampQFormerOutput
 from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask
 from .modeling_motion_vqvae import MotionEncoder
 from .qformer import KeyValues, QFormer
@@ -112,7 +112,11 @@ class LampQFormerMotionModel(LampQFormerPreTrainedModel):
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
     ) -> torch.FloatTensor:
         """Return the queries after attending to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
-        return self.attend(*self.encode_motion(motion_values, motion_attention_mask))[0]
+        return self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask)).queries
+
+    def encode_motion_parts(self, latents: torch.Tensor, mask: torch.Tensor) -> LampMotionFeatures:
+        """Return the queries after attending to what `encode_latents` returns."""
+        return LampMotionFeatures(queries=self.attend(self.project_latents(latents), mask)[0])
 
 
 def new_summary(config: LampQFormerConfig) -> MotionSummary | None:

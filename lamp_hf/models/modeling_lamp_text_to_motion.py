@@ -11,8 +11,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_auto_lamp import lamp_class
-from .modeling_common import StrictLoadingMixin, full_mask, masked_mean
-from .modeling_lamp import mean_of_words
+from .modeling_common import StrictLoadingMixin, full_mask, masked_mean, mean_of_words
 from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_requests import check_sampling
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer, WordAttention

@@ -9,7 +9,10 @@ from transformers import pipeline
 
 from lamp_hf.metrics.bertscore import BertScorer
 from lamp_hf.metrics.captions import CONVENTIONS, caption_metrics
+from lamp_hf.metrics.claims import claim_numbers, posture
 from lamp_hf.metrics.generation import matching_distance, r_precision
+from lamp_hf.models.motion_representation import features_to_joints
+from lamp_hf.models.skeleton import HUMANML3D, get_skeleton
 from lamp_hf.retrieval.embedder import Embedder
 
 from ..data import Clips, load_clips
@@ -32,7 +35,8 @@ def evaluate(arguments: Namespace) -> dict:
 
     With `--evaluator` the captions of each clip's nearest neighbour in the training split are judged too, and with
     several references a clip the first of them against the others. Statements about the motion are judged where the
-    data has actions, styles and measurements, which is in the parquet file.
+    data has actions, styles and measurements, which is in the parquet file; claims that geometry can check are judged
+    for HumanML3D's skeleton, also those of the captions of noise.
     """
     clips, training = load_clips(arguments), load_clips(arguments, "train")
     judge = CaptionJudge(arguments, clips, training)
@@ -46,6 +50,12 @@ def evaluate(arguments: Namespace) -> dict:
         numbers["nearest_neighbour"] = judge(neighbours)
     if all(len(texts) > 1 for texts in clips.captions):
         numbers["reference"] = judge([texts[0] for texts in clips.captions], [texts[1:] for texts in clips.captions])
+    if judge.postures:
+        rng = np.random.default_rng(arguments.seed)
+        noise = [joints[:1] + rng.normal(0, 0.02, joints.shape).cumsum(0) for joints in judge.joints[:100]]
+        answers = pipe(noise, batch_size=32, **options)
+        texts = [answer[0]["generated_text"] for answer in answers]
+        numbers["noise"] = {"claims": claim_numbers(texts, [posture(joints) for joints in noise])}
     numbers["examples"] = dict(list(zip(clips.names, captions))[:: max(1, len(captions) // 12)])
     return numbers
 
@@ -61,6 +71,10 @@ class CaptionJudge:
 
     def __init__(self, arguments: Namespace, clips: Clips, training: Clips):
         self.clips, self.training = clips, training
+        self.joints = self.postures = []
+        if get_skeleton(arguments.skeleton) is HUMANML3D:
+            self.joints = [features_to_joints(motion) for motion in clips.motions]
+            self.postures = [posture(joints) for joints in self.joints]
         self.measured = None
         if arguments.data.suffix == ".parquet":
             rows = Dataset.from_parquet(str(arguments.data), filters=[("split", "==", arguments.split)])
@@ -86,6 +100,7 @@ class CaptionJudge:
             numbers[convention]["mm_dist"] = matching_distance(texts, self.motions[self.order])
         scores = BertScorer()(captions, references)
         numbers |= {"bertscore": 100 * float(scores.f1.mean()), "bertscore_hashcode": scores.hashcode}
+        numbers |= {"claims": claim_numbers(captions, self.postures)} if self.postures else {}
         return numbers | (self._statements(captions) if self.measured else {})
 
     def _statements(self, captions: list[str]) -> dict:
