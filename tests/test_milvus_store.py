@@ -106,6 +106,13 @@ def test_bad_choices_are_refused_at_once(lamp_folder, options, message):
         lamp_hf.MotionIndex(lamp_folder, **options)
 
 
-def test_a_milvus_that_does_not_answer_is_named(tmp_path):
-    with pytest.raises(OSError, match="cannot be reached: does its folder exist"):
-        MilvusStore(check_uri(str(tmp_path / "missing" / "vectors.db")), 16)
+def test_a_file_that_is_none_of_milvus_is_named(uri, tmp_path):
+    (tmp_path / "vectors.db").write_text("no database")
+    with pytest.raises(OSError, match="cannot be reached: is it one of milvus-lite"):
+        MilvusStore(uri, 16)
+
+
+def test_the_folder_of_a_new_file_is_made(tmp_path):
+    store = MilvusStore(check_uri(str(tmp_path / "new" / "vectors.db")), 16)
+    store.add(unit_vectors(2))
+    assert len(store) == 2

@@ -80,7 +80,7 @@ class MotionIndex:
 
     @property
     def late_interaction(self) -> bool:
-        """Whether a search by text has a second stage, by words and queries."""
+        """True if a search by text has a second stage, by words and queries."""
         return self._late_interaction
 
     @property

@@ -38,11 +38,15 @@ class MilvusStore:
         self.collection = collection or f"motions_{uuid.uuid4().hex[:12]}"
         self._keys = np.zeros(0, np.int64) if keys is None else keys
         self._order: np.ndarray | None = None  # of rows by their keys
+        if collection is None and "://" not in uri:
+            Path(uri).parent.mkdir(parents=True, exist_ok=True)
         self._client = _connect(uri)
         if collection is None:
             self._create()
         elif not self._ask("has_collection"):
             raise FileNotFoundError(f"Milvus at {uri} has no collection {collection}: index the motions again")
+        else:
+            self._ask("load_collection")  # a server that was started again has it on disk only
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -166,7 +170,7 @@ def _connect(uri: str):
     try:
         return MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""))
     except MilvusException as error:
-        advice = "does its folder exist, and has another process opened it?" if uri.endswith(".db") else "does it run?"
+        advice = "does it run?" if "://" in uri else "is it one of milvus-lite, and has no other process opened it?"
         raise OSError(f"Milvus at {uri} cannot be reached: {advice} ({error.message:.120})") from None
 
 

@@ -27,9 +27,10 @@ def index_scores(
         `np.ndarray` of shape `(num_texts, num_motions)`: the score of each hit, and -2, less than any, for the rest.
     """
     index = MotionIndex(model, late_interaction=True)
+    longest, shortest = index.embedder.max_frames, index.embedder.min_frames
+    others = [motion[:longest] for motion in others if len(motion) >= shortest]
     drawn = np.random.default_rng(seed).permutation(len(others))[:QUANTISED_FROM]
-    longest = index.embedder.max_frames
-    index.add([others[row][:longest] for row in drawn], ids=[f"other {row}" for row in drawn])
+    index.add([others[row] for row in drawn])
     index.remove(index.ids)
     index.add([motion[:longest] for motion in motions], ids=range(len(motions)))
     scores = np.full((len(captions), len(motions)), -2.0)
