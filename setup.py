@@ -48,6 +48,7 @@ setup(
     ],
     extras_require={
         "demo": ["gradio>=6.31,<7"],
+        "milvus": ["pymilvus>=3,<4", "milvus-lite>=3,<4"],
         "train": ["matplotlib", "tensorboard"],
         "eval": ["simplemma>=1.1"],
         "test": [
@@ -61,6 +62,8 @@ setup(
             "pytest",
             "pytest-xdist",
             "hypothesis",
+            "pymilvus>=3,<4",
+            "milvus-lite>=3,<4",
             "matplotlib",
             "mypy",
             "types-PyYAML",

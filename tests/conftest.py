@@ -274,6 +274,16 @@ def embedder(lamp_folder):
     return Embedder(lamp_folder)
 
 
+@pytest.fixture(params=["faiss", "milvus"])
+def store(request, tmp_path) -> dict[str, str]:
+    """Options of [`MotionIndex`] that say where it keeps its vectors; all that holds of one store holds of both."""
+    if request.param == "faiss":
+        return {}
+    for name in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(name, reason="needs pip install 'lamp-hf[milvus]'")
+    return {"store": "milvus", "uri": str(tmp_path / "vectors.db")}
+
+
 @pytest.fixture
 def index(lamp_folder) -> lamp_hf.MotionIndex:
     """A gallery of five motions, a to e."""

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import make_motion
+from conftest import make_clip, make_motion
 from transformers import pipeline
 
 import lamp_hf
@@ -13,6 +13,8 @@ from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorConfig, MotionEva
 from training.evaluation.contact_sheets import LABEL, POSES, SIZE, strip
 from training.evaluation.evaluator import Judge
 from training.evaluation.families import compare, draw_captions, paraphrase_numbers
+from training.evaluation.temporal_localization import search
+from training.evaluation.zero_shot_classification import describe
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +73,25 @@ def test_a_strip_shows_poses_under_a_label(pipe):
     picture = strip(pipe("she bows", duration=1.0, seed=0))
     assert picture.shape == (SIZE + LABEL, POSES * SIZE, 3) and picture.dtype == np.uint8
     assert (picture[:LABEL] < 128).any()  # words
+
+
+def test_each_family_has_words_of_its_own_in_zero_shot_classification():
+    labels = describe(["walk-back", "wave-left-hand", "moon-walk"])
+    assert labels == {
+        "walks backward": "walk-back", "waves with the left hand": "wave-left-hand", "moon walk": "moon-walk"
+    }  # fmt: skip
+
+
+def test_captions_of_one_clip_of_a_recording_are_searched_for_by_both_scores(embedder):
+    motions = [make_clip(seconds=5.0, seed=seed).features for seed in range(3)]
+    clips = Namespace(
+        families=["bow", "walk", "bow"],
+        actions=["", "", ""],
+        styles=["", "", ""],
+        captions=[["she bows"], ["a person walks forward"], ["a man bows"]],
+        motions=motions,
+        lengths=np.array([len(motion) for motion in motions]),
+    )
+    ((row, met, winner, winner_whole),) = search(clips, np.arange(3), embedder)
+    assert row == 1 and met.shape[1] == 3 and met[:, 0].any() and not met[:, 0].all()
+    assert {winner, winner_whole} <= set(range(len(met)))

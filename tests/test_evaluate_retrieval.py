@@ -47,6 +47,9 @@ def test_lamp_is_evaluated_by_all_scorings_and_compared_with_the_baseline(
     wanted = {"both - plain baseline", "both - whole", "words - words, mean query", "re-ranked - both"}
     assert set(numbers["differences"]) == wanted
     assert numbers["differences"]["both - whole"]["motion_to_text"]["R@10"] == 0  # two clips: all are among the ten
+    searched = numbers["motion_index"]
+    assert searched["R@1"] == numbers["scorings"]["both"]["all"]["text_to_motion"]["R@1"] and searched["R@10"] == 100
+    assert searched["exact_difference"]["R@1"] == 0 and "one_stage_difference" in searched
     alone = evaluate("retrieval", tmp_path / "alone.json", *options, "--rerank", 0)
     assert set(alone["scorings"]) == parts and alone["scorings"]["both"] == numbers["scorings"]["both"]
 

@@ -66,6 +66,19 @@ def test_a_file_that_changed_is_embedded_again(recordings, lamp_folder, tmp_path
     assert hit.id == "clip 1.npz" and hit.score == pytest.approx(1, abs=1e-4)
 
 
+def test_a_gallery_with_late_interaction_and_in_milvus_stays_so(recordings, lamp_folder, tmp_path, store):
+    gallery = tmp_path / "gallery"
+    options = {"late_interaction": True, "milvus": store.get("uri")}
+    index_folder(recordings, gallery, lamp_folder, **options)
+    make_clip(seed=9).save(recordings / "late.npz")
+    assert index_folder(recordings, gallery, update=True).added == 1
+    index = lamp_hf.MotionIndex.load(gallery)
+    assert index.late_interaction and len(index.search(text="she bows")) == 5
+    assert index.search(motion=make_clip(seed=9), k=1)[0].id == "late.npz"
+    with pytest.raises(ValueError, match="a gallery stays as it was made"):
+        index_folder(recordings, gallery, update=True, late_interaction=True)
+
+
 @pytest.mark.slow
 def test_processes_share_the_files(recordings, lamp_folder, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]

@@ -9,6 +9,14 @@ from conftest import CAPTIONS, make_clip, make_motion, unit_vectors
 import lamp_hf
 
 
+@pytest.fixture
+def index(lamp_folder, store) -> lamp_hf.MotionIndex:
+    """A gallery of five motions, a to e, in each store."""
+    index = lamp_hf.MotionIndex(lamp_folder, **store)
+    index.add([make_clip(seed=seed) for seed in range(5)], ids=list("abcde"))
+    return index
+
+
 def test_a_motion_finds_itself_first(index):
     hits = index.search(motion=make_clip(seed=3), k=3)
     assert hits[0].id == "d" and len(hits) == 3
@@ -27,11 +35,11 @@ def test_scores_are_the_models_cosines(index, embedder):
     assert {hit.id: hit.score for hit in both} == pytest.approx(dict(zip("abcde", scores.tolist())), abs=1e-5)
 
 
-def test_a_query_is_localised_in_a_long_motion(lamp_folder):
+def test_a_query_is_localised_in_a_long_motion(lamp_folder, store):
     waiting = np.repeat(make_motion(1, seed=9), 300, axis=0)
     acting = make_motion(81, seed=2)
     joints = np.concatenate([waiting, acting + waiting[-1, :1] * [1, 0, 1] - acting[:1, :1] * [1, 0, 1], waiting])
-    index = lamp_hf.MotionIndex(lamp_folder)
+    index = lamp_hf.MotionIndex(lamp_folder, **store)
     index.add([lamp_hf.Motion(joints), make_clip(seed=5)], ids=["long", "short"])
     best = index.search(motion=lamp_hf.Motion(acting), k=1)[0]
     assert best.id == "long" and best.start < 19.5 and best.end > 15  # it acts from 15 to 19 s
@@ -103,8 +111,8 @@ def test_bad_requests_are_refused(index, call, message):
     assert len(index) == 5
 
 
-def test_an_empty_gallery_finds_nothing(lamp_folder, tmp_path):
-    index = lamp_hf.MotionIndex(lamp_folder)
+def test_an_empty_gallery_finds_nothing(lamp_folder, tmp_path, store):
+    index = lamp_hf.MotionIndex(lamp_folder, **store)
     assert index.search(text="walks") == [] and len(index) == 0
     index.save(tmp_path)
     assert lamp_hf.MotionIndex.load(tmp_path).search(text="walks") == []

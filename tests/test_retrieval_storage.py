@@ -19,7 +19,7 @@ def test_saved_and_loaded_it_finds_the_same(index, tmp_path):
     again = lamp_hf.MotionIndex.load(tmp_path)
     assert again.ids == index.ids and again.fingerprint == again.origin == index.fingerprint
     assert again.search(text=CAPTIONS[1]) == index.search(text=CAPTIONS[1])
-    assert isinstance(again._store.vectors, np.memmap)
+    assert isinstance(again._rows.store.vectors, np.memmap)
     again.add([make_clip(seed=6)], ids=["f"])
     again.save(tmp_path)
     assert len(lamp_hf.MotionIndex.load(tmp_path)) == 6

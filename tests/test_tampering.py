@@ -247,6 +247,11 @@ class TestGalleries:
             ({"ids": as_bytes(list("abcdd"))}, "4 names"),
             ({"sources": as_bytes([""] * 4)}, "4 files"),
             ({"quantised": np.zeros(5, np.float32)}, "quantised is F32"),
+            ({"vectors": None, "keys": np.zeros(5, np.int64)}, "vectors is missing"),
+            ({"query_vectors": np.zeros((5, 49, 8), np.float32)}, "query_vectors is F32"),
+            ({"query_vectors": np.zeros((4, 49, 8), np.float16)}, "queries of 4 rows, of 5"),
+            ({"query_vectors": np.full((5, 49, 8), np.inf, np.float16)}, "a query's vector holds NaN"),
+            ({"query_codes": np.zeros((5, 49, 2), np.uint8)}, "queries of 0 rows"),
             ({"quantised": as_bytes(b"IxFI" + bytes(3000))}, "the quantised codes are not of these vectors"),
         ],
     )

@@ -162,6 +162,8 @@ STUDIES = {
             "without text generation": without("text_generation"),
             "without motion generation": without("motion_generation"),
             "without reconstruction and decorrelation": without("reconstruction", "decorrelation"),
+            # TMR's losses without the Gaussian latents; what is reconstructed, from motion and from text, are codes.
+            "contrastive and reconstruction": without("matching", "text_generation", "decorrelation"),
             "contrastive alone": without(*(name for name in OBJECTIVES if name != "contrastive")),
         },
         RETRIEVAL,

@@ -28,6 +28,7 @@ from .evaluation import (
     text_to_motion,
     tokenizer,
     transitions,
+    zero_shot_classification,
 )
 from .evaluation.options import DECODING, add_common_arguments
 from .pretrained import check_model
@@ -50,6 +51,7 @@ TASKS = {
     "queries": queries,
     "knock-outs": knockouts,
     "temporal-localization": temporal_localization,
+    "zero-shot-classification": zero_shot_classification,
     "lavimo": lavimo,
     "evaluator": evaluator,
 }

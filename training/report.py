@@ -148,6 +148,16 @@ def format_difference(numbers: dict, name: str) -> str:
     return f"{numbers[name]:+.1f} [{low:.1f}, {high:.1f}]"
 
 
+def motion_index_table(measured: Measurements) -> str:
+    """Format what a search in a `MotionIndex` finds, and how far it is from exact scores and from one stage."""
+    numbers = measured["retrieval"]["motion_index"]
+    names = {"R@1": "R@1", "R@10": "R@10", "first_hit_family": "first hit: family"}
+    rows = [["", *names.values()], ["MotionIndex", *(f"{numbers[name]:.1f}" for name in names)]]
+    for part, label in (("exact", "minus exact scores"), ("one_stage", "minus one stage")):
+        rows.append([label, *(format_difference(numbers[f"{part}_difference"], name) for name in names)])
+    return format_rows(rows)
+
+
 def matching_table(measured: Measurements) -> str:
     """Format how well matching tells true pairs from hard wrong ones."""
     matching = measured["retrieval"]["matching"]
@@ -306,6 +316,7 @@ TABLES: dict[str, dict[str, Callable[[Measurements], str]]] = {
         "protocol_table": lambda m: protocol_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
         "label_table": lambda m: label_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
         "difference_table": difference_table,
+        "motion_index_table": motion_index_table,
         "matching_table": matching_table,
         "query_table": query_table,
         "knockout_table": knockout_table,

@@ -79,6 +79,7 @@ python -m training.ablations pretraining --data "$data" --tokenizer "$runs/token
     --steps 150 --split test
 cp "$runs/pretraining_ablations/ablations.json" "$results/lamp_small/pretraining_ablations.json"
 python -m training.evaluate temporal-localization --data "$data" --model "$bundle" --output "$results/lamp_small/temporal_localization.json"
+python -m training.evaluate zero-shot-classification --data "$data" --model "$bundle" --output "$results/lamp_small/zero_shot_classification.json"
 
 lavimo=lamp_hf/checkpoints/lavimo_small
 python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" --output "$runs/vision"

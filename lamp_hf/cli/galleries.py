@@ -31,6 +31,16 @@ def index(
             "bundled:video is LAVIMO, whose galleries can be searched by video too.",
         ),
     ] = "",
+    late_interaction: Annotated[
+        bool,
+        typer.Option(
+            "--late-interaction", help="Keep LaMP's queries too: sentences are then searched for word by word as well."
+        ),
+    ] = False,
+    milvus: Annotated[
+        str | None,
+        typer.Option(help="Keep the vectors in Milvus: a file that ends in .db, or the address of a server."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a gallery of motion files for `lamp-hf search`.
@@ -41,7 +51,9 @@ def index(
     """
     from lamp_hf.retrieval.folder import index_folder
 
-    done = index_folder(source, output, model or None, update, rig=rig, unit=unit, up=up, fps=source_fps)
+    done = index_folder(
+        source, output, model or None, update, late_interaction, milvus, rig=rig, unit=unit, up=up, fps=source_fps
+    )
     if done is None:
         return  # not the main process
     for name, problem in done.broken.items():

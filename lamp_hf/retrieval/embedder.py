@@ -1,6 +1,7 @@
 """Embeddings of texts, motions and videos of any length, in one space."""
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 from transformers import AutoConfig, BatchFeature
 
 from ..fingerprint import content_digest
+from ..models.lamp_outputs import LampTextFeatures
 from ..models.modeling_auto_lamp import load_lamp
+from ..models.modeling_lamp import LampModel
 from ..models.modeling_lavimo import LavimoModel
 from ..models.motion_requests import as_texts
 from ..models.processing_lamp import LampProcessor
@@ -51,6 +54,20 @@ class Embedder:
         self.min_frames = 1 if self.name == "lavimo" else config.motion_config.downsampling_factor
         self.max_frames = config.max_frames
 
+    @property
+    def query_shape(self) -> tuple[int, int]:
+        """Number of LaMP's queries, and length of the vector of each.
+
+        Raises:
+            ValueError: when the model is not LaMP, and compares no words with queries.
+        """
+        if not isinstance(self.model, LampModel):
+            kind = "LAVIMO" if self.name == "lavimo" else "the paper's Q-Former"
+            raise ValueError(
+                f"late interaction needs LaMP, whose words meet queries; this model is {kind}: leave it off"
+            )
+        return self.model.config.num_query_tokens, self.model.config.token_projection_dim
+
     def read(self, motion, name: str = "motion") -> np.ndarray:
         """Read the features of a motion, a path or an array, see [`MotionFeatureExtractor.read`]."""
         return self.processor.feature_extractor.read(motion, name, self.min_frames)
@@ -83,14 +100,52 @@ class Embedder:
         """
         parts = [np.array_split(motion, -(-len(motion) // self.max_frames)) for motion in motions]
         flat = [part for some in parts for part in some]
-        order = np.argsort([len(part) for part in flat], kind="stable")  # batches of similar length need less padding
         vectors = np.zeros((len(flat), self.dimension), np.float32)
-        for first in range(0, len(order), BATCH_SIZE):
-            rows = order[first : first + BATCH_SIZE]
-            features = [flat[row] for row in rows]
-            inputs = self.processor.feature_extractor.pad_features(features).to(self.model.device)
+        for rows, inputs in self._batches(flat):
             vectors[rows] = self.model.get_motion_features(**inputs).cpu().numpy()
         return _unit_means(vectors, [len(some) for some in parts])
+
+    @torch.no_grad()
+    def embed_motions_and_queries(self, motions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Embed motions that the model can read whole, and each of LaMP's queries of them.
+
+        Args:
+            motions (`list[np.ndarray]`): features `(num_frames, num_features)` of each, at most `max_frames`.
+
+        Returns:
+            `tuple[np.ndarray, np.ndarray]`: float32 `(num_motions, dimension)`, as [`~Embedder.embed_motions`], and
+            float16 `(num_motions, num_queries, size)`, see [`~Embedder.query_shape`].
+        """
+        vectors = np.zeros((len(motions), self.dimension), np.float32)
+        queries = np.zeros((len(motions), *self.query_shape), np.float16)
+        for rows, inputs in self._batches(motions):
+            motion = self.model.encode_motion_parts(*self.model.encode_latents(**inputs))
+            vectors[rows], queries[rows] = motion.embeds.cpu().numpy(), motion.query_embeds.cpu().numpy()
+        return vectors, queries
+
+    @torch.no_grad()
+    def encode_words(self, text: str) -> tuple[np.ndarray, LampTextFeatures]:
+        """Embed a text, and each of its words, by LaMP.
+
+        Returns:
+            `tuple[np.ndarray, LampTextFeatures]`: float32 `(dimension,)`, as [`~Embedder.embed_texts`], and the
+            features of the parts that the text was cut into.
+
+        Raises:
+            ValueError: when the text is empty.
+        """
+        inputs = self._inputs(text=self._split_text(*as_texts([text])))
+        mask = inputs["attention_mask"].bool()
+        features = self.model.encode_text_parts(self.model.encode_text(inputs["input_ids"], mask), mask)
+        return _unit_means(features.embeds.cpu().numpy(), [len(mask)])[0], features
+
+    def _batches(self, motions: list[np.ndarray]) -> Iterator[tuple[np.ndarray, BatchFeature]]:
+        """Yield rows of motions, and the model's inputs of these; batches of similar length need less padding."""
+        order = np.argsort([len(motion) for motion in motions], kind="stable")
+        for first in range(0, len(order), BATCH_SIZE):
+            rows = order[first : first + BATCH_SIZE]
+            features = [motions[row] for row in rows]
+            yield rows, self.processor.feature_extractor.pad_features(features).to(self.model.device)
 
     @torch.no_grad()
     def embed_video(self, video, boxes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The motions of a gallery, and the window of a motion that each vector stands for."""
+"""The motions of a gallery, and the window of a motion that each row stands for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,28 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A motion that was found.
+
+    Args:
+        id (`str`): the motion's name in the gallery.
+        score (`float`): cosine similarity of query and motion; with late interaction, the mean of that of the whole
+            text and motion and that of words and queries, weighted by the model's temperatures.
+        start, end (`float`): the part of the motion that matches, in seconds.
+        source (`str`, *optional*): the motion's file.
+        video_start, video_end (`float`, *optional*): the part of the query video that it matches, in seconds.
+    """
+
+    id: str
+    score: float
+    start: float
+    end: float
+    source: str | None = None
+    video_start: float | None = None
+    video_end: float | None = None
 
 
 @dataclass
@@ -48,6 +70,11 @@ class Entries:
                 raise ValueError(f"the index has a motion {name!r} already")
         if len(set(ids)) != len(ids):
             raise ValueError("an id is given twice")
+
+    def hit(self, row: int, score: float) -> Hit:
+        """Return a row as what was found."""
+        item, (start, end) = self.items[row], map(float, self.spans[row])
+        return Hit(self.ids[item], score, start, end, self.sources[item] or None)
 
     def append(self, other: Entries) -> None:
         """Append the motions and rows of another table."""

@@ -40,7 +40,13 @@ class IndexReport:
 
 
 def index_folder(
-    source: str | Path, output: str | Path, model: str | Path | None = None, update: bool = False, **reading
+    source: str | Path,
+    output: str | Path,
+    model: str | Path | None = None,
+    update: bool = False,
+    late_interaction: bool = False,
+    milvus: str | None = None,
+    **reading,
 ) -> IndexReport | None:
     """Index the motion files of a folder and its subfolders; their ids are their paths in the folder.
 
@@ -54,6 +60,8 @@ def index_folder(
         update (`bool`): keep the gallery that is there: add new files, drop those that are gone, and embed files
             again whose content or options of reading have changed, or of which the gallery does not know the content
             (it was written by version 0.1.0).
+        late_interaction (`bool`): of a new gallery, see [`MotionIndex`].
+        milvus (`str`, *optional*): where Milvus keeps the vectors of a new gallery, see [`MotionIndex`].
         reading (*optional*): `rig`, `unit`, `up` and `fps` of the files, see [`Motion.load`].
 
     Returns:
@@ -62,18 +70,23 @@ def index_folder(
     Raises:
         FileNotFoundError: when the folder, or the gallery to update, is missing.
         ValueError: when there is a gallery already, the one to update was made with another model or of another
-            folder, or no file can be read.
+            folder, options of a new gallery are given for it, or no file can be read.
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
     check_options(**reading)
+    if update and (late_interaction or milvus):
+        raise ValueError("a gallery stays as it was made: give --late-interaction and --milvus for a new one only")
     files = _motion_files(source)
     if not update and (output / "index.json").exists():
         raise ValueError(f"{output} is a gallery already: bring it up to date with --update, or choose another folder")
     old = MotionIndex.load(output, model) if update else None
     model = model or (old.model_name if old else "bundled:text-to-motion")
+    late_interaction = late_interaction or (old is not None and old.late_interaction)
+    in_milvus = MotionIndex(model, late_interaction=late_interaction, store="milvus", uri=milvus) if milvus else None
     unchanged = _unchanged(old, source, output, files, reading) if old else set()
-    new, broken = _index_shared(sorted(files.keys() - unchanged), files, output, model, reading)
+    share = MotionIndex(model, late_interaction=late_interaction)
+    new, broken = _index_shared(sorted(files.keys() - unchanged), files, output, share, reading)
     if new is None:
         return None
     added, removed = len(new), 0
@@ -82,6 +95,8 @@ def index_folder(
         gone = [name for name, file in zip(old.ids, old.sources) if file and name not in unchanged]
         old.remove(gone)
         removed, index = len(gone), old.join(new)
+    elif in_milvus is not None:
+        index = in_milvus.join(new)
     if not len(index):
         raise ValueError(f"{source}: no motion file in it can be read ({', '.join(READABLE)})")
     index.save(output)
@@ -112,9 +127,9 @@ def _unchanged(
 
 
 def _index_shared(
-    names: list[str], files: dict[str, Path], output: Path, model: str | Path, reading: dict[str, Any]
+    names: list[str], files: dict[str, Path], output: Path, share: MotionIndex, reading: dict[str, Any]
 ) -> tuple[MotionIndex | None, dict[str, str]]:
-    """Index files with all processes.
+    """Index files with all processes, each of which adds some to its empty `share`.
 
     Returns:
         `tuple[MotionIndex | None, dict[str, str]]`: the index, None in other processes than the main one, and the
@@ -125,7 +140,6 @@ def _index_shared(
     if state.is_main_process:  # those of a run that was killed
         shutil.rmtree(folder, ignore_errors=True)
     state.wait_for_everyone()
-    share = MotionIndex(model)
     with state.split_between_processes(names) as own:
         broken = _add_files(share, {name: files[name] for name in own}, state.is_main_process, reading)
     if state.num_processes == 1:
@@ -135,7 +149,7 @@ def _index_shared(
     broken = {name: problem for some in gather_object([broken]) for name, problem in some.items()}
     if not state.is_main_process:
         return None, broken
-    merged = MotionIndex.merge([folder / str(rank) for rank in range(state.num_processes)], model)
+    merged = MotionIndex.merge([folder / str(rank) for rank in range(state.num_processes)], share.model_name)
     shutil.rmtree(folder)
     return merged, broken
 

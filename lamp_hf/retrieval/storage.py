@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from .. import BUNDLED, bundled
 from ..motion.files import WriteError, sweep_temporaries, write_atomically
+from .milvus_store import check_uri
 
 
 FORMAT, VERSION = "lamp_hf.MotionIndex", 2
@@ -27,8 +28,17 @@ VECTORS = f"{12 * '[0-9a-f]'}.safetensors"  # pattern of the names of vector fil
 LOCK = ".lock"
 _RETRIES = 100
 # Type and number of dimensions of each tensor; others are optional.
-_TENSORS = {"vectors": ("F32", 2), "items": ("I32", 1), "spans": ("F32", 2), "ids": ("U8", 1), "sources": ("U8", 1)}
-_OPTIONAL = {"states": ("U8", 1), "quantised": ("U8", 1)}
+_TENSORS = {"items": ("I32", 1), "spans": ("F32", 2), "ids": ("U8", 1), "sources": ("U8", 1)}
+_OPTIONAL = {
+    "vectors": ("F32", 2),
+    "keys": ("I64", 1),  # of the vectors in Milvus, in place of these
+    "states": ("U8", 1),
+    "quantised": ("U8", 1),
+    "query_vectors": ("F16", 3),
+    "query_codes": ("U8", 3),
+    "query_centroids": ("F32", 3),
+}
+_MAPPED = {"vectors": np.float32, "query_vectors": np.float16, "query_codes": np.uint8}  # these stay on disk
 
 
 def fetch(name: str | Path) -> Path:
@@ -46,17 +56,15 @@ def fetch(name: str | Path) -> Path:
         raise FileNotFoundError(f"no motion index {name}, neither a folder nor on the Hub") from None
 
 
-def save_gallery(
-    folder: str | Path, tensors: dict[str, np.ndarray], model: str, fingerprint: str, num_motions: int
-) -> None:
+def save_gallery(folder: str | Path, tensors: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     """Write a gallery in place of the one in the folder, if any.
 
     Args:
         folder (`str` or `Path`): made if it is missing.
-        tensors (`dict[str, np.ndarray]`): `vectors` `(num_rows, dimension)`, and whatever else belongs to them.
-        model (`str`): see [`model_reference`].
-        fingerprint (`str`): of the model.
-        num_motions (`int`): how many motions the gallery holds.
+        tensors (`dict[str, np.ndarray]`): the gallery's rows.
+        about (`dict`): entries of `index.json`: `model`, see [`model_reference`], `origin`, its fingerprint, the
+            numbers of `motions` and `vectors`, their `dimension` and, where they are there, `milvus`, see
+            [`MilvusStore.describe`].
 
     Raises:
         OSError: when the folder cannot be written to, because the disk is full for instance; the gallery that was
@@ -68,18 +76,7 @@ def save_gallery(
         sweep_temporaries(folder, VECTORS, "index.json")
         name = f"{uuid.uuid4().hex[:12]}.safetensors"
         write_atomically(folder / name, lambda path: _write_tensors(path, tensors))
-        num_rows, dimension = tensors["vectors"].shape
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "model": model,
-            "origin": fingerprint,
-            "motions": num_motions,
-            "vectors": num_rows,
-            "dimension": dimension,
-            "file": name,
-            "sha256": _sha256(folder / name),
-        }
+        manifest = {"format": FORMAT, "version": VERSION, **about, "file": name, "sha256": _sha256(folder / name)}
         text = json.dumps(manifest, indent=2) + "\n"
         write_atomically(folder / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
         for old in folder.glob(VECTORS):  # leaves other files alone, a model's weights for instance
@@ -91,7 +88,7 @@ def load_gallery(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read a gallery, while other processes may save it.
 
     Returns:
-        `tuple[dict, dict[str, np.ndarray]]`: see [`read_manifest`]; the tensors, of which `vectors` stay on disk.
+        `tuple[dict, dict[str, np.ndarray]]`: see [`read_manifest`]; the tensors, of which vectors stay on disk.
 
     Raises:
         FileNotFoundError: when there is no gallery.
@@ -110,7 +107,7 @@ def load_gallery(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read `version`, `origin` (the model's fingerprint), `model`, `sha256` and `file` of `index.json`.
+    """Read `version`, `origin` (the model's fingerprint), `model`, `milvus`, `sha256` and `file` of `index.json`.
 
     Raises:
         FileNotFoundError: when there is no `index.json`.
@@ -126,12 +123,31 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = {name: content[name] for name in ("version", "origin", "model", "sha256")}
         if not all(isinstance(manifest[name], str) for name in ("origin", "model", "sha256")):
             raise TypeError("origin, model and sha256 must be texts")
+        manifest["milvus"] = content.get("milvus")
+        if manifest["milvus"] is not None:
+            where = {name: manifest["milvus"][name] for name in ("uri", "collection", "dimension")}
+            if list(map(type, where.values())) != [str, str, int]:
+                raise TypeError("uri and collection must be texts, and dimension a number")
+            manifest["milvus"] = where
         manifest["file"] = Path(content["file"]).name  # never a file outside of this folder
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} describes no motion index: {error!r:.200}") from None
     if manifest["version"] != VERSION:
         raise ValueError(f"{folder}: an index of version {manifest['version']}; this package reads {VERSION}")
     return manifest
+
+
+def find_milvus(where: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return where the Milvus of a saved gallery is, whose file, if it is one, is named relative to the folder.
+
+    Raises:
+        FileNotFoundError: when the file is missing.
+        ValueError: when pymilvus is missing, or the address is none.
+    """
+    uri = check_uri(where["uri"] if "://" in where["uri"] else str(folder.resolve() / where["uri"]))
+    if "://" not in uri and not Path(uri).exists():
+        raise FileNotFoundError(f"{folder}: its vectors are in {uri}, which is missing")
+    return where | {"uri": uri}
 
 
 def model_reference(model: str) -> str:
@@ -163,7 +179,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
 
 
 def _open_tensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
-    """Read what a gallery holds; `vectors` stay on disk.
+    """Read what a gallery holds; vectors stay on disk.
 
     Raises:
         ValueError: when tensors are missing, of another type, or of shapes that do not belong together.
@@ -175,23 +191,24 @@ def _open_tensors(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
             found_dtype, shape = kinds.get(name, ("missing", []))
             if (found_dtype, len(shape)) != (dtype, num_dimensions) and (name in kinds or name in _TENSORS):
                 raise ValueError(f"{name} is {found_dtype} {shape}, not {dtype} of {num_dimensions} dimensions")
-        rows = kinds["vectors"][1][0]
+        if not kinds.keys() & {"vectors", "keys"}:
+            raise ValueError("vectors is missing")
+        rows = kinds["vectors" if "vectors" in kinds else "keys"][1][0]
         if kinds["items"][1] != [rows] or kinds["spans"][1] != [rows, 2]:
             raise ValueError(f"{rows} vectors, items {kinds['items'][1]}, spans {kinds['spans'][1]}")
-        vectors = _memory_map(file, "vectors")
-        return {
-            name: stored.get_tensor(name) for name in (_TENSORS | _OPTIONAL).keys() & kinds.keys() - {"vectors"}
-        } | {"vectors": vectors}
+        names = (_TENSORS | _OPTIONAL).keys() & kinds.keys()
+        tensors = {name: stored.get_tensor(name) for name in names - _MAPPED.keys()}
+        return tensors | {name: _memory_map(file, name) for name in names & _MAPPED.keys()}
 
 
 def _memory_map(file: BinaryIO, name: str) -> np.ndarray:
-    """Map a float32 tensor of an open safetensors file; it stays readable when the file is deleted."""
+    """Map a tensor of an open safetensors file; it stays readable when the file is deleted."""
     file.seek(0)
     header_size = int.from_bytes(file.read(8), "little")
     entry = json.loads(file.read(header_size))[name]
     if 0 in entry["shape"]:
-        return np.zeros(entry["shape"], np.float32)
-    return np.memmap(file, np.float32, "r", 8 + header_size + entry["data_offsets"][0], tuple(entry["shape"]))
+        return np.zeros(entry["shape"], _MAPPED[name])
+    return np.memmap(file, _MAPPED[name], "r", 8 + header_size + entry["data_offsets"][0], tuple(entry["shape"]))
 
 
 def _sha256(path: Path) -> str:

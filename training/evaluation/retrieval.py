@@ -18,6 +18,7 @@ from ..data import Clips, batched, load_clips, shortened
 from ..text_encoder import resolve_text_encoder
 from .lamp_pairs import BATCH, baseline_scores, encode_pairs, lamp_scores
 from .matching import matching_numbers
+from .motion_index import index_scores
 from .options import add_licenses, add_seed, add_sentence_encoder
 
 
@@ -67,7 +68,24 @@ def evaluate(arguments: Namespace) -> dict:
             f"{left} - {right}": paired_differences(scores[left], scores[right], clips.families, arguments.seed)
             for left, right in compared
         }
-    return numbers | ({"matching": matching} if matching else {})
+    if matching:
+        numbers |= {"matching": matching, "motion_index": motion_index_numbers(arguments, clips, captions, scores)}
+    return numbers
+
+
+def motion_index_numbers(
+    arguments: Namespace, clips: Clips, captions: list[str], scores: dict[str, np.ndarray]
+) -> dict[str, dict]:
+    """Compare, from text to motion, the search of a [`MotionIndex`] with LaMP's exact scores, and with one stage."""
+    others = load_clips(arguments, "train").motions
+    found = index_scores(arguments.model, captions, clips.motions, others, arguments.seed)
+    of_texts = {name: 100 * float(hit.mean()) for name, hit in hits(found, clips.families).items()}
+    return of_texts | {
+        f"{label}_difference": paired_differences(found, scores[name], clips.families, arguments.seed)[
+            "text_to_motion"
+        ]
+        for label, name in (("exact", "both"), ("one_stage", "whole"))
+    }
 
 
 def score(

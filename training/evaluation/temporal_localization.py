@@ -1,10 +1,14 @@
 """Temporal localization: finding the part of a long recording that a sentence describes."""
 
 from argparse import ArgumentParser, Namespace
+from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 
+from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.retrieval.embedder import Embedder
+from lamp_hf.retrieval.late_interaction import QueryVectors, WordScores
 from lamp_hf.retrieval.windows import windows_of
 
 from ..data import Clips, load_clips
@@ -22,48 +26,75 @@ def add_arguments(parser: ArgumentParser) -> None:
 def evaluate(arguments: Namespace) -> dict:
     """Join random clips to recordings of six, and search each clip's first caption among a recording's windows.
 
-    Captions of clips that share action and style with another clip of their recording are left out. Returns the
+    Captions of clips that share family and style with another clip of their recording are left out. Returns the
     percentage of captions whose best window has its middle in the clip, or overlaps it by at least the given
-    intersection over union (IoU); `chance` is the same for a window drawn at random.
+    intersection over union (IoU), by the model's own score and, for LaMP, by the cosine of the whole alone; `chance`
+    is the same for a window drawn at random, and `by_family` counts middles in the clip.
     """
     clips, embedder = load_clips(arguments), Embedder(arguments.model)
     order = np.random.default_rng(arguments.seed).permutation(len(clips))
     recordings = [order[first : first + CLIPS] for first in range(0, len(order) - CLIPS + 1, CLIPS)]
-    best, chance = [], []
+    best, best_whole, chance, by_family = [], [], [], defaultdict(list)
     for rows in recordings:
-        for hits, winner in search(clips, rows, embedder):
-            best.append(hits[winner])
-            chance.append(hits.mean(0))
+        for row, met, winner, winner_whole in search(clips, rows, embedder):
+            best.append(met[winner])
+            best_whole.append(met[winner_whole])
+            chance.append(met.mean(0))
+            by_family[clips.families[row]].append(met[winner][0])
     seconds = [clips.lengths[rows].sum() / embedder.fps for rows in recordings]
+    whole = {"found_by_whole": percentages(best_whole)} if isinstance(embedder.model, LampModel) else {}
     return {
         "recordings": len(recordings),
         "mean_seconds": float(np.mean(seconds)),
         "captions": len(best),
-        "found": dict(zip(CRITERIA, (100 * np.mean(best, 0)).tolist())),
-        "chance": dict(zip(CRITERIA, (100 * np.mean(chance, 0)).tolist())),
+        "found": percentages(best),
+        **whole,
+        "chance": percentages(chance),
+        "families": len(by_family),
+        "by_family": {family: 100 * float(np.mean(some)) for family, some in sorted(by_family.items())},
     }
 
 
-def search(clips: Clips, rows: np.ndarray, embedder: Embedder) -> list[tuple[np.ndarray, int]]:
+def percentages(met: list[np.ndarray]) -> dict[str, float]:
+    """Return how often each of `CRITERIA` is met."""
+    return dict(zip(CRITERIA, (100 * np.mean(met, 0)).tolist()))
+
+
+def search(clips: Clips, rows: np.ndarray, embedder: Embedder) -> list[tuple[int, np.ndarray, int, int]]:
     """Search a recording for its captions.
 
     Returns:
-        For each caption that describes one clip of the recording only, the criteria that each window meets, of shape
-        `(num_windows, 3)`, and the index of the best window.
+        For each caption that describes one clip of the recording only, the clip's row, the criteria that each window
+        meets, of shape `(num_windows, 3)`, and the best window by the model's score and by the cosine of the whole.
     """
-    kinds = [(clips.actions[row], clips.styles[row]) for row in rows]
-    unique = [i for i, kind in enumerate(kinds) if kinds.count(kind) == 1]
-    if not unique:
-        return []
+    kinds = [(clips.families[row] or clips.actions[row], clips.styles[row]) for row in rows]
     motion = np.concatenate([clips.motions[row] for row in rows])
     ends = np.cumsum(clips.lengths[rows])
     windows = np.array(windows_of(len(motion), embedder.max_frames, embedder.fps))
-    vectors = embedder.embed_motions([motion[start:end] for start, end in windows])
-    scores = embedder.embed_texts([clips.captions[rows[i]][0] for i in unique]) @ vectors.T
-    return [
-        (criteria(windows, ends[i] - clips.lengths[rows[i]], ends[i]), int(row.argmax()))
-        for i, row in zip(unique, scores)
-    ]
+    score = window_scores(embedder, [motion[start:end] for start, end in windows])
+    found = []
+    for row, kind, end in zip(rows, kinds, ends):
+        if kinds.count(kind) == 1:
+            scores, cosines = score(clips.captions[row][0])
+            met = criteria(windows, end - clips.lengths[row], end)
+            found.append((row, met, int(scores.argmax()), int(cosines.argmax())))
+    return found
+
+
+def window_scores(embedder: Embedder, windows: list[np.ndarray]) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+    """Embed windows, and return a function from a text to their scores by the model and their cosines of the whole."""
+    if not isinstance(embedder.model, LampModel):
+        vectors = embedder.embed_motions(windows)
+        return lambda text: 2 * (vectors @ embedder.embed_texts([text])[0],)
+    vectors, queries = embedder.embed_motions_and_queries(windows)
+    stored, rows = QueryVectors(queries), np.arange(len(windows))
+
+    def score(text: str) -> tuple[np.ndarray, np.ndarray]:
+        vector, words = embedder.encode_words(text)
+        cosines = vectors @ vector
+        return WordScores(embedder.model, words)(cosines, rows, stored), cosines
+
+    return score
 
 
 def criteria(windows: np.ndarray, start: int, end: int) -> np.ndarray:
