@@ -48,6 +48,7 @@ setup(
     ],
     extras_require={
         "demo": ["gradio>=6.31,<7"],
+        "serve": ["fastapi>=0.115,<1", "python-multipart>=0.0.18", "uvicorn>=0.34"],
         "train": ["matplotlib", "tensorboard"],
         "eval": ["simplemma>=1.1"],
         "test": [
@@ -58,6 +59,10 @@ setup(
             "simplemma>=1.1",
             "bvhio",
             "gradio>=6.31,<7",
+            "fastapi>=0.115,<1",
+            "httpx2",
+            "python-multipart>=0.0.18",
+            "uvicorn>=0.34",
             "pytest",
             "pytest-xdist",
             "hypothesis",
