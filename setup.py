@@ -61,6 +61,7 @@ setup(
             "gradio>=6.31,<7",
             "fastapi>=0.115,<1",
             "httpx2",
+            "motionmcp-sdk",
             "python-multipart>=0.0.18",
             "uvicorn>=0.34",
             "pytest",

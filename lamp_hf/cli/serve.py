@@ -28,7 +28,7 @@ def serve(
     max_upload: Annotated[float, typer.Option(help="Megabytes of the largest upload.", min=0.1)] = 20.0,
     max_queue: Annotated[int, typer.Option(help="Requests that may wait; further ones are refused.", min=1)] = 40,
 ) -> None:
-    """Serve the models over HTTP: generate, caption, search and convert motions.
+    """Serve the models over HTTP: generate, caption, search and convert motions, and MMCP for Blender.
 
     Example: lamp-hf serve --port 8000 --gallery gallery/
     """

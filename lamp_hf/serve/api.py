@@ -5,7 +5,7 @@
     GET  /jobs/{id}/motion.bvh        files of a motion: motion.npz, .bvh, .glb, .json, features.npy
     DELETE /jobs/{id}                 cancel the job, or drop its result
 
-`/docs` explains every field.
+`/docs` explains every field. `GET /capabilities` and `POST /generate` speak MMCP, see `mmcp`.
 """
 
 import time
@@ -19,6 +19,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .. import __version__
+from . import mmcp
 from .errors import ApiError, add_error_handlers
 from .gate import Gate
 from .jobs import Job
@@ -238,6 +239,7 @@ def build_app(tasks: ModelTasks, limits: Limits | None = None, token: str | None
     secured = [Security(HTTPBearer(auto_error=False))] if token else []  # lets the page at /docs ask for it
     app = FastAPI(title="lamp-hf", version=__version__, lifespan=lifespan, redoc_url=None, dependencies=secured)
     app.include_router(router)
+    app.include_router(mmcp.router)
     app.add_api_route("/health", health, tags=["server"])
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     add_error_handlers(app)

@@ -1,5 +1,6 @@
 """Running the HTTP interface."""
 
+import contextlib
 import socket
 import warnings
 from collections.abc import Callable
@@ -53,7 +54,8 @@ def serve(
             timeout_graceful_shutdown=_STOP_SECONDS,
             server_header=False,
         )
-        _Server(config, lambda: print(line, flush=True)).run([listener])
+        with contextlib.suppress(KeyboardInterrupt):  # raised once all is stopped
+            _Server(config, lambda: print(line, flush=True)).run([listener])
 
 
 class _Server(uvicorn.Server):
