@@ -24,9 +24,9 @@ from lamp_hf.serve.mmcp_gltf import rest_offsets, to_rotations
 from lamp_hf.serve.tasks import ModelTasks
 
 
-PATH = {"type": "root_path", "frames": [0, 20], "positions_xz": [[0, 0], [0, 1]]}
-POINT = {"type": "effector_target", "joint": "left_wrist", "frames": [20], "positions": [[0.3, 1.2, 0.4]]}
-POSE = {"type": "pose_keyframe", "frame": 20, "joint_rotations": {"left_elbow": [0, 0, 0, 1]}}
+PATH = {"type": "root_path", "frames": [0, 20, 39], "positions_xz": [[1, 2], [1, 3], [1.5, 3.5]]}
+POINT = {"type": "effector_target", "joint": "left_wrist", "frames": [20], "positions": [[0.3, 1.2, 0.2]]}
+TURN = {"type": "pose_keyframe", "frame": 20, "joint_rotations": {"head": [0, 0, 0, 1]}}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,33 @@ class TestAnswers:
         before, after = (Rotation.from_quat(path["pelvis", "rotation"]) for path in paths)
         assert np.allclose((after * before.inv()).as_rotvec(), [0, np.pi / 2, 0], atol=1e-3)
 
+    def test_constraints_are_met(self, client, request_of, processor):
+        """In the client's world, on the skeleton that it was told."""
+        offsets, middle = rest_offsets(processor.feature_extractor), 20
+        start = {"type": "root_path", "frames": [0], "positions_xz": [[1, 2]], "heading_radians": [np.pi / 2]}
+        place, wave = [1.2, float(offsets[0, 1]), 2.1], Rotation.from_euler("z", 60, degrees=True).as_quat().tolist()
+        pose = {"type": "pose_keyframe", "frame": middle, "joint_rotations": {"left_shoulder": wave}}
+        pose |= {"root_position": place, "fill_mode": "rest"}
+        point = POINT | {"positions": [[1.4, 1.2, 2.2]]}
+
+        def joints(*constraints: dict) -> np.ndarray:
+            answer = client.post("/generate", json=request_of((CAPTIONS[0], 40), constraints=constraints))
+            assert answer.status_code == 200, answer.text
+            tracks = read_tracks(answer.json())
+            local = [Rotation.from_quat(tracks[name, "rotation"]).as_matrix() for name in HUMANML3D.joint_names]
+            root = tracks["pelvis", "translation"]
+            return forward_kinematics(root, np.stack(local, 1), offsets, HUMANML3D.parents)
+
+        path = joints(PATH)[PATH["frames"], 0][:, [0, 2]]
+        assert np.allclose(path, PATH["positions_xz"], atol=0.02)
+        wrist = joints(start, point)[middle, HUMANML3D.joint_names.index("left_wrist")]
+        assert np.linalg.norm(wrist - point["positions"][0]) < 0.05
+        posed = joints(start, pose)[middle]
+        local = np.eye(3)[None, None].repeat(22, 1)
+        local[0, HUMANML3D.joint_names.index("left_shoulder")] = Rotation.from_quat(wave).as_matrix()
+        wanted = forward_kinematics(np.array([place]), local, offsets, HUMANML3D.parents)[0]
+        assert np.linalg.norm(posed - wanted, axis=-1).mean() < 0.05
+
     def test_nothing_is_kept_of_a_request_that_was_answered(self, client, request_of):
         client.post("/generate", json=request_of((CAPTIONS[0], 20)))
         assert client.app.state.service.queue._jobs == {}
@@ -153,9 +180,16 @@ class TestRefusals:
             ({"segments": [{"type": "unconditioned", "duration_frames": 9}]}, "unsupported_segment", "text segments"),
             ({"segments": [{"type": "pose", "prompt": "sit"}]}, "unsupported_segment", "'pose' segments"),
             ({"constraints": [{"type": "ground_height", "points": []}]}, "unsupported_constraint", "ground_height"),
-            ({"constraints": [PATH]}, "unsupported_constraint", "'root_path' constraints are not supported"),
-            ({"constraints": [POINT]}, "unsupported_constraint", "'effector_target' constraints"),
-            ({"constraints": [POSE]}, "unsupported_constraint", "'pose_keyframe' constraints"),
+            (
+                {"constraints": [POINT | {"joint": "LeftHand"}]},
+                "unknown_joint",
+                "no joint 'LeftHand': known are pelvis",
+            ),
+            ({"constraints": [POINT | {"frames": [40]}]}, "frame_out_of_range", "frame 40 is not in a motion of 40"),
+            ({"constraints": [POINT | {"positions": [[0, 9, 0]]}]}, "invalid_request", "left_wrist"),
+            ({"constraints": [TURN]}, "invalid_request", "a rotation of head moves no joint"),
+            ({"constraints": [POINT | {"rotations": [[0, 0, 0, 1]]}]}, "invalid_request", "leave them out"),
+            ({"constraints": [PATH] * 65}, "invalid_options", "65 constraints: at most 64"),
             ({"options": {"loop": True}}, "invalid_options", "no options.loop"),
             ({"options": {"num_samples": 9}}, "invalid_options", "at most 8"),
             ({"timing": {"fps": 0.1}}, "invalid_options", "400 seconds are too long: at most 60"),

@@ -7,13 +7,13 @@ A request is answered when its motion is done, as glTF in JSON. The protocol is 
 import contextlib
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from scipy.spatial.transform import Rotation
 
 from ..models.motion_requests import check_seed
 from ..models.skeleton import Skeleton
@@ -21,14 +21,15 @@ from ..motion.clip import Motion
 from .errors import ApiError
 from .gate import MAX_JSON
 from .limits import MAX_CHARACTERS
+from .mmcp_constraints import CONSTRAINTS, Start, to_constraints
 from .mmcp_gltf import canonical_skeleton, rest_offsets, to_gltf
-from .mmcp_schema import GenerateRequest, Guidance, OtherSegment, RootPath
+from .mmcp_schema import GenerateRequest, Guidance, OtherSegment
 from .service import Service, Used, ended
 from .tasks import MotionResult, Prompt
 
 
 VERSION = "1.0"
-MAX_SAMPLES = 8
+MAX_SAMPLES, MAX_CONSTRAINTS = 8, 64
 SEGMENTS, GUIDANCE = ["text"], ["nocfg", "regular"]  # that are supported
 _TOLERANCE = 1e-3  # metres by which a skeleton that was sent back may differ
 _PATIENCE = 0.5  # seconds between looks if the client is still there
@@ -46,7 +47,7 @@ async def capabilities(service: Used) -> dict[str, Any]:
         "canonical_skeleton": canonical_skeleton(pipe.skeleton, body_of(service)),
         "supports_retargeting": False,
         "supports_async": False,
-        "supported_constraints": [],
+        "supported_constraints": CONSTRAINTS,
         "supported_segments": SEGMENTS,
         "supported_guidance_types": GUIDANCE,
         "predicted_contact_joints": contact_joints(pipe.skeleton),
@@ -56,7 +57,7 @@ async def capabilities(service: Used) -> dict[str, Any]:
         "limits": {
             "max_duration_seconds": service.limits.max_seconds,
             "max_num_samples": MAX_SAMPLES,
-            "max_constraints_per_request": 64,
+            "max_constraints_per_request": MAX_CONSTRAINTS,
             "max_prompt_length": MAX_CHARACTERS,
             "max_request_bytes": MAX_JSON,
         },
@@ -108,7 +109,7 @@ def check(body: GenerateRequest, service: Service) -> None:
     """
     if body.protocol_version.split(".")[0] != VERSION.split(".")[0]:
         raise ApiError(
-            "version_unsupported", f"protocol_version {body.protocol_version}: this server speaks {VERSION}"
+            "version_unsupported", f"protocol_version {body.protocol_version[:20]}: this server speaks {VERSION}"
         )
     if body.model != service.tasks.name:
         raise ApiError("unknown_model", f"no model {body.model[:60]!r}: this server has {service.tasks.name!r}")
@@ -116,16 +117,14 @@ def check(body: GenerateRequest, service: Service) -> None:
         if isinstance(segment, OtherSegment):
             what = f"{segment.type!r} segments are not supported"
             raise ApiError("unsupported_segment", f"{what}: cover the whole time with text segments")
-    for constraint in body.constraints:
-        if constraint not in body.starts:
-            what = f"{constraint.type!r} constraints are not supported"
-            raise ApiError("unsupported_constraint", f"{what}, but for a root_path that says where frame 0 is")
     if not body.segments:
         raise ApiError("invalid_request", "constraints alone are not enough: give a text segment")
     options = body.options
     for name in ("loop", "keyframe_budget", "model_options"):
         if getattr(options, name):
             raise ApiError("invalid_options", f"this model has no options.{name}: leave it out")
+    if len(body.constraints) > MAX_CONSTRAINTS:
+        raise ApiError("invalid_options", f"{len(body.constraints)} constraints: at most {MAX_CONSTRAINTS}")
     if options.num_samples > MAX_SAMPLES:
         raise ApiError("invalid_options", f"num_samples is {options.num_samples}: at most {MAX_SAMPLES}")
     if len(body.texts) > 1 and any(segment.seed is not None for segment in body.texts):
@@ -151,7 +150,7 @@ def check_skeleton(body: GenerateRequest, service: Service) -> None:
 
 
 def to_prompts(body: GenerateRequest, service: Service) -> list[Prompt]:
-    """Return a prompt for each sample.
+    """Return a prompt for each sample, with the constraints of the request.
 
     Raises:
         ApiError: when no motion can be generated from one.
@@ -162,7 +161,10 @@ def to_prompts(body: GenerateRequest, service: Service) -> list[Prompt]:
     texts = [segment.prompt for segment in segments]
     durations = to_seconds([segment.duration_frames for segment in segments], frame_rate(body, service), service)
     scale = guidance_scale(options.guidance)
-    return [service.prompt(texts, durations, seed + sample, guidance_scale=scale) for sample in samples]
+    skeleton, count = service.tasks.generator.skeleton, sum(segment.duration_frames for segment in segments)
+    constraints = to_constraints(body.constraints, count, frame_rate(body, service), skeleton, body_of(service))
+    prompts = [service.prompt(texts, durations, seed + sample, guidance_scale=scale) for sample in samples]
+    return [replace(prompt, constraints=tuple(constraints)) for prompt in prompts]
 
 
 def guidance_scale(guidance: Guidance | None) -> float | None:
@@ -202,25 +204,16 @@ def to_seconds(frames: list[int], fps: float, service: Service) -> list[float]:
     return [length / pipe.fps for length in lengths]
 
 
-def from_start(joints: np.ndarray, starts: list[RootPath]) -> np.ndarray:
-    """Move joints `(num_frames, num_joints, 3)` to where they are to begin, and turn them to face there."""
-    for start in starts:
-        (x, z), angle = start.positions_xz[0], start.heading_radians[0] if start.heading_radians else 0.0
-        turn = Rotation.from_euler("y", angle).as_matrix().astype(np.float32)
-        joints = (joints - joints[0, 0] * [1, 0, 1]) @ turn.T + [x, 0, z]
-    return joints
-
-
 def to_document(body: GenerateRequest, service: Service, results: list[MotionResult]) -> dict[str, Any]:
     """Write the samples as glTF, at the frame rate of the request."""
     fps, count = frame_rate(body, service), sum(segment.duration_frames for segment in body.texts)
-    motions, samples = [], []
+    start, motions, samples = Start.of(body.constraints), [], []
     for number, result in enumerate(results):
         assert result.features is not None  # it was generated
-        motion = result.motion.clean() if body.options.post_processing else result.motion
+        fitted = "constraint_error" in result.told  # with its feet placed, which are not to be moved again
+        motion = result.motion.clean() if body.options.post_processing and not fitted else result.motion
         motion = motion.resample(fps)
-        joints = from_start(motion.joints[:count], body.starts)
-        motions.append(Motion(joints, fps, result.motion.skeleton))
+        motions.append(Motion(start.to_world(motion.joints[:count]), fps, motion.skeleton))
         rows = np.minimum((np.arange(count) / fps * result.motion.fps).round().astype(int), len(result.features) - 1)
         contacts = result.features[rows][:, service.tasks.generator.skeleton.slices["contacts"]] > 0.5
         sample = {"name": f"sample_{number}", "num_frames": count, "chunk_boundaries": []}

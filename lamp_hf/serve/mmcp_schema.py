@@ -158,11 +158,6 @@ class GenerateRequest(_Strict):
         """Segments that are texts."""
         return [segment for segment in self.segments if isinstance(segment, TextSegment)]
 
-    @property
-    def starts(self) -> list[RootPath]:
-        """Constraints that only say where the motion begins; the add-on for Blender always sends one."""
-        return [one for one in self.constraints if isinstance(one, RootPath) and one.frames == [0]]
-
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, values: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from transformers import pipeline
 
 from .. import bundled
+from ..models.constraints import Constraint
 from ..models.prompt_splitting import parts_in_order
 from ..motion.clip import Motion
 from ..retrieval.index import MotionIndex
@@ -25,6 +26,7 @@ class Prompt:
         seed (`int`): of the motion, or of its first candidate.
         num_candidates (`int`): motions to generate, of which LaMP keeps the best.
         options (`tuple[tuple[str, float], ...]`): further options of the pipeline, by name.
+        constraints (`tuple[Constraint, ...]`): paths, poses and places that the motion is fitted to.
     """
 
     texts: tuple[str, ...]
@@ -32,10 +34,11 @@ class Prompt:
     seed: int
     num_candidates: int = 1
     options: tuple[tuple[str, float], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def as_job(self) -> Job:
         """Return the job; those of single texts can be worked on together."""
-        stands_alone = len(self.texts) > 1 or len(parts_in_order(self.texts[0])) > 1
+        stands_alone = len(self.texts) > 1 or len(parts_in_order(self.texts[0])) > 1 or bool(self.constraints)
         batch_key = None if stands_alone else (self.num_candidates, self.options)
         return Job("generate", self, batch_key, self.num_candidates)
 
@@ -103,8 +106,16 @@ class ModelTasks:
         options = {"num_candidates": first.num_candidates, **dict(first.options)}
         try:
             if len(prompts) == 1:
-                texts, durations = list(first.texts), list(first.durations)
-                made = [self.generator(texts, duration=durations, seed=first.seed, mode="sequence", **options)]
+                made = [
+                    self.generator(
+                        list(first.texts),
+                        duration=list(first.durations),
+                        seed=first.seed,
+                        mode="sequence",
+                        constraints=first.constraints or None,
+                        **options,
+                    )
+                ]
             else:
                 made = self.generator(
                     [prompt.texts[0] for prompt in prompts],
@@ -119,7 +130,8 @@ class ModelTasks:
 
     def _tell(self, result: dict) -> MotionResult:
         known = self.generator.processor.familiarity
-        told = {name: result[name] for name in ("seed", "familiarity", "nearest")}
+        names = ("seed", "familiarity", "nearest", "constraint_error")
+        told = {name: result[name] for name in names if name in result}
         told["unfamiliar"] = None if known is None else known.is_unfamiliar(result["familiarity"])
         return MotionResult(Motion(**result), result["features"], told)
 
