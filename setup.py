@@ -49,6 +49,7 @@ setup(
     extras_require={
         "demo": ["gradio>=6.31,<7"],
         "milvus": ["pymilvus>=3,<4", "milvus-lite>=3,<4"],
+        "serve": ["fastapi>=0.115,<1", "python-multipart>=0.0.18", "uvicorn>=0.34"],
         "train": ["matplotlib", "tensorboard"],
         "eval": ["simplemma>=1.1"],
         "test": [
@@ -59,6 +60,11 @@ setup(
             "simplemma>=1.1",
             "bvhio",
             "gradio>=6.31,<7",
+            "fastapi>=0.115,<1",
+            "httpx2",
+            "motionmcp-sdk",
+            "python-multipart>=0.0.18",
+            "uvicorn>=0.34",
             "pytest",
             "pytest-xdist",
             "hypothesis",

@@ -20,6 +20,7 @@ _EXPORTS = {
     "mirror": "models.motion_representation",
     "load_motion_dataset": "data.dataset",
     "retrieval_metrics": "metrics.retrieval",
+    "Constraint": "models.constraints",
     "MotionVQVAEConfig": "models.configuration_motion_vqvae",
     "MotionVQVAEModel": "models.modeling_motion_vqvae",
     "LampConfig": "models.configuration_lamp",

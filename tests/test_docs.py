@@ -24,6 +24,25 @@ _BLOCK = re.compile(r"(<!-- .*? -->\n)?```(python|bash)\n(.*?)```(?:\n\n```text\
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 
 
+ADDRESS = "127.0.0.1:8000"  # of the server, on the pages
+
+
+@pytest.fixture
+def start_server():
+    """A function that runs `lamp-hf serve` until the page ends, and returns its address."""
+    running = []
+
+    def start(options: list[str]) -> str:
+        command = [sys.executable, "-m", "lamp_hf", "serve", "--port", "0", *options]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return re.search(r"at http://([\d.:]+),", running[-1].stdout.readline())[1]
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.communicate()
+
+
 @pytest.fixture
 def workshop(tmp_path, humanml3d_folder, monkeypatch) -> Path:
     """Make the folder in which a reader of the pages works: recordings, a video, a data set, two galleries."""
@@ -51,9 +70,16 @@ def workshop(tmp_path, humanml3d_folder, monkeypatch) -> Path:
     [pytest.param(page, marks=[pytest.mark.slow] if page.parent.name == "docs" else []) for page in PAGES],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_every_block_runs_and_prints_what_the_page_says(page, workshop):
+def test_every_block_runs_and_prints_what_the_page_says(page, workshop, start_server):
     names: dict = {}
+    address = ADDRESS
     for note, language, code, output in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        code = code.replace(ADDRESS, address)
+        if "lamp-hf serve" in code and "long" not in note:
+            before, _, options = code.partition("lamp-hf serve")
+            run(before)
+            address = start_server(options.split())
+            continue
         if "command" in note:
             continue  # the README's two commands, which CI runs
         if "long" in note or "training." in code or "torchrun" in code:

@@ -135,17 +135,24 @@ def evaluate(
 def benchmark(
     gallery: Annotated[int, typer.Option(help="Time a search among this many vectors instead.", min=0)] = 0,
     generation: Annotated[bool, typer.Option("--generation", help="Time text to motion and its stages.")] = False,
+    serve: Annotated[int, typer.Option(help="Let so many users ask a server for a minute instead.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
     """Time the bundled models and the motion tools on this machine.
 
     Example: lamp-hf benchmark --gallery 1000000
     """
-    if generation and gallery:
-        raise ValueError("choose one: --gallery times a search, --generation times text to motion")
+    if generation + bool(gallery) + bool(serve) > 1:
+        raise ValueError("choose one of --gallery, --generation and --serve")
     from lamp_hf.benchmark.gallery import measure_gallery
     from lamp_hf.benchmark.generation import measure_generation
     from lamp_hf.benchmark.library import measure_library
+    from lamp_hf.benchmark.serving import measure_serving
 
-    result = measure_generation() if generation else measure_gallery(gallery) if gallery else measure_library()
+    if generation:
+        result = measure_generation()
+    elif gallery:
+        result = measure_gallery(gallery)
+    else:
+        result = measure_serving(serve) if serve else measure_library()
     report(result, "\n".join(f"{name}: {value:g}" for name, value in result.items()), as_json)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from .best_of import candidates, keep_best, match_scores, score_parts
+from .constraint_fitting import ConstraintFit
+from .constraints import Constraint
 from .familiarity import least_familiar, recognise
 from .motion_decoding import MotionDecoder
 from .motion_inbetweening import MotionInbetweener, gaps_between
@@ -64,6 +66,7 @@ class TextToMotionPipeline(MotionPipeline):
         suffix=None,
         motion=None,
         keep: list[tuple[float, float]] | np.ndarray | None = None,
+        constraints: Iterable[Constraint] | None = None,
         batch_size: int = 8,
         **options,
     ):
@@ -87,6 +90,8 @@ class TextToMotionPipeline(MotionPipeline):
             motion, keep (the same, and ranges of seconds or a boolean mask of frames, *optional*): a motion to
                 generate anew outside of these ranges, which stay as and where they are. At each transition ten
                 generated frames lead over from the kept ones.
+            constraints (`Iterable[Constraint]`, *optional*): paths, poses and places of joints that each motion of one
+                text, or of one sequence, is fitted to; `duration` must be given.
             batch_size (`int`): motions that are generated at the same time, candidates among them.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].
@@ -99,7 +104,8 @@ class TextToMotionPipeline(MotionPipeline):
             float32 `(num_frames, num_joints, 3)` (metres, Y up), `features` float32 `(num_frames, num_features)`,
             `fps`, `skeleton`, `text`, `seed`, `familiarity` (from 0 to 1, of a sequence the lowest of its texts) and
             `nearest`, what the model was trained on that is most like the text; None and an empty list if it does not
-            know. `lamp_hf.Motion(**result)` takes it. Each unfamiliar text gives an [`UnfamiliarPromptWarning`].
+            know. With constraints there is `constraint_error`, see [`ConstraintFit`]. `lamp_hf.Motion(**result)`
+            takes it. Each unfamiliar text gives an [`UnfamiliarPromptWarning`].
 
         Raises:
             ValueError: when a text is empty or too long, or an option, a seed or a duration cannot be met; before
@@ -114,6 +120,8 @@ class TextToMotionPipeline(MotionPipeline):
             raise ValueError("an edit takes one text and makes one motion")
         if is_edit and num_candidates != 1:
             raise ValueError("LaMP compares whole motions, not edits: leave out num_candidates")
+        if constraints is not None and (is_edit or not (isinstance(inputs, str) or mode)):
+            raise ValueError("constraints are those of one text or one sequence, and not of an edit")
         if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):
             counts = num_return_sequences, num_candidates
             return self._iterate(inputs, duration, seed, *counts, batch_size, **options)
@@ -121,7 +129,11 @@ class TextToMotionPipeline(MotionPipeline):
         requests = self._requests(inputs, duration, seed, num_return_sequences, mode, num_candidates)
         if is_edit:
             return self._edit(requests[0], **given, **options)
+        fit = None
+        if constraints is not None:
+            fit = ConstraintFit(constraints, requests[0].num_frames, self.fps, self.skeleton)
         results = self._generate(requests, batch_size, **options)
+        results = results if fit is None else [result | fit(result["joints"]) for result in results]
         if num_return_sequences > 1:
             starts = range(0, len(results), num_return_sequences)
             results = [results[start : start + num_return_sequences] for start in starts]
@@ -141,8 +153,10 @@ class TextToMotionPipeline(MotionPipeline):
         does not grow with the duration. Arguments are those of `__call__`, and are checked before the first frame. The
         stream has the attributes `familiarity` and `nearest`.
         """
-        if "num_candidates" in options:
-            raise ValueError("a stream shows frames before there are whole motions to compare: no num_candidates")
+        if wrong := {"num_candidates", "constraints"} & options.keys():
+            raise ValueError(
+                f"a stream shows frames before there are whole motions to compare or fit: no {min(wrong)}"
+            )
         request = self._sequence(inputs, duration, seed, mode)
         windows, _ = self._windows(request, **options)
         return MotionStream((joints for joints, _ in windows), **self._recognise([request])[0])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .view import View
 
 
-_FURTHER_RESULTS = {"features", "familiarity", "nearest", "seed"}  # of the text-to-motion pipeline
+_FURTHER_RESULTS = {"constraint_error", "features", "familiarity", "nearest", "seed"}  # of the text-to-motion pipeline
 
 
 class Motion:

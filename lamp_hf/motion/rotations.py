@@ -48,7 +48,7 @@ def rest_positions(offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
 
 
 def solve_rotations(
-    joints: np.ndarray, skeleton: Skeleton, tolerance: float = math.inf
+    joints: np.ndarray, skeleton: Skeleton, tolerance: float = math.inf, offsets: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the rotations of a rigid body that brings its joints to the given positions.
 
@@ -63,6 +63,8 @@ def solve_rotations(
         tolerance (`float`): metres; bones that start at a joint which the rigid body misses by more are aimed from its
             true position, for callers that bring the joint there: [`stretching_bones`] and
             [`lamp_hf.motion.articulation.articulate`].
+        offsets (`np.ndarray` of shape `(num_joints, 3)`, *optional*): the body, in a T-pose: offset of each joint
+            from its parent. By default it is found from the joints.
 
     Returns:
         Rotations `(num_frames, num_joints, 3, 3)` in the world, and offsets `(num_joints, 3)` of each joint from its
@@ -71,30 +73,34 @@ def solve_rotations(
     """
     positions = torch.from_numpy(np.asarray(joints, np.float64))
     rest = torch.from_numpy(rest_directions(skeleton))
-    offsets, reached = torch.zeros_like(rest), positions.clone()
+    bones_at_rest = torch.zeros_like(rest) if offsets is None else torch.from_numpy(np.array(offsets, np.float64))
+    reached = positions.clone()
     rotations = torch.eye(3, dtype=torch.float64).expand(*positions.shape[:2], 3, 3).clone()
     for joint in root_first(skeleton.parents):
         parent, children = skeleton.parents[joint], children_of(joint, skeleton.parents)
         inherited = rotations[:, parent] if parent >= 0 else rotations[:, joint]
         if parent >= 0:
-            rigid = reached[:, parent] + inherited @ offsets[joint]
+            rigid = reached[:, parent] + inherited @ bones_at_rest[joint]
             missed = float((rigid - positions[:, joint]).norm(dim=-1).max()) > tolerance
             reached[:, joint] = positions[:, joint] if missed else rigid
         bones = positions[:, children] - reached[:, joint, None]  # [T, children, 3]
         if len(children) > 1:
             rotations[:, joint] = _best_rotation(rest[children], bones)
-            local = (rotations[:, joint, None].mT @ bones[..., None])[..., 0]
-            offsets[children] = local.mean(0)
+            if offsets is None:
+                local = (rotations[:, joint, None].mT @ bones[..., None])[..., 0]
+                bones_at_rest[children] = local.mean(0)
         elif children:
             child = children[0]
             length = bones[:, 0].norm(dim=-1, keepdim=True)
             direction = torch.where(length > 1e-8, bones[:, 0] / length.clamp(min=1e-8), inherited @ rest[child])
             local = (inherited.mT @ direction[..., None])[..., 0]
             rotations[:, joint] = inherited @ steady_rotation(rest[child], local)
-            offsets[child] = rest[child] * (positions[:, child] - positions[:, joint]).norm(dim=-1).mean()
+            if offsets is None:
+                length_at_rest = (positions[:, child] - positions[:, joint]).norm(dim=-1).mean()
+                bones_at_rest[child] = rest[child] * length_at_rest
         else:
             rotations[:, joint] = inherited
-    return rotations.numpy(), offsets.numpy()
+    return rotations.numpy(), bones_at_rest.numpy()
 
 
 def stretching_bones(

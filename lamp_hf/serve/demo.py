@@ -13,14 +13,12 @@ import gradio as gr
 
 from .. import bundled
 from ..motion.clip import READABLE
-from .demo_actions import GALLERY, MAX_CANDIDATES, DemoActions
-from .uploads import MAX_CHARACTERS, MAX_SECONDS, MAX_SENTENCES, VIDEOS
+from .demo_actions import GALLERY, DemoActions
+from .limits import KEPT_SECONDS, MAX_CANDIDATES, MAX_CHARACTERS, MAX_SECONDS, MAX_TEXTS, MAX_UPLOAD, MAX_WAITING
+from .uploads import VIDEOS
 
 
-MAX_UPLOAD = "20mb"
 MAX_FILES = 4  # requests with files that are worked on at the same time
-MAX_WAITING = 40  # requests in the queue; further ones are refused
-KEPT_SECONDS = 3600  # how long a visitor's files and motions are kept
 MAX_SESSIONS = 200  # whose motions are kept at the same time, 0.3 MB each
 DOWNLOADS = (".bvh", ".glb", ".mp4")
 _STYLE = """
@@ -83,7 +81,7 @@ def _generate_tab(actions: DemoActions) -> None:
         with gr.Column(scale=2):
             text = gr.Textbox(
                 label="Describe the motion",
-                info=f"One sentence, or up to {MAX_SENTENCES} lines that follow one another.",
+                info=f"One sentence, or up to {MAX_TEXTS} lines that follow one another.",
                 value="a person waves with the left hand",
                 lines=3,
                 max_length=MAX_CHARACTERS,

@@ -25,7 +25,8 @@ from ..models.familiarity import unfamiliar
 from ..motion.clip import Motion
 from ..motion.html import player_page
 from ..retrieval.index import MotionIndex
-from .uploads import MAX_SECONDS, error_line, read_motion, read_sentences, read_video
+from .limits import MAX_CANDIDATES, MAX_SECONDS
+from .uploads import error_line, read_motion, read_sentences, read_video
 
 
 GALLERY = (
@@ -45,7 +46,6 @@ GALLERY = (
     "a person bows",
 )
 HITS = 4  # that a search shows
-MAX_CANDIDATES = 8  # of which the best is shown
 
 logger = logging.getLogger(__name__)
 

@@ -34,19 +34,20 @@ class MotionReader:
         self.seconds = seconds
         self._process: subprocess.Popen | None = None
 
-    def read(self, path: Path, max_seconds: float) -> Motion:
-        """Read a motion file at 20 frames per second.
+    def read(self, path: Path, max_seconds: float, fps: float | None = 20.0) -> Motion:
+        """Read a motion file.
 
         Args:
             path (`Path`): the file.
             max_seconds (`float`): length of the longest motion.
+            fps (`float`, *optional*): frames per second to resample to; None keeps those of the file.
 
         Raises:
             ValueError: when it cannot be read, is too long, or takes too much time or memory.
         """
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "motion.npz"
-            answer = self._ask(json.dumps([str(path), str(output), max_seconds]))
+            answer = self._ask(json.dumps([str(path), str(output), max_seconds, fps]))
             if not answer:
                 raise ValueError(f"{path.name} takes too much time or memory to read")
             if problem := json.loads(answer):
@@ -92,11 +93,11 @@ class ReaderPool:
         for _ in range(size):
             self._free.put(MotionReader(seconds))
 
-    def read(self, path: Path, max_seconds: float) -> Motion:
+    def read(self, path: Path, max_seconds: float, fps: float | None = 20.0) -> Motion:
         """Read a motion file, see [`MotionReader.read`]."""
         reader = self._free.get()
         try:
-            return reader.read(path, max_seconds)
+            return reader.read(path, max_seconds, fps)
         finally:
             self._free.put(reader)
 
@@ -118,7 +119,14 @@ def _start_process() -> subprocess.Popen:
         RuntimeError: when it does not start.
     """
     command = [sys.executable, "-m", __name__]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,  # Ctrl-C in the terminal is for the server, whose end also ends this process
+    )
     if process.stdout is None or process.stdout.readline() != _READY:
         process.kill()
         process.communicate()
@@ -126,12 +134,12 @@ def _start_process() -> subprocess.Popen:
     return process
 
 
-def _read(path: Path, output: Path, max_seconds: float) -> str:
-    """Read a file, write its joints at 20 frames per second, and return what was wrong; nothing if it was right."""
+def _read(path: Path, output: Path, max_seconds: float, fps: float | None) -> str:
+    """Read a file, write its joints, and return what was wrong; nothing if it was right."""
     try:
         motion = Motion.load(path)
         check_duration(path, motion.duration, max_seconds)
-        motion = motion.resample(20.0)
+        motion = motion if fps is None else motion.resample(fps)
     except (ValueError, OSError) as error:
         return str(error) or "it cannot be read"
     except MemoryError:
@@ -149,8 +157,8 @@ def _serve_requests() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     print(_READY, end="", file=answers, flush=True)
     for line in sys.stdin:
-        path, output, max_seconds = json.loads(line)
-        print(json.dumps(_read(Path(path), Path(output), max_seconds)), file=answers, flush=True)
+        path, output, *options = json.loads(line)
+        print(json.dumps(_read(Path(path), Path(output), *options)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

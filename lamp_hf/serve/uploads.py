@@ -1,4 +1,4 @@
-"""Input of visitors of a web page: checked here, whatever the page checks, since other clients send requests too."""
+"""Input of strangers: checked here, whatever a page checks, since other clients send requests too."""
 
 import html
 import re
@@ -10,11 +10,10 @@ import av
 
 from ..models.video_frames import Video
 from ..motion.clip import READABLE, Motion
+from .limits import MAX_CHARACTERS, MAX_SECONDS, MAX_TEXTS
 from .reading import ReaderPool, check_duration
 
 
-MAX_SECONDS = 60.0  # of a motion or a video
-MAX_CHARACTERS, MAX_SENTENCES = 500, 6  # six sentences of 9.8 seconds stay below a minute
 MAX_VIDEO_SIDE, MAX_VIDEO_RATE = 4096, 120  # pixels, and frames a second: all of them are decoded
 MAX_VIDEO_PIXELS = 4e9  # of all frames: a minute in full HD at 30 frames per second, decoded within seconds
 MAX_UNPACKED = 200e6  # bytes of an npz
@@ -34,13 +33,18 @@ def read_sentences(text: str | None) -> list[str]:
     sentences = [line.strip() for line in text.splitlines() if line.strip()]
     if not sentences:
         raise ValueError("describe what the person does, in a sentence")
-    if len(sentences) > MAX_SENTENCES:
-        raise ValueError(f"the text has {len(sentences)} lines; at most {MAX_SENTENCES} can follow one another")
+    if len(sentences) > MAX_TEXTS:
+        raise ValueError(f"the text has {len(sentences)} lines; at most {MAX_TEXTS} can follow one another")
     return sentences
 
 
-def read_motion(path: str | Path) -> Motion:
-    """Read an uploaded motion file at 20 frames per second, with the file's name as its text.
+def read_motion(path: str | Path, max_seconds: float = MAX_SECONDS, fps: float | None = 20.0) -> Motion:
+    """Read an uploaded motion file, with the file's name as its text.
+
+    Args:
+        path (`str` or `Path`): the file.
+        max_seconds (`float`): length of the longest motion.
+        fps (`float`, *optional*): frames per second to resample to; None keeps those of the file.
 
     Raises:
         ValueError: when it is of another kind, damaged, too long, or takes too much time or memory.
@@ -52,7 +56,7 @@ def read_motion(path: str | Path) -> Motion:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_UNPACKED:
             raise ValueError(f"{path.name} unpacks to {size / 1e6:.0f} MB; at most {MAX_UNPACKED / 1e6:.0f} are read")
-    motion = _READERS.read(path, MAX_SECONDS)
+    motion = _READERS.read(path, max_seconds, fps)
     motion.text = path.name
     return motion
 
@@ -79,10 +83,15 @@ def read_video(path: str | Path) -> Video:
     return video
 
 
+def plain_line(error: Exception) -> str:
+    """Format an error as one line of text, without the server's folders."""
+    message = re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+)*[/\\](?=[^\s/\\])", "", str(error))
+    return textwrap.shorten(message, 300, placeholder=" ...")
+
+
 def error_line(error: Exception) -> str:
     """Format an error as one line of HTML text, without the server's folders."""
-    message = re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+)*[/\\](?=[^\s/\\])", "", str(error))
-    return html.escape(textwrap.shorten(message, 300, placeholder=" ..."), quote=False)
+    return html.escape(plain_line(error), quote=False)
 
 
 def _check_suffix(path: Path, known: tuple[str, ...]) -> None:

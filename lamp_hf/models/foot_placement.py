@@ -1,0 +1,146 @@
+"""Holds standing feet in their places while the rest of the body has moved."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from .motion_representation import shortest_rotation
+from .skeleton import Skeleton
+from .smooth_curves import bridge
+
+
+_HEIGHT = 0.07  # metres above the lowest height of the toe; a lower toe may stand
+_SPEED = 0.6  # metres per second; a slower toe may stand
+_REACH = 0.12  # seconds within which a raised foot comes from one place and goes to the next
+
+
+def standing_feet(joints: torch.Tensor, skeleton: Skeleton, fps: float) -> torch.Tensor:
+    """Find the frames in which the left and the right toe are low and slow, `(num_frames, 2)`, in joints in metres.
+
+    Gaps and stands of a single frame are none.
+    """
+    toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
+    if len(toes) < 3:
+        return torch.ones(len(toes), 2, dtype=torch.bool)
+    speed = torch.gradient(toes, dim=0)[0].norm(dim=-1) * fps
+    low = toes[..., 1] - toes[..., 1].quantile(0.02, dim=0) < _HEIGHT
+    stands = (low & (speed < _SPEED)).to(joints).T[:, None]
+
+    def widened(mask: torch.Tensor) -> torch.Tensor:
+        return nn.functional.max_pool1d(nn.functional.pad(mask, (1, 1), mode="replicate"), 3, 1)
+
+    closed = 1 - widened(1 - widened(stands))
+    return (widened(1 - widened(1 - closed)) > 0.5)[:, 0].T
+
+
+def place_feet(
+    joints: torch.Tensor,
+    heights: torch.Tensor,
+    standing: torch.Tensor,
+    held: torch.Tensor,
+    skeleton: Skeleton,
+    fps: float,
+) -> torch.Tensor:
+    """Let each foot stand in one place as long as it stands; it moves as a whole, and the knee follows.
+
+    Args:
+        joints (`torch.DoubleTensor` of shape `(num_frames, num_joints, 3)`): metres.
+        heights (`torch.DoubleTensor` of shape `(num_frames, 2)`): of the left and the right toe while they stand.
+        standing, held (`torch.BoolTensor` of shape `(num_frames, 2)`): where each foot stands, and where it must not
+            be moved.
+        skeleton ([`Skeleton`]): the joint tree.
+        fps (`float`): frames per second.
+
+    Returns:
+        `torch.DoubleTensor` of the same shape.
+    """
+    for side, (_, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
+        shift = _shifts(joints[:, toe], heights[:, side], standing[:, side], held[:, side], fps)
+        joints = move_foot(joints, toe, shift, skeleton)
+    return joints
+
+
+def _shifts(toe: torch.Tensor, height: torch.Tensor, standing: torch.Tensor, held: torch.Tensor, fps: float):
+    """Return the shift that a toe needs in each frame, `(num_frames, 3)`."""
+    place = torch.cat([toe[:, :1], height[:, None], toe[:, 2:]], 1)
+    place[held] = toe[held]
+    for first, last in _runs(standing):
+        fixed = held[first:last].nonzero()[:, 0] + first
+        if len(fixed):
+            frames = np.arange(first, last)
+            for axis in range(3):
+                row = np.interp(frames, fixed.numpy(), toe[fixed, axis].numpy())
+                place[first:last, axis] = torch.from_numpy(row)
+        else:
+            place[first:last, [0, 2]] = toe[first:last, [0, 2]].mean(0)
+    frames = (standing | held).nonzero()[:, 0]
+    if not len(frames):
+        return torch.zeros_like(toe)
+    shift = bridge(len(toe), frames.double(), (place - toe)[frames], _REACH * fps, to_zero=True)
+    lowest = torch.minimum(height.min() - toe[:, 1], torch.where(held, shift[:, 1], torch.inf))
+    shift[:, 1] = torch.maximum(shift[:, 1], lowest)
+    return shift
+
+
+def _runs(mask: torch.Tensor) -> list[tuple[int, int]]:
+    """Return the frames `[first, last)` of each run of true values."""
+    edges = nn.functional.pad(mask.int(), (1, 1)).diff().nonzero()[:, 0]
+    return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
+
+
+def move_foot(joints: torch.Tensor, toe: int, shifts: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
+    """Move the foot that ends in `toe` and let the knee follow; thigh, shin and foot keep their lengths.
+
+    A leg that is too short to reach straightens as far as it can do so smoothly.
+
+    Args:
+        joints (`torch.Tensor` of shape `(num_frames, num_joints, 3)`): positions.
+        toe (`int`): the joint at the end of the foot.
+        shifts (`torch.Tensor` of shape `(num_frames, 3)`): how far to move it.
+        skeleton ([`Skeleton`]): the joint tree.
+
+    Returns:
+        `torch.Tensor` of the same shape.
+    """
+    chain = [toe]
+    while skeleton.parents[chain[-1]] > 0:
+        chain.append(skeleton.parents[chain[-1]])
+    hip, knee, ankle, *foot = reversed(chain)
+    start, middle, end = joints[:, hip], joints[:, knee], joints[:, ankle]
+    thigh, shin = _length(middle - start), _length(end - middle)
+    old_direction, target = _unit(end - start), end + shifts - start
+    direction = _unit(target)
+    reach = _soft_reach(_length(end - start), _length(target), longest=thigh + shin)
+    reach = reach.clamp((thigh - shin).abs(), thigh + shin)
+    along = (thigh**2 - shin**2 + reach**2) / (2 * reach.clamp(min=1e-9))
+    bend = middle - start  # made perpendicular to the leg: the direction in which the knee bends
+    bend = bend - (bend * old_direction).sum(-1, keepdim=True) * old_direction
+    straight = _length(bend) < 0.01 * thigh
+    across = joints[:, skeleton.hips[1]] - joints[:, skeleton.hips[0]]  # to the left; a straight knee bends forward
+    bend = _unit(torch.where(straight, torch.linalg.cross(across, -old_direction, dim=-1), bend))
+    bend = (shortest_rotation(old_direction, direction) @ bend[..., None])[..., 0]
+    result = joints.clone()
+    result[:, knee] = start + along * direction + (thigh**2 - along**2).clamp(min=0).sqrt() * bend
+    result[:, ankle] = start + reach * direction
+    result[:, foot] += (result[:, ankle] - end)[:, None]
+    return result
+
+
+def _soft_reach(old: torch.Tensor, wanted: torch.Tensor, longest: torch.Tensor) -> torch.Tensor:
+    """Return how far a leg that reached `old` reaches: as far as `wanted`, or less as that nears the `longest`.
+
+    Without this, a knee that is stretched in one frame would jump.
+    """
+    room = (longest - old).clamp(min=1e-6)
+    return old + torch.where(wanted > old, room * -torch.expm1(-(wanted - old).clamp(min=0) / room), wanted - old)
+
+
+def _length(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors.norm(dim=-1, keepdim=True)
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors / _length(vectors).clamp(min=1e-9)
+
+
+__all__ = ["move_foot", "place_feet", "standing_feet"]
