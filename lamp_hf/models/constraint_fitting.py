@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .constraints import Constraint, check_constraints, path_length
-from .foot_placement import place_feet, standing_feet
+from .foot_placement import lower_hips, place_feet, standing_feet
 from .key_poses import apply_key_poses
 from .motion_representation import bone_directions, joints_to_features, rotate_y, set_bone_lengths
 from .path_following import RootTargets, follow, headings
@@ -18,6 +18,7 @@ from .smooth_curves import interpolation, smoothed
 _FOLLOWED = 20.0  # weight of a path without times: the body sways about it as people do
 _EXACT = 1e7
 _WITHIN_REACH = 0.3  # metres over the floor by which a joint reaches out before the body moves
+_AROUND, _LOW = 2, 0.07  # frames about a key pose, and metres above the floor within which its feet stand
 _ROUNDS = 3  # of moving the body to where joints reach their points
 
 
@@ -63,9 +64,11 @@ class ConstraintFit:
         moved = set_bone_lengths(moved, moved[:, :1], self.skeleton, lengths)
         toes = [self.skeleton.left_foot[1], self.skeleton.right_foot[1]]
         stands = standing_feet(original, self.skeleton, self.fps)[played.round().long()]
+        heights = moved[:, toes, 1]
+        moved = lower_hips(moved, stands, self.skeleton, self.fps)
         frames, targets, held = self._key_poses(moved, stands, lengths)
         result = apply_key_poses(moved, frames, targets, self.skeleton, self.fps)
-        result = place_feet(result, moved[:, toes, 1], stands, held, self.skeleton, self.fps)
+        result = place_feet(result, heights, stands, held, self.skeleton, self.fps)
         error = self._errors(result, curve, frames, targets)
         units = result.float() / self.skeleton.metres
         features = joints_to_features(torch.cat([units, 2 * units[-1:] - units[-2:-1]]), self.skeleton)
@@ -164,7 +167,10 @@ class ConstraintFit:
             for frame, rows in keys.items():
                 aimed = not rows[list(foot)].isnan().any(-1).all()
                 held[frame, side] = aimed
-                if stands[frame, side] and not aimed:
+                if aimed:  # the foot stands about then if it is low in the pose
+                    around = slice(max(frame - _AROUND, 0), frame + _AROUND + 1)
+                    stands[around, side] = rows[foot[1], 1] < joints[:, foot[1], 1].min() + _LOW
+                elif stands[frame, side]:
                     rows[list(foot)] = joints[frame, list(foot)]
         frames = torch.tensor(sorted(keys), dtype=torch.long)
         targets = torch.stack([keys[frame] for frame in sorted(keys)]) if keys else joints[:0]
