@@ -1,5 +1,6 @@
 """Fits a generated motion to constraints: first its path, then its poses, then its feet."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -219,8 +220,8 @@ class ConstraintFit:
         return torch.tensor(values, dtype=torch.float64)
 
 
-def smooth_line(points: torch.Tensor, pieces: int = 16) -> torch.Tensor:
-    """Return points of a smooth curve through points `(n, 2)`, `pieces` from each to the next (Catmull-Rom)."""
+def smooth_line(points: torch.Tensor) -> torch.Tensor:
+    """Return points, about a centimetre apart, of a smooth curve through points `(n, 2)` (Catmull-Rom)."""
     gaps = points.diff(dim=0).norm(dim=-1, keepdim=True)
     keep = torch.cat([gaps.new_ones(1, dtype=torch.bool), gaps[:, 0] > 1e-6])
     points, gaps = points[keep], gaps[keep[1:]]
@@ -229,6 +230,7 @@ def smooth_line(points: torch.Tensor, pieces: int = 16) -> torch.Tensor:
     slopes = points.diff(dim=0) / gaps
     inner = (slopes[:-1] * gaps[1:] + slopes[1:] * gaps[:-1]) / (gaps[:-1] + gaps[1:])
     tangents = torch.cat([slopes[:1], inner, slopes[-1:]])
+    pieces = min(max(math.ceil(float(gaps.max()) / 0.01), 1), 1000)
     share = torch.linspace(0, 1, pieces + 1, dtype=points.dtype)[:-1, None, None]
     square, cube = share**2, share**3
     rows = (2 * cube - 3 * square + 1) * points[:-1] + (3 * square - 2 * cube) * points[1:]
