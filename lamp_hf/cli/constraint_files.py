@@ -54,7 +54,7 @@ def read_pose(name: str, folder: Path) -> lamp_hf.Motion:
     if not second and motion.num_frames > 1:
         raise ValueError(f"{file} has {motion.num_frames} frames and a pose is one: name its second, {file}@1.5")
     row = round(float(second or 0) * motion.fps)
-    if row >= motion.num_frames + 0.5:
+    if row > motion.num_frames:
         raise ValueError(f"{file} lasts {motion.duration:g} seconds, there is no pose at second {second}")
     row = min(row, motion.num_frames - 1)
     return lamp_hf.Motion(motion.joints[row : row + 1], motion.fps, motion.skeleton)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .constraints import Constraint, check_constraints, path_length
-from .foot_placement import lower_hips, place_feet, standing_feet
+from .foot_placement import place_feet, standing_feet
 from .key_poses import apply_key_poses
 from .motion_representation import bone_directions, joints_to_features, rotate_y, set_bone_lengths
 from .path_following import RootTargets, follow, headings
@@ -66,7 +66,6 @@ class ConstraintFit:
         toes = [self.skeleton.left_foot[1], self.skeleton.right_foot[1]]
         stands = standing_feet(original, self.skeleton, self.fps)[played.round().long()]
         heights = moved[:, toes, 1]
-        moved = lower_hips(moved, stands, self.skeleton, self.fps)
         frames, targets, held = self._key_poses(moved, stands, lengths)
         result = apply_key_poses(moved, frames, targets, self.skeleton, self.fps)
         result = place_feet(result, heights, stands, held, self.skeleton, self.fps)

@@ -9,14 +9,14 @@ from torch import nn
 
 from .motion_representation import shortest_rotation
 from .skeleton import Skeleton
-from .smooth_curves import bridge, smoothed
+from .smooth_curves import bridge
 
 
 _HEIGHT = 0.07  # metres above the lowest height of the toe; a lower toe may stand
-_SPEED = 0.6  # metres per second; a slower toe may stand
-_STRIDE = 0.4  # metres that a standing foot may be dragged by, in all, before it makes a step
+_SPEED, _SHARE = 0.6, 0.25  # metres per second, and share of the root's speed; a slower toe may stand
+_STRIDE, _STANDING = 0.4, 0.6  # metres and seconds; a foot that is dragged as far and stands as long makes a step
 _SAME_PLACE = 0.05  # metres; a foot that stands twice within this makes no step
-_SHORTEST_SWING, _SWING_SPEED = 0.25, 3.0  # seconds and metres per second of a step
+_SHORTEST_SWING, _SWING_SPEED = 0.25, 6.0  # seconds and metres per second of a step
 _LIFT, _HIGHEST = 0.3, 0.12  # height of a step, as a share of its length and at most in metres
 _REACH = 0.12  # seconds within which a raised foot comes from one place and goes to the next
 
@@ -29,9 +29,9 @@ def standing_feet(joints: torch.Tensor, skeleton: Skeleton, fps: float) -> torch
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
     if len(toes) < 3:
         return torch.ones(len(toes), 2, dtype=torch.bool)
-    speed = torch.gradient(toes, dim=0)[0].norm(dim=-1) * fps
+    speed, root = (torch.gradient(part, dim=0)[0].norm(dim=-1) * fps for part in (toes, joints[:, :1]))
     low = toes[..., 1] - toes[..., 1].quantile(0.02, dim=0) < _HEIGHT
-    stands = (low & (speed < _SPEED)).to(joints).T[:, None]
+    stands = (low & (speed < _SPEED + _SHARE * root)).to(joints).T[:, None]
 
     def widened(mask: torch.Tensor) -> torch.Tensor:
         return nn.functional.max_pool1d(nn.functional.pad(mask, (1, 1), mode="replicate"), 3, 1)
@@ -66,33 +66,6 @@ def place_feet(
         shift = _shifts(joints[:, toe], heights[:, side], stands, held[:, side], fps)
         joints = move_foot(joints, toe, shift, skeleton)
     return joints
-
-
-def lower_hips(
-    joints: torch.Tensor, standing: torch.Tensor, skeleton: Skeleton, fps: float, deepest: float = 0.12
-) -> torch.Tensor:
-    """Lower the body where a leg is too short for the place of its standing foot, as in long strides.
-
-    Args:
-        joints (`torch.DoubleTensor` of shape `(num_frames, num_joints, 3)`): metres.
-        standing (`torch.BoolTensor` of shape `(num_frames, 2)`): where each foot stands.
-        skeleton ([`Skeleton`]): the joint tree.
-        fps (`float`): frames per second.
-        deepest (`float`): metres by which to lower it at most.
-    """
-    drop = joints.new_zeros(len(joints))
-    none = torch.zeros_like(standing[:, 0])
-    for side, (ankle, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
-        hip, knee = skeleton.hips[1 - side], skeleton.parents[ankle]
-        stands = _stands(joints[:, toe], standing[:, side], none, side, fps)
-        shift = _shifts(joints[:, toe], joints[:, toe, 1], stands, none, fps)
-        leg = _length(joints[:, knee] - joints[:, hip]) + _length(joints[:, ankle] - joints[:, knee])
-        reach = joints[:, ankle] + shift - joints[:, hip]
-        longest = ((0.99 * leg[:, 0]) ** 2 - reach[:, [0, 2]].square().sum(-1)).clamp(min=0).sqrt()
-        drop = torch.maximum(drop, (-reach[:, 1] - longest).clamp(0, deepest) * standing[:, side])
-    drop = nn.functional.max_pool1d(drop[None, None], 5, 1, 2)[0, 0]
-    drop = smoothed(drop[:, None], 0.1 * fps)
-    return joints - nn.functional.pad(drop, (1, 1))[:, None]
 
 
 @dataclass
@@ -134,7 +107,8 @@ def _stands(toe: torch.Tensor, standing: torch.Tensor, held: torch.Tensor, side:
             apart = toe[fixed].diff(dim=0).norm(dim=-1) > _SAME_PLACE
             cuts = ((fixed[1:] + fixed[:-1] + 1) // 2)[apart].tolist()
         else:
-            steps = int((toe[last - 1] - toe[first]).norm() // _STRIDE)
+            drag = float((toe[last - 1] - toe[first]).norm())
+            steps = min(int(drag // _STRIDE), int((last - first) // (_STANDING * fps)))
             cuts = [round(first + (k + side / 2) * (last - first) / (steps + 1)) for k in range(1, steps + 1)]
         for start, end in itertools.pairwise(sorted({first, *(cut for cut in cuts if first < cut < last), last})):
             kept = fixed[(fixed >= start) & (fixed < end)]
@@ -213,4 +187,4 @@ def _unit(vectors: torch.Tensor) -> torch.Tensor:
     return vectors / _length(vectors).clamp(min=1e-9)
 
 
-__all__ = ["lower_hips", "move_foot", "place_feet", "standing_feet"]
+__all__ = ["move_foot", "place_feet", "standing_feet"]
