@@ -12,6 +12,7 @@ from .command_line import check_data
 from .evaluation import (
     captioning,
     composition,
+    constraints,
     contact_sheets,
     evaluator,
     familiarity,
@@ -45,6 +46,7 @@ TASKS = {
     "sampling": sampling,
     "transitions": transitions,
     "composition": composition,
+    "constraints": constraints,
     "captioning": captioning,
     "lamp-bertscore": lamp_bertscore,
     "retrieval": retrieval,

@@ -10,6 +10,7 @@ import typer
 import lamp_hf
 
 from .common import KINDS, CleanFeet, Json, Model, app, load_pipeline, motion_report, report
+from .constraint_files import read_constraints
 
 
 @app.command()
@@ -38,6 +39,17 @@ def generate(
     keep: Annotated[
         list[str] | None,
         typer.Option(help="Seconds of --motion that stay, as START-END. May be given several times."),
+    ] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="A CSV of x and z, in metres, and if you like time and facing, to walk along.")
+    ] = None,
+    speed: Annotated[float | None, typer.Option(help="Metres per second along --path.")] = None,
+    pose: Annotated[
+        list[str] | None,
+        typer.Option(help="A pose to be in, as SECOND:FILE or SECOND:FILE@SECOND. May be given several times."),
+    ] = None,
+    constraints: Annotated[
+        Path | None, typer.Option(help="A JSON list of paths, poses and points, see docs/constraints.md.")
     ] = None,
     guidance_scale: Annotated[
         float | None, typer.Option(help="How closely to follow the text; 1 is without guidance.")
@@ -73,18 +85,20 @@ def generate(
     decoding = {name: value for name, value in decoding.items() if value is not None}
     decoding |= {"num_candidates": candidates} if candidates > 1 else {}
     files = {"prefix": prefix, "suffix": suffix, "motion": motion}
-    files = {name: path for name, path in files.items() if path is not None}
+    files = {name: file for name, file in files.items() if file is not None}
+    wanted = read_constraints(constraints, path, pose or [], speed)
     if prompts is not None:
-        if duration or files or keep or clean_feet or num_motions > 1:
+        if duration or files or keep or wanted or clean_feet or num_motions > 1:
             raise ValueError(
-                "--prompts takes no --prefix, --suffix, --motion, --keep, --num-motions or --clean-feet; durations "
-                "are a column of the csv"
+                "--prompts takes no --prefix, --suffix, --motion, --keep, --path, --pose, --constraints, "
+                "--num-motions or --clean-feet; durations are a column of the csv"
             )
         _generate_files(prompts, output, seed, kind.removeprefix("."), batch_size, decoding, model, as_json)
     else:
         options = {"duration": (duration or [None])[0] if len(duration or []) < 2 else duration, "seed": seed}
         options |= decoding | ({"keep": [_seconds(part) for part in keep]} if keep else {})
         options |= {"num_return_sequences": num_motions} if num_motions > 1 else {}
+        options |= {"constraints": wanted} if wanted else {}
         _generate_file(texts or [], output, files, options, clean_feet, model, as_json)
 
 
@@ -129,6 +143,8 @@ def _save(generated: dict, output: Path, pipe, clean_feet: bool, is_best: bool) 
     values, line = motion_report(motion.save(output), motion)
     told = {name: generated[name] for name in ("seed", "familiarity", "nearest")}
     known = pipe.processor.familiarity
+    if "constraint_error" in generated:
+        told["constraint_error"] = generated["constraint_error"]
     told["unfamiliar"] = None if known is None else known.is_unfamiliar(generated["familiarity"])
     return values | told, line + (f", seed {generated['seed']}" if is_best else "")
 

@@ -1,5 +1,6 @@
 """Fits a generated motion to constraints: first its path, then its poses, then its feet."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from .smooth_curves import interpolation, smoothed
 _FOLLOWED = 20.0  # weight of a path without times: the body sways about it as people do
 _EXACT = 1e7
 _WITHIN_REACH = 0.3  # metres over the floor by which a joint reaches out before the body moves
+_AROUND, _LOW = 2, 0.07  # frames about a key pose, and metres above the floor within which its feet stand
 _ROUNDS = 3  # of moving the body to where joints reach their points
 
 
@@ -63,9 +65,10 @@ class ConstraintFit:
         moved = set_bone_lengths(moved, moved[:, :1], self.skeleton, lengths)
         toes = [self.skeleton.left_foot[1], self.skeleton.right_foot[1]]
         stands = standing_feet(original, self.skeleton, self.fps)[played.round().long()]
+        heights = moved[:, toes, 1]
         frames, targets, held = self._key_poses(moved, stands, lengths)
         result = apply_key_poses(moved, frames, targets, self.skeleton, self.fps)
-        result = place_feet(result, moved[:, toes, 1], stands, held, self.skeleton, self.fps)
+        result = place_feet(result, heights, stands, held, self.skeleton, self.fps)
         error = self._errors(result, curve, frames, targets)
         units = result.float() / self.skeleton.metres
         features = joints_to_features(torch.cat([units, 2 * units[-1:] - units[-2:-1]]), self.skeleton)
@@ -164,7 +167,10 @@ class ConstraintFit:
             for frame, rows in keys.items():
                 aimed = not rows[list(foot)].isnan().any(-1).all()
                 held[frame, side] = aimed
-                if stands[frame, side] and not aimed:
+                if aimed:  # the foot stands about then if it is low in the pose
+                    around = slice(max(frame - _AROUND, 0), frame + _AROUND + 1)
+                    stands[around, side] = rows[foot[1], 1] < joints[:, foot[1], 1].min() + _LOW
+                elif stands[frame, side]:
                     rows[list(foot)] = joints[frame, list(foot)]
         frames = torch.tensor(sorted(keys), dtype=torch.long)
         targets = torch.stack([keys[frame] for frame in sorted(keys)]) if keys else joints[:0]
@@ -213,8 +219,8 @@ class ConstraintFit:
         return torch.tensor(values, dtype=torch.float64)
 
 
-def smooth_line(points: torch.Tensor, pieces: int = 16) -> torch.Tensor:
-    """Return points of a smooth curve through points `(n, 2)`, `pieces` from each to the next (Catmull-Rom)."""
+def smooth_line(points: torch.Tensor) -> torch.Tensor:
+    """Return points, about a centimetre apart, of a smooth curve through points `(n, 2)` (Catmull-Rom)."""
     gaps = points.diff(dim=0).norm(dim=-1, keepdim=True)
     keep = torch.cat([gaps.new_ones(1, dtype=torch.bool), gaps[:, 0] > 1e-6])
     points, gaps = points[keep], gaps[keep[1:]]
@@ -223,6 +229,7 @@ def smooth_line(points: torch.Tensor, pieces: int = 16) -> torch.Tensor:
     slopes = points.diff(dim=0) / gaps
     inner = (slopes[:-1] * gaps[1:] + slopes[1:] * gaps[:-1]) / (gaps[:-1] + gaps[1:])
     tangents = torch.cat([slopes[:1], inner, slopes[-1:]])
+    pieces = min(max(math.ceil(float(gaps.max()) / 0.01), 1), 1000)
     share = torch.linspace(0, 1, pieces + 1, dtype=points.dtype)[:-1, None, None]
     square, cube = share**2, share**3
     rows = (2 * cube - 3 * square + 1) * points[:-1] + (3 * square - 2 * cube) * points[1:]

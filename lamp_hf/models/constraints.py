@@ -101,10 +101,12 @@ class Constraint:
         Raises:
             ValueError: when the pose is more than a frame, or a value is no finite number.
         """
-        frames = np.asarray(getattr(pose, "joints", pose))
-        if frames.ndim == 3 and len(frames) != 1:
-            raise ValueError(f"a pose is one frame, got {len(frames)}: give motion.joints[30], for instance")
-        rows = _numbers(frames[0] if frames.ndim == 3 else pose, (None, 3), "a pose takes joints (num_joints, 3)")
+        values = getattr(pose, "joints", pose)
+        if getattr(values, "ndim", 0) == 3:
+            if len(values) != 1:
+                raise ValueError(f"a pose is one frame, got {len(values)}: give motion.joints[30], for instance")
+            values = values[0]
+        rows = _numbers(values, (None, 3), "a pose takes joints (num_joints, 3)")
         if joints is not None:
             joints = (joints,) if isinstance(joints, str) else tuple(joints)
             if not joints:

@@ -1,6 +1,9 @@
 """Holds standing feet in their places while the rest of the body has moved."""
 
-import numpy as np
+import itertools
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -10,7 +13,11 @@ from .smooth_curves import bridge
 
 
 _HEIGHT = 0.07  # metres above the lowest height of the toe; a lower toe may stand
-_SPEED = 0.6  # metres per second; a slower toe may stand
+_SPEED, _SHARE = 0.6, 0.25  # metres per second, and share of the root's speed; a slower toe may stand
+_STRIDE, _STANDING = 0.4, 0.6  # metres and seconds; a foot that is dragged as far and stands as long makes a step
+_SAME_PLACE = 0.05  # metres; a foot that stands twice within this makes no step
+_SHORTEST_SWING, _SWING_SPEED = 0.25, 6.0  # seconds and metres per second of a step
+_LIFT, _HIGHEST = 0.3, 0.12  # height of a step, as a share of its length and at most in metres
 _REACH = 0.12  # seconds within which a raised foot comes from one place and goes to the next
 
 
@@ -22,9 +29,9 @@ def standing_feet(joints: torch.Tensor, skeleton: Skeleton, fps: float) -> torch
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
     if len(toes) < 3:
         return torch.ones(len(toes), 2, dtype=torch.bool)
-    speed = torch.gradient(toes, dim=0)[0].norm(dim=-1) * fps
+    speed, root = (torch.gradient(part, dim=0)[0].norm(dim=-1) * fps for part in (toes, joints[:, :1]))
     low = toes[..., 1] - toes[..., 1].quantile(0.02, dim=0) < _HEIGHT
-    stands = (low & (speed < _SPEED)).to(joints).T[:, None]
+    stands = (low & (speed < _SPEED + _SHARE * root)).to(joints).T[:, None]
 
     def widened(mask: torch.Tensor) -> torch.Tensor:
         return nn.functional.max_pool1d(nn.functional.pad(mask, (1, 1), mode="replicate"), 3, 1)
@@ -55,31 +62,68 @@ def place_feet(
         `torch.DoubleTensor` of the same shape.
     """
     for side, (_, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
-        shift = _shifts(joints[:, toe], heights[:, side], standing[:, side], held[:, side], fps)
+        stands = _stands(joints[:, toe], standing[:, side], held[:, side], side, fps)
+        shift = _shifts(joints[:, toe], heights[:, side], stands, held[:, side], fps)
         joints = move_foot(joints, toe, shift, skeleton)
     return joints
 
 
-def _shifts(toe: torch.Tensor, height: torch.Tensor, standing: torch.Tensor, held: torch.Tensor, fps: float):
+@dataclass
+class _Stand:
+    """Frames `[first, last)` in which a foot stands, those of them that are held, `[kept, until)`, and its place."""
+
+    first: int
+    last: int
+    kept: int
+    until: int
+    place: torch.Tensor
+
+
+def _shifts(toe: torch.Tensor, height: torch.Tensor, stands: list[_Stand], held: torch.Tensor, fps: float):
     """Return the shift that a toe needs in each frame, `(num_frames, 3)`."""
-    place = torch.cat([toe[:, :1], height[:, None], toe[:, 2:]], 1)
-    place[held] = toe[held]
-    for first, last in _runs(standing):
-        fixed = held[first:last].nonzero()[:, 0] + first
-        if len(fixed):
-            frames = np.arange(first, last)
-            for axis in range(3):
-                row = np.interp(frames, fixed.numpy(), toe[fixed, axis].numpy())
-                place[first:last, axis] = torch.from_numpy(row)
-        else:
-            place[first:last, [0, 2]] = toe[first:last, [0, 2]].mean(0)
-    frames = (standing | held).nonzero()[:, 0]
-    if not len(frames):
+    rows = [torch.arange(stand.first, stand.last) for stand in stands]
+    if not rows:
         return torch.zeros_like(toe)
-    shift = bridge(len(toe), frames.double(), (place - toe)[frames], _REACH * fps, to_zero=True)
-    lowest = torch.minimum(height.min() - toe[:, 1], torch.where(held, shift[:, 1], torch.inf))
-    shift[:, 1] = torch.maximum(shift[:, 1], lowest)
+    frames, place = torch.cat(rows), torch.cat([stand.place.expand(len(row), 3) for stand, row in zip(stands, rows)])
+    level = torch.cat([torch.full((len(row),), stand.kept == stand.until) for stand, row in zip(stands, rows)])
+    place = torch.stack([place[:, 0], torch.where(level, height[frames], place[:, 1]), place[:, 2]], 1)
+    shift = bridge(len(toe), frames.double(), place - toe[frames], _REACH * fps, to_zero=True)
+    lowest = torch.full_like(height, float(height.min()))
+    for one, other in itertools.pairwise(stands):
+        swing = torch.linspace(0, math.pi, other.first - one.last + 2, dtype=toe.dtype)[1:-1]
+        lift = (_LIFT * (other.place - one.place).norm()).clamp(max=_HIGHEST)
+        lowest[one.last : other.first] += lift * swing.sin() ** 1.5
+    raised = torch.maximum(shift[:, 1], lowest - toe[:, 1])
+    shift[:, 1] = torch.where(held, shift[:, 1], raised)
     return shift
+
+
+def _stands(toe: torch.Tensor, standing: torch.Tensor, held: torch.Tensor, side: int, fps: float) -> list[_Stand]:
+    """List when and where a foot stands, with steps where it has to be in two places."""
+    stands: list[_Stand] = []
+    for first, last in _runs(standing | held):
+        fixed = held[first:last].nonzero()[:, 0] + first
+        if len(fixed) > 1:
+            apart = toe[fixed].diff(dim=0).norm(dim=-1) > _SAME_PLACE
+            cuts = ((fixed[1:] + fixed[:-1] + 1) // 2)[apart].tolist()
+        else:
+            drag = float((toe[last - 1] - toe[first]).norm())
+            steps = min(int(drag // _STRIDE), int((last - first) // (_STANDING * fps)))
+            cuts = [round(first + (k + side / 2) * (last - first) / (steps + 1)) for k in range(1, steps + 1)]
+        for start, end in itertools.pairwise(sorted({first, *(cut for cut in cuts if first < cut < last), last})):
+            kept = fixed[(fixed >= start) & (fixed < end)]
+            place = toe[kept].mean(0) if len(kept) else toe[start:end].mean(0)
+            span = (int(kept[0]), int(kept[-1]) + 1) if len(kept) else (start, start)
+            stands.append(_Stand(start, end, *span, place))
+    for one, other in itertools.pairwise(stands):
+        distance = float((other.place - one.place)[[0, 2]].norm())
+        if distance > _SAME_PLACE:
+            missing = round(fps * max(_SHORTEST_SWING, distance / _SWING_SPEED)) - (other.first - one.last)
+            least = max(one.first + 1, one.until)
+            most = min(other.last - 1, other.kept if other.until > other.kept else other.last - 1)
+            one.last = max(one.last - max(missing, 0) // 2, min(least, one.last))
+            other.first = min(other.first + (max(missing, 0) + 1) // 2, max(most, other.first))
+    return stands
 
 
 def _runs(mask: torch.Tensor) -> list[tuple[int, int]]:

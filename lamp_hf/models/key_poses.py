@@ -9,11 +9,12 @@ from .smooth_curves import bridge
 
 
 _REACH = 0.25  # seconds; the motion is back to itself about three times as long after a key pose
-_STEPS = 12  # of the solver; it is at rest after about eight
+_STEPS = 8  # of the solver
+_DAMPING = 0.1  # of the first step; halved with each
 _LONGEST_STEP = 0.7  # radians that a bone turns in one of them
 _STIFFNESS = 2e-5  # square metres of a target's error that a limb's turn of a radian is worth
 _TRUNK = 20.0  # how much stiffer the trunk is than a limb
-_ROOT = (50.0, 3.0, 50.0)  # of limbs, a shift of the root by a metre in x, y, z is worth: it stays on its path
+_ROOT = (1e6, 20.0, 1e6)  # of limbs, a shift of the root by a metre in x, y, z is worth: it stays on its path
 
 
 def apply_key_poses(
@@ -63,7 +64,7 @@ def solve(joints: torch.Tensor, targets: torch.Tensor, skeleton: Skeleton) -> tu
     prior = torch.kron(_turning_costs(skeleton).to(joints), torch.eye(3, dtype=joints.dtype))
     prior = torch.block_diag(prior, _STIFFNESS * torch.diag(joints.new_tensor(_ROOT)))
     size, root = 3 * skeleton.num_joints, torch.eye(3, dtype=joints.dtype).repeat(skeleton.num_joints, 1)
-    for _ in range(_STEPS):
+    for step_number in range(_STEPS):
         bones = directions * lengths[..., None]
         error = (joints[:, :1] + shift[:, None] + ancestors @ bones - targets).flatten(1)
         # d position / d turn of a bone = -[bone]x, for each joint beyond the bone
@@ -71,7 +72,7 @@ def solve(joints: torch.Tensor, targets: torch.Tensor, skeleton: Skeleton) -> tu
         jacobian = torch.cat([turned.reshape(len(joints), size, size), root.expand(len(joints), -1, -1)], -1)
         weighted = (jacobian * weights.repeat_interleave(3, 1)[..., None]).transpose(1, 2)
         now = torch.cat([rotation_between(start, directions).flatten(1), shift], 1)
-        hessian = weighted @ jacobian + prior + 1e-9 * torch.eye(size + 3, dtype=joints.dtype)
+        hessian = weighted @ jacobian + prior + _DAMPING * 0.5**step_number * torch.eye(size + 3, dtype=joints.dtype)
         gradient = (weighted @ error[..., None])[..., 0] + now @ prior
         step = torch.linalg.solve(hessian, -gradient)
         turns = step[:, :size].unflatten(1, (-1, 3))

@@ -15,6 +15,7 @@ from .smooth_curves import bridge, interpolation, smoothed, stiffness, unwrap
 _REACH = 0.5  # seconds within which the path bends, and a body turns
 _SMOOTHING = 0.25  # seconds; directions and speeds are read from paths smoothed by this, without the sway of steps
 _WALKING = 0.3  # metres per second; a slower body says little of where it is going
+_STAYING = 0.005  # weight of not turning at all, against 1 of turning with the path
 _FORWARD = 0.15  # metres per second; a body that hardly moves counts as about to walk forward
 _STANDING = 0.6  # metres per second added to both speeds where rhythms are compared, so that none comes to a halt
 
@@ -117,11 +118,11 @@ def _turns(joints: torch.Tensor, wanted: torch.Tensor, targets: RootTargets, ske
     own = smoothed(own + own.new_tensor([0.0, 0.0, _FORWARD]), _REACH * fps)
     turn = torch.atan2(speed[:, 0], speed[:, 2]) - torch.atan2(own[:, 0], own[:, 2]) - heading
     trust = speed.norm(dim=-1) ** 2
-    trust = trust / (trust + _WALKING**2)
-    walking = trust > 0.5
+    trust = (trust / (trust + _WALKING**2)) ** 2
+    walking = trust > 0.25
     if walking.any():
         turn[walking] = unwrap(_wrap(turn[walking]))
-    matrix = stiffness(num_frames, _REACH * fps, even=True) + 1e-9 * torch.eye(num_frames, dtype=joints.dtype)
+    matrix = stiffness(num_frames, _REACH * fps, even=True) + _STAYING * torch.eye(num_frames, dtype=joints.dtype)
     if len(targets.facings):
         given = interpolation(targets.facing_frames, num_frames)
         nearest = given @ torch.linalg.solve(matrix + torch.diag(trust), trust * turn)

@@ -120,7 +120,7 @@ class TextToMotionPipeline(MotionPipeline):
             raise ValueError("an edit takes one text and makes one motion")
         if is_edit and num_candidates != 1:
             raise ValueError("LaMP compares whole motions, not edits: leave out num_candidates")
-        if constraints is not None and (is_edit or not (isinstance(inputs, str) or mode)):
+        if constraints and (is_edit or not (isinstance(inputs, str) or mode)):
             raise ValueError("constraints are those of one text or one sequence, and not of an edit")
         if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):
             counts = num_return_sequences, num_candidates
@@ -130,7 +130,7 @@ class TextToMotionPipeline(MotionPipeline):
         if is_edit:
             return self._edit(requests[0], **given, **options)
         fit = None
-        if constraints is not None:
+        if constraints:
             fit = ConstraintFit(constraints, requests[0].num_frames, self.fps, self.skeleton)
         results = self._generate(requests, batch_size, **options)
         results = results if fit is None else [result | fit(result["joints"]) for result in results]
