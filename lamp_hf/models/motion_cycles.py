@@ -20,6 +20,7 @@ _SEAMS = 64  # pairs of frames that are looked at more closely in each clip
 _STEADY = 0.6  # least ratio of the speeds of a cycle and its clip
 _WINDOW = 600  # frames of a long clip that are searched together
 _LONG = 0.15  # how much nearer alike the ends of a cycle have to be that is twice as long
+_MOVING = 0.2  # the same for a cycle that is cut where the body moves twice as fast as it does on average
 _OFF = 0.5  # the same for a cycle that is twice as long, or half as long, as is asked for
 
 
@@ -74,11 +75,12 @@ def best_cycle(features: np.ndarray, skeleton: Skeleton, seconds: float | None =
         distance = apart[pairs[:, 0], pairs[:, 1]]
         if nearest is None or distance.min() < nearest[0]:
             nearest = float(distance.min()), (pairs[distance.argmin()] + first) / skeleton.fps
+        speed = speeds(part, skeleton)
+        rank = rank + _MOVING * speed[pairs[:, 0]] / speed.mean()
         close = distance < alike
         pairs, rank = pairs[close], (distance / min(alike, np.median(distance) + 1e-6) + rank)[close]
         joinable = _joinable(pairs, part, alike, skeleton)
         pairs, rank = pairs[joinable], rank[joinable]
-        speed = speeds(part, skeleton)
         order = np.argsort(rank, kind="stable")
         good = (row for row in order if _goes_on(*pairs[row].tolist(), apart, alike, speed))
         if (best := next(good, None)) is not None:

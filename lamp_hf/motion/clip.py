@@ -18,6 +18,7 @@ from .world import Assumptions, check_options, interpret
 
 
 if TYPE_CHECKING:
+    from .check import Report
     from .view import View
 
 
@@ -157,6 +158,12 @@ class Motion:
             raise ValueError("a motion of one frame has no cycle")
         joints, cycle = find_loop(self.joints, self.features, self.fps, self._skeleton, seconds)
         return Motion(joints, self.fps, self._skeleton, self.text, cycle)
+
+    def check(self) -> "Report":
+        """Look for faults, such as sliding feet and jumps, see [`lamp_hf.motion.check`]; `passed` if there is none."""
+        from .check import check
+
+        return check(self)
 
     def in_place(self) -> "Motion":
         """Return the motion without the root's travel over the ground: the pelvis stays above the origin."""
