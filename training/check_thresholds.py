@@ -39,11 +39,12 @@ def main() -> None:
     parser.add_argument("task", choices=["write", "evaluate"])
     parser.add_argument("--data", required=True, type=Path, help="parquet file with joints_mm, split and num_frames")
     parser.add_argument("--split", default="test", choices=["val", "test"], help="choose on val, report on test")
+    parser.add_argument("--every", default=1, type=int, help="write: take every n-th training clip")
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--output", type=Path, help="JSON file to write the numbers to")
     arguments = parser.parse_args()
     if arguments.task == "write":
-        clips = read_clips(arguments.data, "train")
+        clips = read_clips(arguments.data, "train")[:: arguments.every]
         content = {"data": arguments.data.name, "split": "train", "clips": len(clips), "share_that_passes": SHARE}
         THRESHOLDS.write_text(
             yaml.safe_dump(content | {"thresholds": find_thresholds(worst_values(clips))}, sort_keys=False)
