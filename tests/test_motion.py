@@ -199,13 +199,13 @@ def test_broken_joints_are_refused(joints):
 
 
 def test_a_failed_save_leaves_nothing_behind(motion, tmp_path, monkeypatch):
-    from lamp_hf.motion import clip
+    from lamp_hf.motion import formats
 
     def fail(motion, path):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setitem(clip._WRITERS, ".npy", fail)
+    monkeypatch.setitem(formats.WRITERS, ".npy", fail)
     with pytest.raises(OSError):
         motion.save(tmp_path / "clip.npy")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,18 @@ import os
 import sys
 import warnings
 
-from . import demo, galleries, generation, hub, info, models, motion_files, serve, train  # noqa: F401 - their verbs
+from . import (  # noqa: F401 - their verbs
+    checking,
+    demo,
+    galleries,
+    generation,
+    hub,
+    info,
+    models,
+    motion_files,
+    serve,
+    train,
+)
 from .common import app
 
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 import lamp_hf
@@ -64,6 +66,15 @@ Body = Annotated[
     str | None,
     typer.Option(help="The body to read where the file has several, by the name of its first joint."),
 ]
+InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Take the travel over the ground away: the hips stay above the origin.")
+]
+RootMotion = Annotated[
+    bool,
+    typer.Option(
+        "--root-motion", help="Put the travel on a node named root, above which the hips stay; for .glb and .bvh."
+    ),
+]
 CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Keep standing feet in place.")]
 _BUNDLED = {"text-to-motion": "text-to-motion", "motion-to-text": "captioning"}
 
@@ -80,10 +91,28 @@ def load_pipeline(task: str, model: str, **options):
     return pipeline(task, model=model or lamp_hf.bundled(_BUNDLED[task]), **options)
 
 
+def check_travel(output: Path, in_place: bool, root_motion: bool) -> None:
+    """Refuse what cannot be done with a motion's travel over the ground, before the motion is made.
+
+    Raises:
+        ValueError: when both options are given, or the file has no place for root motion.
+    """
+    if in_place and root_motion:
+        raise ValueError("--in-place takes the travel away and --root-motion keeps it on a node: give one of them")
+    if root_motion and output.suffix.lower() not in (".bvh", ".glb"):
+        raise ValueError(f"cannot write {output} with root motion: a .bvh or a .glb has a node for it")
+
+
 def motion_report(output: Path, motion: lamp_hf.Motion) -> tuple[dict, str]:
     """State which file was written and how long the motion in it is: for machines, and for people."""
     result = {"output": str(output), "seconds": motion.duration, "frames": motion.num_frames, "fps": motion.fps}
-    return result, f"{output}: {motion.duration:.1f} seconds, {motion.num_frames} frames"
+    line = f"{output}: {motion.duration:.1f} seconds, {motion.num_frames} frames"
+    if motion.cycle is not None:
+        result["cycle"] = asdict(motion.cycle)
+        line += (
+            f", a loop that travels {np.hypot(*motion.cycle.travel):.2f} m and turns {motion.cycle.turn:.0f} degrees"
+        )
+    return result, line
 
 
 def report_motion(output: Path, motion: lamp_hf.Motion, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """The verb generate."""
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,19 @@ import typer
 
 import lamp_hf
 
-from .common import KINDS, CleanFeet, Json, Model, app, load_pipeline, motion_report, report
+from .common import (
+    KINDS,
+    CleanFeet,
+    InPlace,
+    Json,
+    Model,
+    RootMotion,
+    app,
+    check_travel,
+    load_pipeline,
+    motion_report,
+    report,
+)
 from .constraint_files import read_constraints
 
 
@@ -33,6 +46,11 @@ def generate(
     candidates: Annotated[
         int, typer.Option(help="Motions to generate for each, with successive seeds; LaMP keeps the best.", min=1)
     ] = 1,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Let the last frame lead into the first, for about as long as --duration.")
+    ] = False,
+    in_place: InPlace = False,
+    root_motion: RootMotion = False,
     prefix: Annotated[Path | None, typer.Option(help="A motion file to continue.")] = None,
     suffix: Annotated[Path | None, typer.Option(help="A motion file to lead into.")] = None,
     motion: Annotated[Path | None, typer.Option(help="A motion file to generate anew outside of --keep.")] = None,
@@ -88,10 +106,10 @@ def generate(
     files = {name: file for name, file in files.items() if file is not None}
     wanted = read_constraints(constraints, path, pose or [], speed)
     if prompts is not None:
-        if duration or files or keep or wanted or clean_feet or num_motions > 1:
+        if duration or files or keep or wanted or clean_feet or num_motions > 1 or loop or in_place or root_motion:
             raise ValueError(
                 "--prompts takes no --prefix, --suffix, --motion, --keep, --path, --pose, --constraints, "
-                "--num-motions or --clean-feet; durations are a column of the csv"
+                "--num-motions, --clean-feet, --loop, --in-place or --root-motion; durations are a column of the csv"
             )
         _generate_files(prompts, output, seed, kind.removeprefix("."), batch_size, decoding, model, as_json)
     else:
@@ -99,7 +117,16 @@ def generate(
         options |= decoding | ({"keep": [_seconds(part) for part in keep]} if keep else {})
         options |= {"num_return_sequences": num_motions} if num_motions > 1 else {}
         options |= {"constraints": wanted} if wanted else {}
-        _generate_file(texts or [], output, files, options, clean_feet, model, as_json)
+        options |= {"loop": True} if loop else {}
+        check_travel(output, in_place, root_motion)
+
+        def finish(motion: lamp_hf.Motion, file: Path) -> lamp_hf.Motion:
+            motion = motion.clean() if clean_feet else motion
+            motion = motion.in_place() if in_place else motion
+            motion.save(file, root_motion=root_motion)
+            return motion
+
+        _generate_file(texts or [], output, files, options, finish, model, as_json)
 
 
 def _seconds(text: str) -> tuple[float, float]:
@@ -112,7 +139,7 @@ def _seconds(text: str) -> tuple[float, float]:
 
 
 def _generate_file(
-    texts: list[str], output: Path, files: dict[str, Path], options: dict, clean_feet: bool, model: str, as_json: bool
+    texts: list[str], output: Path, files: dict[str, Path], options: dict, finish: Callable, model: str, as_json: bool
 ) -> None:
     from lamp_hf.motion.clip import check_output_path
 
@@ -127,20 +154,19 @@ def _generate_file(
         generated = pipe(texts, mode="sequence", **options)
     is_best = "num_candidates" in options
     if isinstance(generated, dict):
-        report(*_save(generated, output, pipe, clean_feet, is_best), as_json)
+        report(*_save(generated, output, pipe, finish, is_best), as_json)
         return
     results = [
-        _save(result, output.with_stem(f"{output.stem}-{number}"), pipe, clean_feet, is_best)
+        _save(result, output.with_stem(f"{output.stem}-{number}"), pipe, finish, is_best)
         for number, result in enumerate(generated, 1)
     ]
     report({"motions": [values for values, _ in results]}, "\n".join(line for _, line in results), as_json)
 
 
-def _save(generated: dict, output: Path, pipe, clean_feet: bool, is_best: bool) -> tuple[dict, str]:
+def _save(generated: dict, output: Path, pipe, finish: Callable, is_best: bool) -> tuple[dict, str]:
     """Write a motion, and tell about it: for machines, and for people."""
-    motion = lamp_hf.Motion(**generated)
-    motion = motion.clean() if clean_feet else motion
-    values, line = motion_report(motion.save(output), motion)
+    motion = finish(lamp_hf.Motion(**generated), output)
+    values, line = motion_report(output, motion)
     told = {name: generated[name] for name in ("seed", "familiarity", "nearest")}
     known = pipe.processor.familiarity
     if "constraint_error" in generated:

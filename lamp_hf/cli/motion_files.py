@@ -7,7 +7,22 @@ import typer
 
 import lamp_hf
 
-from .common import KINDS, Body, CleanFeet, Json, Rig, SourceFps, Unit, Up, app, report, report_motion
+from .common import (
+    KINDS,
+    Body,
+    CleanFeet,
+    InPlace,
+    Json,
+    Rig,
+    RootMotion,
+    SourceFps,
+    Unit,
+    Up,
+    app,
+    check_travel,
+    report,
+    report_motion,
+)
 
 
 @app.command()
@@ -25,6 +40,14 @@ def convert(
     text: Annotated[str | None, typer.Option(help="Caption of the motion.")] = None,
     clean_feet: CleanFeet = False,
     smooth: Annotated[float, typer.Option(help="Smooth over this many seconds.", min=0, max=2)] = 0.0,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Keep the best cycle: its last frame leads into its first.")
+    ] = False,
+    loop_seconds: Annotated[
+        float | None, typer.Option(help="With --loop: about how long the loop lasts, in whole repetitions.")
+    ] = None,
+    in_place: InPlace = False,
+    root_motion: RootMotion = False,
     size: Annotated[int, typer.Option(help="Side of a picture in pixels.")] = 480,
     camera: Annotated[str, typer.Option(help="Camera of pictures: follow, fixed or orbit.")] = "follow",
     as_json: Json = False,
@@ -36,11 +59,19 @@ def convert(
     from lamp_hf.motion.clip import check_output_path
 
     check_output_path(output)
+    check_travel(output, in_place, root_motion)
+    if loop_seconds is not None and not loop:
+        raise ValueError("--loop-seconds says how long a loop lasts: give --loop too")
     motion = lamp_hf.Motion.load(source, rig, unit, up, source_fps, body)
     motion = motion if fps is None else motion.resample(fps)
     motion.text = text or motion.text
     motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
-    report_motion(motion.save(output, size, camera), motion, as_json)
+    try:
+        motion = motion.loop(loop_seconds) if loop else motion
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    motion = motion.in_place() if in_place else motion
+    report_motion(motion.save(output, size, camera, root_motion), motion, as_json)
 
 
 @app.command()

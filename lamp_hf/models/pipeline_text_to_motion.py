@@ -13,6 +13,7 @@ from .constraints import Constraint
 from .familiarity import least_familiar, recognise
 from .motion_decoding import MotionDecoder
 from .motion_inbetweening import MotionInbetweener, gaps_between
+from .motion_loops import generate_loops
 from .motion_representation import joints_to_features
 from .motion_requests import (
     SAMPLING_OPTIONS,
@@ -62,6 +63,7 @@ class TextToMotionPipeline(MotionPipeline):
         num_return_sequences: int = 1,
         num_candidates: int = 1,
         mode: str | None = None,
+        loop: bool = False,
         prefix=None,
         suffix=None,
         motion=None,
@@ -84,6 +86,8 @@ class TextToMotionPipeline(MotionPipeline):
             mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
                 ends with a token, so at most three frames late. A text that itself says an order is split there, see
                 [`parts_in_order`], and its parts share its duration.
+            loop (`bool`): the last frame leads into the first, see [`generate_loops`]; `duration` says how long a loop
+                lasts, about. Where a motion has no cycle, further seeds are tried, eight in all.
             prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames before or after the
                 generated ones, which stay as they are; `duration` counts the generated ones. The suffix is moved to
                 where the generated path ends. Joints are then where the prefix is.
@@ -100,7 +104,8 @@ class TextToMotionPipeline(MotionPipeline):
 
         Returns:
             A dictionary for one text, for an edit and for a sequence; a list of them for a list of texts. Where
-            several sequences are asked for, a list of dictionaries takes the place of each. A dictionary has `joints`
+            several sequences are asked for, a list of dictionaries takes the place of each. A loop has a `cycle`. A
+            dictionary has `joints`
             float32 `(num_frames, num_joints, 3)` (metres, Y up), `features` float32 `(num_frames, num_features)`,
             `fps`, `skeleton`, `text`, `seed`, `familiarity` (from 0 to 1, of a sequence the lowest of its texts) and
             `nearest`, what the model was trained on that is most like the text; None and an empty list if it does not
@@ -122,8 +127,12 @@ class TextToMotionPipeline(MotionPipeline):
             raise ValueError("LaMP compares whole motions, not edits: leave out num_candidates")
         if constraints and (is_edit or not (isinstance(inputs, str) or mode)):
             raise ValueError("constraints are those of one text or one sequence, and not of an edit")
+        if loop and (is_edit or constraints):
+            raise ValueError(f"{'an edit does' if is_edit else 'constraints do'} not loop: leave out loop")
         if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):
             counts = num_return_sequences, num_candidates
+            if loop:
+                raise ValueError("a stream of texts does not loop: give a list of texts")
             return self._iterate(inputs, duration, seed, *counts, batch_size, **options)
 
         requests = self._requests(inputs, duration, seed, num_return_sequences, mode, num_candidates)
@@ -132,7 +141,13 @@ class TextToMotionPipeline(MotionPipeline):
         fit = None
         if constraints:
             fit = ConstraintFit(constraints, requests[0].num_frames, self.fps, self.skeleton)
-        results = self._generate(requests, batch_size, **options)
+        if loop:
+            stride = num_return_sequences * num_candidates
+            results = generate_loops(
+                lambda some: self._generate(some, batch_size, **options), requests, stride, self.skeleton, LONGEST
+            )
+        else:
+            results = self._generate(requests, batch_size, **options)
         results = results if fit is None else [result | fit(result["joints"]) for result in results]
         if num_return_sequences > 1:
             starts = range(0, len(results), num_return_sequences)

@@ -72,6 +72,19 @@ def articulate(joints: np.ndarray, skeleton: Skeleton) -> Articulation:
     return tree
 
 
+def on_root(tree: Articulation) -> Articulation:
+    """Hang a tree on a joint `root` that has its travel over the ground; the pelvis only rises and falls above it."""
+    path = tree.positions[0]
+    travel = path * [1, 0, 1]
+    return Articulation(
+        names=["root", *tree.names],
+        parents=[-1, *(parent + 1 for parent in tree.parents)],
+        offsets=[np.zeros(3), *tree.offsets],
+        local=[np.tile(np.eye(3), (len(path), 1, 1)), *tree.local],
+        positions={row + 1: place for row, place in tree.positions.items()} | {0: travel, 1: path - travel},
+    )
+
+
 def _missed(distances: np.ndarray) -> bool:
     return bool(np.linalg.norm(distances, axis=-1).max() > STRETCH)
 

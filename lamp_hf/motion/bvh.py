@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from ..models.skeleton import SKELETONS, Skeleton
 from .animation import Animation
-from .articulation import articulate
+from .articulation import articulate, on_root
 from .limits import check_size
 from .rotations import children_of, forward_kinematics, rest_positions
 
@@ -37,7 +37,7 @@ class _Joint:
     channels: list[str] = field(default_factory=list)  # e.g. "Xposition"
 
 
-def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) -> None:
+def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, root_motion: bool = False) -> None:
     """Write a motion as rotations from a T-pose; the file's unit is a metre.
 
     The root alone has position channels, unless a bone changes its length, see [`lamp_hf.motion.articulation`].
@@ -47,8 +47,11 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton) ->
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
         fps (`float`): frames per second.
         skeleton ([`Skeleton`]): the joint tree.
+        root_motion (`bool`): a joint `root` above the pelvis travels over the ground, and the pelvis stays above it.
     """
     tree = articulate(joints, skeleton)
+    if root_motion:
+        tree = on_root(tree)
     lines, channels = ["HIERARCHY"], []
 
     def add_joint(joint: int, depth: int) -> None:

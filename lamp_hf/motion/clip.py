@@ -1,20 +1,24 @@
 """`Motion`: one clip of a moving body, with the file formats it can be saved to and loaded from."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..models.motion_loops import Cycle, find_loop, repeated
 from ..models.motion_representation import check_motion, joints_to_features
 from ..models.skeleton import Skeleton, get_skeleton
 from .files import printable, write_atomically
-from .world import Assumptions, Recording, check_options, interpret
+from .formats import ADVICE, READABLE, READERS, WRITERS
+from .world import Assumptions, check_options, interpret
 
 
 if TYPE_CHECKING:
+    from .check import Report
     from .view import View
 
 
@@ -29,6 +33,7 @@ class Motion:
         fps (`float`): frames per second.
         skeleton (`str` or [`Skeleton`]): `"humanml3d"` (22 joints) or `"kit"` (21 joints).
         text (`str`, *optional*): what the motion shows.
+        cycle ([`Cycle`], *optional*): of a motion that loops: after the last frame comes the first, so much farther.
         others (*optional*): further results of the text-to-motion pipeline, `features` for instance, so that
             `Motion(**result)` works; they are not kept.
 
@@ -48,6 +53,7 @@ class Motion:
         fps: float = 20.0,
         skeleton: str | Skeleton = "humanml3d",
         text: str | None = None,
+        cycle: Cycle | None = None,
         **others,
     ):
         if unknown := sorted(others.keys() - _FURTHER_RESULTS):
@@ -59,7 +65,7 @@ class Motion:
             raise ValueError(f"motion: expected one clip, got joints of shape {list(joints.shape)}")
         if not 0 < fps < np.inf:
             raise ValueError(f"motion: fps must be a positive number, got {fps}")
-        self.joints, self.fps, self.text = joints, float(fps), text
+        self.joints, self.fps, self.text, self.cycle = joints, float(fps), text, cycle
 
     @property
     def skeleton(self) -> str:
@@ -88,6 +94,8 @@ class Motion:
     def resample(self, fps: float) -> "Motion":
         """Return the motion at another frame rate; joint rotations are interpolated, so bones keep their length.
 
+        One that loops keeps a whole number of frames, so its tempo may change by as much as half a frame.
+
         Args:
             fps (`float`): frames per second, at most 1000.
 
@@ -100,7 +108,12 @@ class Motion:
             return self
         from .rotations import resample
 
-        return Motion(resample(self.joints, self.fps, fps, self._skeleton), fps, self._skeleton, self.text)
+        if self.cycle is None:
+            return Motion(resample(self.joints, self.fps, fps, self._skeleton), fps, self._skeleton, self.text)
+        frames = max(1, round(self.duration * fps))
+        rate, closed = self.num_frames * fps / frames, repeated(self.joints, self.cycle, 1)
+        joints = resample(closed, rate, fps, self._skeleton)[:frames]
+        return Motion(joints, fps, self._skeleton, self.text, self.cycle)
 
     def trim(self, start: float, end: float) -> "Motion":
         """Return the part from second `start` to second `end`.
@@ -122,9 +135,41 @@ class Motion:
         """
         from .clean import lock_feet, smooth
 
-        joints = smooth(self.joints, self.fps, smoothing, self._skeleton) if smoothing else self.joints
+        joints, before = self.joints, 0
+        if self.cycle is not None:  # neighbours of both ends are those that they have in the loop
+            joints, before = repeated(joints, self.cycle, 3, first=-1), self.num_frames
+        joints = smooth(joints, self.fps, smoothing, self._skeleton) if smoothing else joints
         joints = lock_feet(joints, self.fps, self._skeleton) if feet else joints
-        return Motion(joints, self.fps, self._skeleton, self.text)
+        joints = joints[before : before + self.num_frames]
+        return Motion(joints, self.fps, self._skeleton, self.text, self.cycle)
+
+    def loop(self, seconds: float | None = None) -> "Motion":
+        """Return the best cycle of the motion: after its last frame comes its first, farther by `cycle.travel`.
+
+        Args:
+            seconds (`float`, *optional*): how long it is to last, about: a whole number of repetitions.
+
+        Raises:
+            ValueError: when the motion has no cycle, saying why.
+        """
+        if seconds is not None and not 0 < seconds < np.inf:
+            raise ValueError(f"a loop lasts a positive number of seconds, got {seconds}")
+        if self.num_frames < 2:
+            raise ValueError("a motion of one frame has no cycle")
+        joints, cycle = find_loop(self.joints, self.features, self.fps, self._skeleton, seconds)
+        return Motion(joints, self.fps, self._skeleton, self.text, cycle)
+
+    def check(self) -> "Report":
+        """Look for faults, such as sliding feet and jumps, see [`lamp_hf.motion.check`]; `passed` if there is none."""
+        from .check import check
+
+        return check(self)
+
+    def in_place(self) -> "Motion":
+        """Return the motion without the root's travel over the ground: the pelvis stays above the origin."""
+        joints = self.joints - self.joints[:, :1] * np.float32([1, 0, 1])
+        cycle = None if self.cycle is None else replace(self.cycle, travel=(0.0, 0.0))
+        return Motion(joints, self.fps, self._skeleton, self.text, cycle)
 
     def __repr__(self) -> str:
         text = f", text={self.text!r}" if self.text else ""
@@ -152,7 +197,9 @@ class Motion:
 
         return render(self.joints, self._skeleton, size, camera, caption)
 
-    def save(self, path: str | Path, size: int = 480, camera: "str | View" = "follow") -> Path:
+    def save(
+        self, path: str | Path, size: int = 480, camera: "str | View" = "follow", root_motion: bool = False
+    ) -> Path:
         """Write the motion in the format of the path's suffix.
 
         `.npy`: joints. `.npz`: joints and AMASS's arrays, see [`lamp_hf.motion.numpy_files.write_npz`]. `.bvh`,
@@ -162,14 +209,20 @@ class Motion:
             path (`str` or `Path`): the file.
             size (`int`): side of a picture in pixels.
             camera (`str` or [`View`]): `"follow"`, `"fixed"` or `"orbit"`, or the whole view, for pictures.
+            root_motion (`bool`): a node `root` above the pelvis travels over the ground, for `.bvh` and `.glb`.
 
         Raises:
-            ValueError: on another suffix.
+            ValueError: on another suffix, or where the format has no place for root motion.
             OSError: when the folder is missing or cannot be written to. No half-written file is left behind.
         """
         path = check_output_path(path)
-        drawing = {"size": size, "camera": camera} if path.suffix.lower() in (".mp4", ".gif") else {}
-        write_atomically(path, lambda temporary: _WRITERS[path.suffix.lower()](self, temporary, **drawing))
+        suffix = path.suffix.lower()
+        options: dict = {"size": size, "camera": camera} if suffix in (".mp4", ".gif") else {}
+        if suffix in (".bvh", ".glb"):
+            options = {"root_motion": root_motion}
+        elif root_motion:
+            raise ValueError(f"cannot write {path} with root motion: a .bvh or a .glb has a node for it")
+        write_atomically(path, lambda temporary: WRITERS[suffix](self, temporary, **options))
         return path
 
     @classmethod
@@ -206,33 +259,25 @@ class Motion:
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in READABLE:
-            advice = _ADVICE.get(suffix, f"known suffixes are {', '.join(READABLE)}")
+            advice = ADVICE.get(suffix, f"known suffixes are {', '.join(READABLE)}")
             raise ValueError(f"cannot read {path}: {advice}")
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         check_options(rig, unit, up, fps)
         if body is not None and suffix in (".npy", ".npz"):
             raise ValueError(f"{path}: it holds one body; leave out body (--body)")
-        recording = _READERS[suffix](path, rig, body)
+        recording = READERS[suffix](path, rig, body)
         try:
             joints, fps, assumptions = interpret(recording, unit, up, fps)
             motion = cls(joints, fps, recording.skeleton, recording.text)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         motion.assumptions = assumptions
+        motion.cycle = recording.cycle if unit is None and up is None else None
         for option, finding in (("unit", assumptions.unit), ("up", assumptions.up)):
             if finding.certainty == "guessed":
                 warnings.warn(f"{path}: {option} is {finding}; give --{option} ({option}=) to be sure", stacklevel=2)
         return motion
-
-
-READABLE = (".npy", ".npz", ".bvh", ".amc")
-_ADVICE = {  # for files of motion in other formats
-    **dict.fromkeys((".fbx", ".glb", ".gltf", ".vrma", ".dae"), "import it in Blender and export a .bvh"),
-    **dict.fromkeys((".c3d", ".trc"), "it has markers, not joints; solve it for a skeleton and export a .bvh"),
-    **dict.fromkeys((".pkl", ".pt", ".pth"), "opening it can run code; save its arrays as .npz, poses and trans"),
-    ".asf": "it is a skeleton; give a motion beside it, an .amc",
-}
 
 
 def motion_files(folder: Path) -> list[Path]:
@@ -283,101 +328,8 @@ def check_output_path(path: str | Path) -> Path:
         FileNotFoundError: when the folder is missing.
     """
     path = Path(path)
-    if path.suffix.lower() not in _WRITERS:
-        raise ValueError(f"cannot write {path}: known suffixes are {', '.join(_WRITERS)}")
+    if path.suffix.lower() not in WRITERS:
+        raise ValueError(f"cannot write {path}: known suffixes are {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     return path
-
-
-def _write_npy(motion: Motion, path: Path) -> None:
-    from .numpy_files import write_npy
-
-    write_npy(path, motion.resample(motion._skeleton.fps).joints, motion._skeleton)
-
-
-def _write_npz(motion: Motion, path: Path) -> None:
-    from .numpy_files import write_npz
-
-    write_npz(path, motion.joints, motion.fps, motion._skeleton, motion.text)
-
-
-def _write_bvh(motion: Motion, path: Path) -> None:
-    from .bvh import write_bvh
-
-    write_bvh(path, motion.joints, motion.fps, motion._skeleton)
-
-
-def _write_glb(motion: Motion, path: Path) -> None:
-    from .glb import write_glb
-
-    write_glb(path, motion.joints, motion.fps, motion._skeleton, motion.text)
-
-
-def _write_mp4(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
-    from .video import write_video
-
-    write_video(path, _draw(motion, size, camera), motion.fps)
-
-
-def _write_gif(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
-    from .video import write_gif
-
-    write_gif(path, _draw(motion, size, camera), motion.fps)
-
-
-def _draw(motion: Motion, size: int, camera: "str | View") -> Iterator[np.ndarray]:
-    from .render import draw_frames
-
-    return draw_frames(motion.joints, motion._skeleton, size, camera, motion.text)
-
-
-def _write_html(motion: Motion, path: Path) -> None:
-    from .html import player_page
-
-    path.write_text(player_page([motion]), encoding="utf-8")
-
-
-_WRITERS: dict[str, Callable[..., None]] = {
-    ".npy": _write_npy,
-    ".npz": _write_npz,
-    ".bvh": _write_bvh,
-    ".glb": _write_glb,
-    ".mp4": _write_mp4,
-    ".gif": _write_gif,
-    ".html": _write_html,
-}
-
-
-def _read_npy(path: Path, rig: str | Path | None, body: str | None) -> Recording:
-    from .numpy_files import read_npy
-
-    return read_npy(path)
-
-
-def _read_npz(path: Path, rig: str | Path | None, body: str | None) -> Recording:
-    from .numpy_files import read_npz
-
-    return read_npz(path)
-
-
-def _read_animation(path: Path, rig: str | Path | None, body: str | None) -> Recording:
-    from .asf_amc import read_amc
-    from .bvh import read_bvh
-    from .retarget import retarget_animation
-    from .rigs import load_rig
-
-    animation = read_bvh(path) if path.suffix.lower() == ".bvh" else read_amc(path)
-    bone_map = None if rig is None else load_rig(rig)
-    try:
-        return retarget_animation(animation, bone_map, body)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-_READERS: dict[str, Callable[[Path, str | Path | None, str | None], Recording]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".bvh": _read_animation,
-    ".amc": _read_animation,
-}

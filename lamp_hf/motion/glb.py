@@ -14,7 +14,15 @@ from .rotations import STRETCH, children_of, local_rotations, rest_positions, so
 _SEGMENTS, _RINGS = 12, 4  # around a capsule, and on each of its caps
 
 
-def write_glb(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, text: str | None = None) -> None:
+def write_glb(
+    path: Path,
+    joints: np.ndarray,
+    fps: float,
+    skeleton: Skeleton,
+    text: str | None = None,
+    extras: dict | None = None,
+    root_motion: bool = False,
+) -> None:
     """Write a motion as an animated, skinned body whose rest pose is a T-pose.
 
     Args:
@@ -23,6 +31,8 @@ def write_glb(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, te
         fps (`float`): frames per second.
         skeleton ([`Skeleton`]): the joint tree.
         text (`str`, *optional*): name of the body's node.
+        extras (`dict`, *optional*): facts that the animation carries.
+        root_motion (`bool`): a node `root` above the pelvis travels over the ground, and the pelvis stays above it.
     """
     rotations, offsets = solve_rotations(joints, skeleton, STRETCH)
     local = local_rotations(rotations, skeleton.parents)
@@ -32,7 +42,10 @@ def write_glb(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, te
     mesh = scene.add_body(rest, skeleton)
     scene.add_skeleton(rest, skeleton, mesh, text or "motion")
     positions = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
-    scene.add_animation(positions, local, fps)
+    if root_motion:
+        travel = joints[:, 0] * [1, 0, 1]
+        positions |= {0: joints[:, 0] - travel, scene.add_root(): travel}
+    scene.add_animation(positions, local, fps, extras or {})
     path.write_bytes(scene.to_bytes())
 
 
@@ -125,9 +138,16 @@ class _Scene:
         self.document.nodes.append(gltf.Node(mesh=mesh, skin=0, name=text))
         self.document.scenes[0].nodes = [0, len(rest)]
 
-    def add_animation(self, positions: dict[int, np.ndarray], local: np.ndarray, fps: float) -> None:
+    def add_root(self) -> int:
+        """Hang the skeleton on a node `root`, which engines take root motion from, and return its number."""
+        self.document.nodes.append(gltf.Node(name="root", translation=[0.0, 0.0, 0.0], children=[0]))
+        number = len(self.document.nodes) - 1
+        self.document.scenes[0].nodes[0] = number
+        return number
+
+    def add_animation(self, positions: dict[int, np.ndarray], local: np.ndarray, fps: float, extras: dict) -> None:
         times = self._accessor((np.arange(len(local)) / fps).astype(np.float32), gltf.SCALAR, bounds=True)
-        animation = gltf.Animation(name="motion", samplers=[], channels=[])
+        animation = gltf.Animation(name="motion", samplers=[], channels=[], extras=extras)
 
         def add(joint: int, target_path: str, values: np.ndarray, kind: str) -> None:
             animation.samplers.append(

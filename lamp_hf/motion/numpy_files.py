@@ -6,10 +6,12 @@ Readers return the motion as the file has it; [`lamp_hf.motion.world.interpret`]
 import math
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ..models.motion_loops import Cycle
 from ..models.motion_representation import check_motion, features_to_joints
 from ..models.skeleton import HUMANML3D, SKELETONS, Skeleton, get_skeleton
 from .limits import check_size
@@ -26,7 +28,7 @@ _SMPL_KEYS = (  # root, body and path: AMASS; its parts, as in its SMPL-X files;
 )
 _MOTIONS = ("joints", *dict.fromkeys(key for root, body, path in _SMPL_KEYS for key in (*root, body, path)))
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "framerate")
-_KEYS = (*_MOTIONS, *_RATES, "skeleton", "text", "up", "poses_up")
+_KEYS = (*_MOTIONS, *_RATES, "skeleton", "text", "up", "poses_up", "loop_travel", "loop_turn")
 
 
 def write_npy(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
@@ -42,12 +44,20 @@ def write_npy(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
         np.save(file, joints / np.float32(skeleton.metres))
 
 
-def write_npz(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, text: str | None) -> None:
+def write_npz(
+    path: Path,
+    joints: np.ndarray,
+    fps: float,
+    skeleton: Skeleton,
+    text: str | None,
+    facts: dict[str, np.ndarray],
+) -> None:
     """Write the keys `joints` (float32 `(num_frames, num_joints, 3)`, metres), `fps`, `skeleton`, `text` and `up`.
 
     With HumanML3D's skeleton, AMASS's keys follow: `poses`, `trans`, `betas`, `gender` and `mocap_framerate`, see
     [`lamp_hf.motion.smpl.smpl_arrays`]. `up` is the axis of the joints that points up, and `poses_up` that of the
-    poses.
+    poses. `facts` are `contacts` (bool `(num_frames, 2)`, the left and the right toe stand) and, of a motion that
+    loops, `loop` (its start and end, seconds), `loop_travel` (metres along x and z) and `loop_turn` (degrees).
     """
     arrays = {
         "joints": joints,
@@ -55,6 +65,7 @@ def write_npz(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, te
         "skeleton": np.array(skeleton.name),
         "text": np.array(text or ""),
         "up": np.array("y"),
+        **facts,
     }
     if skeleton.name == "humanml3d":
         arrays |= smpl_arrays(joints, fps) | {"poses_up": np.array("z")}
@@ -158,7 +169,12 @@ def _joints_of(values: dict[str, np.ndarray]) -> Recording:
     rate, text = float(values.get("fps", skeleton.fps)), str(values.get("text", "")) or None
     stated = "up" in values or {"fps", "skeleton", "text"} <= values.keys()  # version 0.1 wrote no `up`
     up = str(values.get("up", "y"))
-    return Recording(joints, skeleton, rate, skeleton.name, unit=1.0, up=up, stated=stated, text=text)
+    recording = Recording(joints, skeleton, rate, skeleton.name, unit=1.0, up=up, stated=stated, text=text)
+    if "loop_travel" not in values:
+        return recording
+    x, z = (float(value) for value in np.asarray(values["loop_travel"], float).reshape(-1))
+    cycle = Cycle(0.0, len(joints) / rate, (x, z), float(values.get("loop_turn", 0.0)))
+    return replace(recording, cycle=cycle)
 
 
 def _poses_of(values: dict[str, np.ndarray]) -> Recording:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models.motion_loops import Cycle
 from ..models.skeleton import HUMANML3D, Skeleton
 from .limits import MAX_RATE, check_rate
 
@@ -65,6 +66,7 @@ class Recording:
         path_has_own_unit (`bool`): bones are in metres, whatever the unit of the path.
         text (`str`, *optional*): what the motion shows.
         states_rate (`bool`): the file itself says its frames per second.
+        cycle ([`Cycle`], *optional*): where the file says that the motion loops.
     """
 
     joints: np.ndarray
@@ -79,6 +81,7 @@ class Recording:
     path_has_own_unit: bool = False
     text: str | None = None
     states_rate: bool = True
+    cycle: Cycle | None = None
 
 
 def check_options(

@@ -14,6 +14,7 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from lamp_hf.metrics.geometry import facing_angles, measure
+from lamp_hf.models.motion_cycles import RAMP, REST, SHORTEST_CYCLE, SHOWN, differences, find_cycles, poses, speeds
 from lamp_hf.models.motion_representation import features_to_joints, joints_to_features, rotate_y
 from lamp_hf.models.skeleton import HUMANML3D
 
@@ -23,20 +24,11 @@ from .composition import still_shows
 CROPPED, TILED, RETIMED, FINISHED = "cropped", "tiled", "retimed", "finished early"
 _SHARES = {CROPPED: 0.25, TILED: 0.35, RETIMED: 0.15, FINISHED: 0.25}
 _SHORTEST = 30  # frames of a cropped clip
-_SHORTEST_CYCLE = 16  # frames
-_RAMP = 8  # frames in which one repetition is blended into the next
-_ALIKE = 0.08  # root mean square in metres of what separates two frames that may be joined
-_FARTHEST, _FASTEST = 0.1, 0.02  # greatest difference of any joint there: metres, and metres a frame
-_QUICK = 0.05  # metres a frame: poses that change as fast may be twice as far apart, for they fall between frames
 _TRIES = 4  # cycles of a clip that are tried
-_SEAMS = 64  # pairs of frames that are looked at more closely in each clip
-_STEADY = 0.6  # least ratio of the speeds of a cycle and its clip
-_SHOWN = 0.8  # share of the movement of a cycle, or of a clip, that has to recur elsewhere, or in a part of it
 _MARGIN = 1.1  # by which acceleration in a seam may exceed that of the clip
 _TURN = 30  # degrees that a part, or repetitions, may turn less or more than the clip
 _LEVEL = 0.15  # metres of the pelvis' rise and fall that a part may lack
 _UNCHANGED = 0.25  # metres that a joint may move between where a clip comes to rest and its end
-_REST = 0.02  # metres a frame: every joint is slower where a clip may come to rest
 _TEMPO = (0.85, 1.15)
 
 _ONE_SIDE = r"(?! (?:\w+ )?(?:hand|arm|leg|foot|feet|knee|fist|finger|palm|elbow|shoulder|side|direction)s?\b)"
@@ -124,7 +116,7 @@ class Lengthener:
         start = int(rng.integers(len(features) - frames))
         part = slice(start, start + frames)
         apart, alike = differences(features)
-        shown = np.average(apart[:, part].min(-1) < 2 * alike, weights=speeds(features)) >= _SHOWN
+        shown = np.average(apart[:, part].min(-1) < 2 * alike, weights=speeds(features)) >= SHOWN
         heights = features[:, HUMANML3D.slices["root_height"]]
         level = np.ptp(heights) - np.ptp(heights[part]) < _LEVEL
         if not (shown and level) or abs(turn(features[part]) - turn(features)) > _TURN:
@@ -135,9 +127,9 @@ class Lengthener:
         """Repeat one of a clip's cycles up to a random length; None where there is none or a joint would jump."""
         features, cycles = self.motions[row], self.cycles(row)
         room = self.max_frames - len(features)
-        if not len(cycles) or room < _SHORTEST_CYCLE:
+        if not len(cycles) or room < SHORTEST_CYCLE:
             return None
-        wanted = int(rng.integers(_SHORTEST_CYCLE, room + 1))
+        wanted = int(rng.integers(SHORTEST_CYCLE, room + 1))
         joints, goes_round = features_to_joints(features), abs(turn(features)) >= 270
         for start, end in rng.permutation(cycles)[:_TRIES].tolist():
             repetitions = round(wanted / (end - start))
@@ -153,17 +145,17 @@ class Lengthener:
     def finish(self, row: int, rng: np.random.Generator) -> np.ndarray | None:
         """Let a clip without a cycle stand on from where it comes to rest, up to a random length; None for others."""
         features = self.motions[row]
-        if max(_SHORTEST, len(features) + _SHORTEST_CYCLE) > self.max_frames or len(self.cycles(row)):
+        if max(_SHORTEST, len(features) + SHORTEST_CYCLE) > self.max_frames or len(self.cycles(row)):
             return None
         joints = features_to_joints(features)
         rest = last_rest(joints)
         if rest is None or not still_shows(measure(joints[: rest + 1]), measure(joints)):
             return None
-        pose, _, _ = _parts(features)
+        pose, _, _ = poses(features)
         if np.linalg.norm(pose[rest] - pose[-1], axis=-1).max() > _UNCHANGED:
             return None  # an arm is raised, say, but the clip lowers it again
         idle = features_to_joints(self.motions[self._idles[rng.integers(len(self._idles))]]) if self._idles else None
-        shortest = max(_SHORTEST, rest + _SHORTEST_CYCLE)
+        shortest = max(_SHORTEST, rest + SHORTEST_CYCLE)
         frames = int(rng.integers(shortest, self.max_frames + 1)) - rest
         joints = joints[: rest + 1]
         return joints_to_features(np.concatenate([joints, held(joints, frames, idle, rng)]))
@@ -179,78 +171,9 @@ def states_number(caption: str) -> bool:
     return bool(_NUMBER.search(caption.lower()))
 
 
-def find_cycles(features: np.ndarray) -> np.ndarray:
-    """Find where a clip may be repeated: what lies between two frames that are nearly alike and goes on and on.
-
-    Frames are compared by pose, root-relative and in the body's own facing, velocities and contacts. The movement
-    between them has about the speed of the whole clip and either occurs elsewhere in it or is under way at both ends
-    of a short cycle, as in a walk of two steps: a kick between two rests is no cycle.
-
-    Returns:
-        `np.ndarray` of shape `(num_cycles, 2)`: the first frame of each cycle and the one after its last.
-    """
-    none = np.zeros((0, 2), int)
-    if len(features) < _SHORTEST_CYCLE + _RAMP:
-        return none
-    pose, velocity, contacts = _parts(features)
-    apart, alike = differences(features)
-    slack = alike / _ALIKE
-    pairs = np.argwhere(np.triu(apart[:, : len(features) - _RAMP] < alike, _SHORTEST_CYCLE))
-    if len(pairs) > _SEAMS:
-        pairs = pairs[np.random.default_rng(0).choice(len(pairs), _SEAMS, replace=False)]
-    one, other = pairs.T
-    good = np.linalg.norm(pose[one] - pose[other], axis=-1).max(-1, initial=0) < slack * _FARTHEST
-    good &= np.linalg.norm(velocity[one] - velocity[other], axis=-1).max(-1, initial=0) < slack**2 * _FASTEST
-    good &= (contacts[one] == contacts[other]).all(-1)
-    speed = speeds(features)
-    return np.array([pair for pair in pairs[good].tolist() if _goes_on(*pair, apart, alike, speed)], int).reshape(
-        -1, 2
-    )
-
-
-def differences(features: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return what separates any two frames, `(num_frames, num_frames)` in metres, and how much of it is little.
-
-    It is the root mean square over joints of the distance and of what half a blend adds to it at constant velocities.
-    """
-    pose, velocity, _ = _parts(features)
-    both = np.concatenate([pose, _RAMP / 2 * velocity], -1).reshape(len(features), -1) / np.sqrt(pose.shape[1])
-    squares = (both * both).sum(-1)
-    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * both @ both.T, 0))
-    change = np.linalg.norm(np.diff(pose, axis=0), axis=-1).mean()
-    return apart, float(_ALIKE * (1 + min(change / _QUICK, 1)))
-
-
-def speeds(features: np.ndarray) -> np.ndarray:
-    """Return the mean speed of the joints in each frame, `(num_frames,)`, in metres a frame."""
-    return np.linalg.norm(_parts(features)[1], axis=-1).mean(-1) + 1e-6
-
-
 def turn(features: np.ndarray) -> float:
     """Return the degrees by which the body turns in all, positive to the left."""
     return float(-2 * np.degrees(features[:, HUMANML3D.slices["root_yaw"]]).sum())
-
-
-def _parts(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pose and velocity `(num_frames, 22, 3)`, in the body's own facing, and contacts `(num_frames, 4)`."""
-    columns = HUMANML3D.slices
-    root = np.pad(features[:, columns["root_height"]], ((0, 0), (1, 1)))[:, None]
-    positions, velocities = (
-        features[:, columns[name]].reshape(len(features), -1, 3) for name in ("positions", "velocities")
-    )
-    return np.concatenate([root, positions], 1), velocities, features[:, columns["contacts"]]
-
-
-def _goes_on(start: int, end: int, apart: np.ndarray, alike: float, speed: np.ndarray) -> bool:
-    """Return True if what happens between two similar frames is what the whole clip is about, and is no single act."""
-    cycle = speed[start:end].mean()
-    if not _STEADY * speed.mean() <= cycle <= speed.mean() / _STEADY:
-        return False
-    elsewhere = np.r_[:start, end : len(apart)]
-    known = apart[start:end, elsewhere].min(-1, initial=np.inf) < 1.5 * alike
-    recurs = np.average(known, weights=speed[start:end]) >= _SHOWN
-    under_way = min(speed[start], speed[end]) > max(_STEADY * cycle, _REST / 3)
-    return bool(recurs or (under_way and end - start <= 2 * _SHORTEST_CYCLE))
 
 
 def tiled(features: np.ndarray, start: int, end: int, repetitions: int) -> np.ndarray:
@@ -259,17 +182,17 @@ def tiled(features: np.ndarray, start: int, end: int, repetitions: int) -> np.nd
     Features hold the root's velocity, so repetitions follow each other in space by themselves. The first 8 frames of
     each are blended into from the frames that would have come next.
     """
-    share = ((np.arange(_RAMP) + 0.5) / _RAMP)[:, None]
+    share = ((np.arange(RAMP) + 0.5) / RAMP)[:, None]
     ramp = share * share * (3 - 2 * share)
-    blend = (1 - ramp) * features[end : end + _RAMP] + ramp * features[start : start + _RAMP]
-    again = [blend, features[start + _RAMP : end]] * repetitions
+    blend = (1 - ramp) * features[end : end + RAMP] + ramp * features[start : start + RAMP]
+    again = [blend, features[start + RAMP : end]] * repetitions
     return np.concatenate([features[:end], *again, features[end:]]).astype(np.float32)
 
 
 def smooth_at(joints: np.ndarray, frame: int, original: np.ndarray) -> bool:
     """Return True if joints accelerate as little in the blend that starts at a frame as they do in the original."""
     usual = acceleration(original)
-    near = acceleration(joints[frame - 2 : frame + _RAMP + 2])
+    near = acceleration(joints[frame - 2 : frame + RAMP + 2])
     return bool(np.quantile(near, 0.99) <= _MARGIN * np.quantile(usual, 0.99) and near.max() <= _MARGIN * usual.max())
 
 
@@ -286,17 +209,17 @@ def resampled(joints: np.ndarray, speed: float) -> np.ndarray:
 
 def is_idle(features: np.ndarray) -> bool:
     """Return True if a clip shows someone who only stands: upright, feet on the ground, every joint near its mean."""
-    if len(features) < 2 * _SHORTEST_CYCLE:
+    if len(features) < 2 * SHORTEST_CYCLE:
         return False
-    pose, velocity, contacts = _parts(features)
-    still = np.linalg.norm(velocity, axis=-1).max() < _REST and contacts.mean() > 0.98
+    pose, velocity, contacts = poses(features)
+    still = np.linalg.norm(velocity, axis=-1).max() < REST and contacts.mean() > 0.98
     return bool(still and _upright(pose).all() and np.linalg.norm(pose - pose.mean(0), axis=-1).max() < 0.1)
 
 
 def last_rest(joints: np.ndarray) -> int | None:
     """Return the last frame of a clip's last 40 % where it may come to rest: upright, a foot down, no joint fast."""
     step = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(-1)
-    slow = np.convolve(step < _REST, np.ones(3), "full")[: len(step)] == 3  # and for two frames before
+    slow = np.convolve(step < REST, np.ones(3), "full")[: len(step)] == 3  # and for two frames before
     feet = joints[1:, list(HUMANML3D.left_foot[1:] + HUMANML3D.right_foot[1:]), 1]
     frames = np.flatnonzero(slow & _upright(joints[1:]) & (feet.min(-1) < 0.08)) + 1
     return int(frames[-1]) if len(frames) and frames[-1] >= 0.6 * len(joints) else None
