@@ -78,6 +78,34 @@ def check_sampling(
             raise ValueError(f"{name} must be a number from 0, got {value!r}")
 
 
+def check_edit(inputs, mode: str | None, num_return_sequences: int, num_candidates: int, loop: bool, constraints):
+    """Refuse what an edit of a motion cannot be combined with.
+
+    Raises:
+        ValueError: with the first reason.
+    """
+    if not isinstance(inputs, str) or mode or num_return_sequences != 1:
+        raise ValueError("an edit takes one text and makes one motion")
+    if num_candidates != 1:
+        raise ValueError("LaMP compares whole motions, not edits: leave out num_candidates")
+    if loop:
+        raise ValueError("an edit does not loop: leave out loop")
+    if constraints:
+        raise ValueError("constraints are those of one text or one sequence, and not of an edit")
+
+
+def check_constrained(inputs, mode: str | None, loop: bool) -> None:
+    """Refuse what constraints cannot be combined with.
+
+    Raises:
+        ValueError: with the first reason.
+    """
+    if not (isinstance(inputs, str) or mode):
+        raise ValueError("constraints are those of one text or one sequence")
+    if loop:
+        raise ValueError("a motion with constraints does not loop: leave out loop")
+
+
 def check_count(value: int, name: str) -> None:
     """Refuse an option that is not a whole number from 1.
 
@@ -153,7 +181,9 @@ __all__ = [
     "SAMPLING_OPTIONS",
     "MotionRequest",
     "as_texts",
+    "check_constrained",
     "check_count",
+    "check_edit",
     "check_sampling",
     "check_seed",
     "first_seed",

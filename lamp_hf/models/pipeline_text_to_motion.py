@@ -1,5 +1,6 @@
 """`pipeline("text-to-motion")`."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,9 @@ from .motion_requests import (
     SAMPLING_OPTIONS,
     MotionRequest,
     as_texts,
+    check_constrained,
     check_count,
+    check_edit,
     check_sampling,
     check_seed,
     first_seed,
@@ -27,7 +30,7 @@ from .motion_requests import (
     seconds_to_frames,
 )
 from .pipeline_motion import MotionPipeline
-from .prompt_splitting import parts_in_order
+from .prompt_splitting import timed_parts
 from .windowed_generation import MotionStream, generate_windows, window_generator
 
 
@@ -85,7 +88,7 @@ class TextToMotionPipeline(MotionPipeline):
                 LaMP likes best is kept. The next sequence has the next `num_candidates` seeds.
             mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
                 ends with a token, so at most three frames late. A text that itself says an order is split there, see
-                [`parts_in_order`], and its parts share its duration.
+                [`timed_parts`], and its parts share its duration.
             loop (`bool`): the last frame leads into the first, see [`generate_loops`]; `duration` says how long a loop
                 lasts, about. Where a motion has no cycle, further seeds are tried, eight in all.
             prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames before or after the
@@ -104,13 +107,12 @@ class TextToMotionPipeline(MotionPipeline):
 
         Returns:
             A dictionary for one text, for an edit and for a sequence; a list of them for a list of texts. Where
-            several sequences are asked for, a list of dictionaries takes the place of each. A loop has a `cycle`. A
-            dictionary has `joints`
+            several sequences are asked for, a list of dictionaries takes the place of each. A dictionary has `joints`
             float32 `(num_frames, num_joints, 3)` (metres, Y up), `features` float32 `(num_frames, num_features)`,
             `fps`, `skeleton`, `text`, `seed`, `familiarity` (from 0 to 1, of a sequence the lowest of its texts) and
             `nearest`, what the model was trained on that is most like the text; None and an empty list if it does not
-            know. With constraints there is `constraint_error`, see [`ConstraintFit`]. `lamp_hf.Motion(**result)`
-            takes it. Each unfamiliar text gives an [`UnfamiliarPromptWarning`].
+            know. A loop has a `cycle`, and with constraints there is `constraint_error`, see [`ConstraintFit`].
+            `lamp_hf.Motion(**result)` takes it. Each unfamiliar text gives an [`UnfamiliarPromptWarning`].
 
         Raises:
             ValueError: when a text is empty or too long, or an option, a seed or a duration cannot be met; before
@@ -121,14 +123,10 @@ class TextToMotionPipeline(MotionPipeline):
         is_edit = any(part is not None for part in given.values())
         check_count(num_return_sequences, "num_return_sequences")
         check_count(num_candidates, "num_candidates")
-        if is_edit and (not isinstance(inputs, str) or mode or num_return_sequences != 1):
-            raise ValueError("an edit takes one text and makes one motion")
-        if is_edit and num_candidates != 1:
-            raise ValueError("LaMP compares whole motions, not edits: leave out num_candidates")
-        if constraints and (is_edit or not (isinstance(inputs, str) or mode)):
-            raise ValueError("constraints are those of one text or one sequence, and not of an edit")
-        if loop and (is_edit or constraints):
-            raise ValueError(f"{'an edit does' if is_edit else 'constraints do'} not loop: leave out loop")
+        if is_edit:
+            check_edit(inputs, mode, num_return_sequences, num_candidates, loop, constraints)
+        elif constraints:
+            check_constrained(inputs, mode, loop)
         if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):
             counts = num_return_sequences, num_candidates
             if loop:
@@ -141,13 +139,12 @@ class TextToMotionPipeline(MotionPipeline):
         fit = None
         if constraints:
             fit = ConstraintFit(constraints, requests[0].num_frames, self.fps, self.skeleton)
+        generate = functools.partial(self._generate, batch_size=batch_size, **options)
         if loop:
             stride = num_return_sequences * num_candidates
-            results = generate_loops(
-                lambda some: self._generate(some, batch_size, **options), requests, stride, self.skeleton, LONGEST
-            )
+            results = generate_loops(generate, requests, stride, self.skeleton, LONGEST)
         else:
-            results = self._generate(requests, batch_size, **options)
+            results = generate(requests)
         results = results if fit is None else [result | fit(result["joints"]) for result in results]
         if num_return_sequences > 1:
             starts = range(0, len(results), num_return_sequences)
@@ -214,21 +211,10 @@ class TextToMotionPipeline(MotionPipeline):
             raise ValueError("no text: describe a motion in a sentence, or in several")
         lengths = [self._num_frames(seconds) for seconds in one_for_each(duration, texts, "durations")]
         if mode == "sequence":
-            parts = [part for text, frames in zip(texts, lengths) for part in self._split(text, frames)]
+            timing = self.frames_per_token, self.fps
+            parts = [part for one in zip(texts, lengths) for part in timed_parts(*one, *timing)]
             texts, lengths = [text for text, _ in parts], [frames for _, frames in parts]
         return MotionRequest(texts, lengths, check_seed(seed))
-
-    def _split(self, text: str, num_frames: int | None) -> list[tuple[str, int | None]]:
-        """Split a text that says an order into its parts, which share its frames in whole tokens."""
-        parts = parts_in_order(text)
-        if num_frames is None:
-            return [(part, None) for part in parts]
-        tokens = num_frames // self.frames_per_token
-        if tokens < len(parts):
-            seconds = num_frames / self.fps
-            raise ValueError(f"{seconds:g} seconds are too short for {len(parts)} parts of {text!r}")
-        ends = [i * tokens // len(parts) * self.frames_per_token for i in range(len(parts))] + [num_frames]
-        return [(part, end - start) for part, (start, end) in zip(parts, itertools.pairwise(ends))]
 
     def _num_frames(self, duration: float | None) -> int | None:
         return seconds_to_frames(duration, self.fps, self.min_duration)

@@ -1,5 +1,6 @@
 """Splits a prompt that says an order into its parts."""
 
+import itertools
 import re
 
 
@@ -35,6 +36,28 @@ def parts_in_order(text: str) -> list[str]:
     return parts if len(parts) > 1 else [text]
 
 
+def timed_parts(text: str, num_frames: int | None, frames_per_token: int, fps: float) -> list[tuple[str, int | None]]:
+    """Return the parts of a text in their order, each with its frames, a share in whole tokens.
+
+    Args:
+        text (`str`): see [`parts_in_order`].
+        num_frames (`int`, *optional*): of the whole text; None leaves the length of each part open.
+        frames_per_token (`int`): frames that a motion token stands for.
+        fps (`float`): frames per second.
+
+    Raises:
+        ValueError: when there is not a token for each part.
+    """
+    parts = parts_in_order(text)
+    if num_frames is None:
+        return [(part, None) for part in parts]
+    tokens = num_frames // frames_per_token
+    if tokens < len(parts):
+        raise ValueError(f"{num_frames / fps:g} seconds are too short for {len(parts)} parts of {text!r}")
+    ends = [i * tokens // len(parts) * frames_per_token for i in range(len(parts))] + [num_frames]
+    return [(part, end - start) for part, (start, end) in zip(parts, itertools.pairwise(ends))]
+
+
 def _split(text: str) -> list[str]:
     text = _FIRST.sub("", text.strip().rstrip("., "))
     if found := _match(_AFTER, text):
@@ -57,4 +80,4 @@ def _match(pattern: re.Pattern, text: str) -> re.Match | None:
     return None if found and _REFERS_BACK.search(found.group(2)) else found
 
 
-__all__ = ["parts_in_order"]
+__all__ = ["parts_in_order", "timed_parts"]
