@@ -41,7 +41,6 @@ setup(
         "packaging>=23",
         "pillow>=10.1",
         "psutil>=5.9",
-        "pygltflib>=1.16",
         "pyyaml>=6",
         "tqdm>=4.66",
         "typer>=0.15",
