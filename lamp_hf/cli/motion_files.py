@@ -13,7 +13,14 @@ from .common import KINDS, Body, CleanFeet, Json, Rig, SourceFps, Unit, Up, app,
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="A .bvh, .amc, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
-    output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
+    output: Annotated[Path | None, typer.Argument(help=f"A file: {KINDS}.")] = None,
+    output_option: Annotated[Path | None, typer.Option("-o", "--output", help="The same, as an option.")] = None,
+    onto: Annotated[
+        Path | None, typer.Option(help="Your own character, a .glb, .vrm or .bvh; the output is it, in motion.")
+    ] = None,
+    onto_rig: Annotated[
+        Path | None, typer.Option(help="Bone map in YAML, for a character whose bone names are not known.")
+    ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Resample to these frames per second; those of the source if not given.")
     ] = None,
@@ -29,18 +36,31 @@ def convert(
     camera: Annotated[str, typer.Option(help="Camera of pictures: follow, fixed or orbit.")] = "follow",
     as_json: Json = False,
 ) -> None:
-    """Convert a motion file to another format.
+    """Convert a motion file to another format, or put it onto your own character.
 
-    Example: lamp-hf convert walk.bvh walk.glb
+    Example: lamp-hf convert walk.bvh --onto hero.glb -o hero_walk.glb
     """
     from lamp_hf.motion.clip import check_output_path
+    from lamp_hf.motion.onto_character import check_character_path
 
-    check_output_path(output)
+    output = _only_one(output, output_option)
+    if onto is None:
+        check_output_path(output)
+    else:
+        check_character_path(onto, output)
     motion = lamp_hf.Motion.load(source, rig, unit, up, source_fps, body)
     motion = motion if fps is None else motion.resample(fps)
     motion.text = text or motion.text
     motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
-    report_motion(motion.save(output, size, camera), motion, as_json)
+    written = motion.save(output, size, camera) if onto is None else lamp_hf.retarget(motion, onto, output, onto_rig)
+    report_motion(written, motion, as_json)
+
+
+def _only_one(output: Path | None, option: Path | None) -> Path:
+    """Return the path that was given, as an argument or as an option."""
+    if (output is None) == (option is None):
+        raise ValueError("give one file to write, as the second argument or with -o")
+    return output or option
 
 
 @app.command()

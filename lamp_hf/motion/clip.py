@@ -134,8 +134,7 @@ class Motion:
         """Show a player in notebooks."""
         from .html import player_page
 
-        page = escape(player_page([self]))
-        return f'<iframe srcdoc="{page}" width="480" height="420" style="border:0"></iframe>'
+        return f'<iframe srcdoc="{escape(player_page([self]))}" width="480" height="420" style="border:0"></iframe>'
 
     def render(self, size: int = 224, camera: "str | View" = "follow", caption: str | None = None) -> np.ndarray:
         """Draw the body in every frame.
@@ -156,7 +155,8 @@ class Motion:
         """Write the motion in the format of the path's suffix.
 
         `.npy`: joints. `.npz`: joints and AMASS's arrays, see [`lamp_hf.motion.numpy_files.write_npz`]. `.bvh`,
-        `.glb`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the motion.
+        `.glb`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the
+        motion. For your own character, see [`lamp_hf.retarget`].
 
         Args:
             path (`str` or `Path`): the file.

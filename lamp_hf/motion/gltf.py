@@ -57,8 +57,8 @@ class Gltf:
             raise ValueError(f"{path}: damaged GLB: {error}") from None
         if version != 2 or position > len(content) or not isinstance(document, dict):
             raise ValueError(f"{path}: damaged GLB, or not of version 2")
-        if any("uri" in buffer and not buffer["uri"].startswith("data:") for buffer in document.get("buffers", [])):
-            raise ValueError(f"{path}: parts of it are in other files; export it as one .glb")
+        if any("uri" in buffer for buffer in document.get("buffers", []) if isinstance(buffer, dict)):
+            raise ValueError(f"{path}: its meshes are outside of its binary chunk; export it again as one .glb")
         return cls(document, chunks.get(_BINARY, b""))
 
     def add(self, kind: str, item: dict[str, Any]) -> int:
@@ -120,7 +120,7 @@ class Gltf:
 
     def to_bytes(self) -> bytes:
         """Return the binary file."""
-        text = json.dumps(self.document, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(self.document, separators=(",", ":")).encode()
         chunks = [(_JSON, text + b" " * (-len(text) % 4))]
         if self.buffer:
             chunks.append((_BINARY, bytes(self.buffer) + bytes(-len(self.buffer) % 4)))
