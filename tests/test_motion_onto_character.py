@@ -201,6 +201,25 @@ def test_a_skeleton_of_a_bvh_moves_as_the_motion_does(pose, frames, tmp_path):
     assert np.ptp(loaded.joints[:, [7, 8, 10, 11]], axis=0).max() < 0.003
 
 
+def test_a_vrm_animation_is_in_vrms_t_pose_and_plays_the_motion(tmp_path):
+    joints = make_motion(facing=1.0)
+    played = Played(Motion(joints, text="a person walks").save(tmp_path / "walk.vrma"))
+    bones = played.document["extensions"]["VRMC_vrm_animation"]["humanoid"]["humanBones"]
+    assert played.document["extensionsUsed"] == ["VRMC_vrm_animation"] and len(bones) == 22
+    assert all(played.names[item["node"]] == name for name, item in bones.items())
+    rest = dict(zip(played.names, played.rest[:, :3, 3]))
+    for start, end, axis in (("UpperArm", "LowerArm", 0), ("LowerArm", "Hand", 0), ("UpperLeg", "LowerLeg", 1)):
+        bone = rest[f"left{end}"] - rest[f"left{start}"]
+        assert np.abs(np.delete(bone, axis)).max() < 1e-6
+    assert min(place[1] for place in rest.values()) == pytest.approx(0)
+    assert all(channel["target"]["path"] == "rotation" or channel["target"]["node"] == bones["hips"]["node"]
+               for channel in played.document["animations"][0]["channels"])  # fmt: skip
+    found = played.places("rightHand") - played.places("rightLowerArm")
+    wanted = joints[:, 21] - joints[:, 19]
+    assert np.abs(found - wanted).max() < 0.01
+    assert np.linalg.norm(played.places("hips") - joints[:, 0], axis=-1).std() < 0.02
+
+
 def as_glb(document: dict) -> bytes:
     return Gltf(document).to_bytes()
 

@@ -155,7 +155,7 @@ class Motion:
         """Write the motion in the format of the path's suffix.
 
         `.npy`: joints. `.npz`: joints and AMASS's arrays, see [`lamp_hf.motion.numpy_files.write_npz`]. `.bvh`,
-        `.glb`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the
+        `.glb`, `.vrma`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the
         motion. For your own character, see [`lamp_hf.retarget`].
 
         Args:
@@ -314,6 +314,12 @@ def _write_glb(motion: Motion, path: Path) -> None:
     write_glb(path, motion.joints, motion.fps, motion._skeleton, motion.text)
 
 
+def _write_vrma(motion: Motion, path: Path) -> None:
+    from .vrma import write_vrma
+
+    write_vrma(path, motion.joints, motion.fps, motion._skeleton, motion.text)
+
+
 def _write_mp4(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
     from .video import write_video
 
@@ -343,6 +349,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
     ".npz": _write_npz,
     ".bvh": _write_bvh,
     ".glb": _write_glb,
+    ".vrma": _write_vrma,
     ".mp4": _write_mp4,
     ".gif": _write_gif,
     ".html": _write_html,
