@@ -10,6 +10,7 @@ import numpy as np
 
 from ..models.motion_representation import check_motion, joints_to_features
 from ..models.skeleton import Skeleton, get_skeleton
+from .fbx import check_blender
 from .files import printable, write_atomically
 from .world import Assumptions, Recording, check_options, interpret
 
@@ -155,8 +156,8 @@ class Motion:
         """Write the motion in the format of the path's suffix.
 
         `.npy`: joints. `.npz`: joints and AMASS's arrays, see [`lamp_hf.motion.numpy_files.write_npz`]. `.bvh`,
-        `.glb`, `.vrma`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the
-        motion. For your own character, see [`lamp_hf.retarget`].
+        `.glb`, `.vrma`, `.fbx` (by Blender's module `bpy`): rotations. `.mp4`, `.gif`: pictures, with the text over
+        them. `.html`: a page that plays the motion. For your own character, see [`lamp_hf.retarget`].
 
         Args:
             path (`str` or `Path`): the file.
@@ -279,7 +280,7 @@ def check_output_path(path: str | Path) -> Path:
     """Return the path if a motion can be written there; call this before spending time on making the motion.
 
     Raises:
-        ValueError: when the suffix is not that of a motion file.
+        ValueError: when the suffix is not that of a motion file, or an FBX is wanted without Blender's module.
         FileNotFoundError: when the folder is missing.
     """
     path = Path(path)
@@ -287,6 +288,8 @@ def check_output_path(path: str | Path) -> Path:
         raise ValueError(f"cannot write {path}: known suffixes are {', '.join(_WRITERS)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.suffix.lower() == ".fbx":
+        check_blender(path)
     return path
 
 
@@ -320,6 +323,12 @@ def _write_vrma(motion: Motion, path: Path) -> None:
     write_vrma(path, motion.joints, motion.fps, motion._skeleton, motion.text)
 
 
+def _write_fbx(motion: Motion, path: Path) -> None:
+    from .fbx import write_fbx
+
+    write_fbx(path, motion.fps, lambda glb: _write_glb(motion, glb))
+
+
 def _write_mp4(motion: Motion, path: Path, size: int, camera: "str | View") -> None:
     from .video import write_video
 
@@ -350,6 +359,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
     ".bvh": _write_bvh,
     ".glb": _write_glb,
     ".vrma": _write_vrma,
+    ".fbx": _write_fbx,
     ".mp4": _write_mp4,
     ".gif": _write_gif,
     ".html": _write_html,
