@@ -14,6 +14,7 @@ from .hub import registration as _registration
 _EXPORTS = {
     "Motion": "motion.clip",
     "check": "motion.check",
+    "retarget": "motion.onto_character",
     "View": "motion.view",
     "random_view": "motion.view",
     "joints_to_features": "models.motion_representation",

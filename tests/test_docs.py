@@ -45,13 +45,14 @@ def start_server():
 
 @pytest.fixture
 def workshop(tmp_path, humanml3d_folder, monkeypatch) -> Path:
-    """Make the folder in which a reader of the pages works: recordings, a video, a data set, two galleries."""
+    """Make the folder in which a reader of the pages works, with recordings, a character, a data set and galleries."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recordings").mkdir()
     for i in range(3):
         lamp_hf.Motion(make_motion(seed=i)).save(tmp_path / "recordings" / f"{i}.bvh")
     lamp_hf.Motion(make_motion()).save("walk.bvh")
     lamp_hf.Motion(make_motion(seed=1)).save("wave.npz")
+    lamp_hf.Motion(make_motion(seed=2)).save("hero.glb")
     lamp_hf.Motion(make_motion()).save("phone.mp4", size=64)
     for folder in (tmp_path, tmp_path / "recordings"):
         (folder / "captions.csv").write_text("name,caption\n0,a man walks\n1,a man walks\n2,a man walks\n")

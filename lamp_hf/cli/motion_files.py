@@ -28,7 +28,14 @@ from .common import (
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="A .bvh, .amc, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
-    output: Annotated[Path, typer.Argument(help=f"A file: {KINDS}.")],
+    output: Annotated[Path | None, typer.Argument(help=f"A file: {KINDS}.")] = None,
+    output_option: Annotated[Path | None, typer.Option("-o", "--output", help="The same, as an option.")] = None,
+    onto: Annotated[
+        Path | None, typer.Option(help="Your own character, a .glb, .vrm or .bvh; the output is it, in motion.")
+    ] = None,
+    onto_rig: Annotated[
+        Path | None, typer.Option(help="Bone map in YAML, for a character whose bone names are not known.")
+    ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Resample to these frames per second; those of the source if not given.")
     ] = None,
@@ -52,14 +59,21 @@ def convert(
     camera: Annotated[str, typer.Option(help="Camera of pictures: follow, fixed or orbit.")] = "follow",
     as_json: Json = False,
 ) -> None:
-    """Convert a motion file to another format.
+    """Convert a motion file to another format, or put it onto your own character.
 
-    Example: lamp-hf convert walk.bvh walk.glb
+    Example: lamp-hf convert walk.bvh --onto hero.glb -o hero_walk.glb
     """
     from lamp_hf.motion.clip import check_output_path
+    from lamp_hf.motion.onto_character import check_character_path
 
-    check_output_path(output)
-    check_travel(output, in_place, root_motion)
+    output = _only_one(output, output_option)
+    if onto is None:
+        check_output_path(output)
+        check_travel(output, in_place, root_motion)
+    else:
+        check_character_path(onto, output)
+        if root_motion:
+            raise ValueError("--root-motion is for files of our own skeleton: leave it out with --onto")
     if loop_seconds is not None and not loop:
         raise ValueError("--loop-seconds says how long a loop lasts: give --loop too")
     motion = lamp_hf.Motion.load(source, rig, unit, up, source_fps, body)
@@ -71,7 +85,18 @@ def convert(
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     motion = motion.in_place() if in_place else motion
-    report_motion(motion.save(output, size, camera, root_motion), motion, as_json)
+    if onto is None:
+        written = motion.save(output, size, camera, root_motion)
+    else:
+        written = lamp_hf.retarget(motion, onto, output, onto_rig)
+    report_motion(written, motion, as_json)
+
+
+def _only_one(output: Path | None, option: Path | None) -> Path:
+    """Return the path that was given, as an argument or as an option."""
+    if (output is None) == (option is None):
+        raise ValueError("give one file to write, as the second argument or with -o")
+    return output or option
 
 
 @app.command()

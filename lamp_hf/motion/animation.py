@@ -48,7 +48,7 @@ def choose_body(animation: Animation, rig: dict | None = None, name: str | None 
     Raises:
         ValueError: when there is no body of this name, listing those there are.
     """
-    bodies = _find_bodies(animation, rig)
+    bodies = find_bodies(animation, rig)
     if name is None and len(bodies) > 1:
         listed = ", ".join(bodies)
         warnings.warn(
@@ -57,17 +57,22 @@ def choose_body(animation: Animation, rig: dict | None = None, name: str | None 
         )
     if name is not None and name not in bodies:
         raise ValueError(f"there is no body {name!r}; bodies: {', '.join(bodies)}")
-    return _take(animation, bodies[name] if name is not None else next(iter(bodies.values())))
+    return take(animation, bodies[name] if name is not None else next(iter(bodies.values())))
 
 
-def _find_bodies(animation: Animation, rig: dict | None) -> dict[str, list[int]]:
-    """Return the joints of each body by its name: branches whose joints are a known rig's, or look like a body."""
+def find_bodies(animation: Animation, rig: dict | None) -> dict[str, list[int]]:
+    """Return the joints of each body by its name: branches whose joints are a known rig's, or look like a body.
+
+    Args:
+        animation ([`Animation`]): any rig; things without a body's joints may stand beside the bodies.
+        rig (`dict`, *optional*): bone map of the bodies, see `rigs.yaml`.
+    """
 
     def is_known(joints: list[int]) -> bool:
         return fits([animation.names[joint] for joint in joints], rig)
 
     def looks_like_body(joints: list[int]) -> bool:
-        branch = _take(animation, joints)
+        branch = take(animation, joints)
         places = branch.positions[:: max(1, len(branch.positions) // 10)]
         try:
             guess_rig(branch.names, branch.parents, places)
@@ -122,7 +127,8 @@ def _branch(joint: int, parents: list[int]) -> list[int]:
     return sorted(inside)
 
 
-def _take(animation: Animation, joints: list[int]) -> Animation:
+def take(animation: Animation, joints: list[int]) -> Animation:
+    """Return some of the joints; those whose parent is not among them become roots."""
     rows = {-1: -1} | {joint: row for row, joint in enumerate(joints)}
     rest: np.ndarray | None = animation.rest
     return dataclasses.replace(

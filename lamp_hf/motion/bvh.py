@@ -30,7 +30,9 @@ _STATEMENT = re.compile(
 
 
 @dataclass
-class _Joint:
+class Joint:
+    """A joint or an end site of a hierarchy, with its channels in the order of the file."""
+
     name: str
     parent: int
     offset: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -62,7 +64,7 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, ro
         if joint in tree.positions:
             names = ["Xposition", "Yposition", "Zposition", *names]
             channels.append(tree.positions[joint])
-        channels.append(_euler_angles(tree.local[joint], order))
+        channels.append(euler_angles(tree.local[joint], order))
         lines.extend(
             [
                 f"{indent}{'JOINT' if depth else 'ROOT'} {tree.names[joint]}",
@@ -94,7 +96,7 @@ def _rotation_order(name: str) -> str:
     return "ZXY" if name.endswith(("collar", "shoulder", "elbow", "wrist")) else "ZYX"
 
 
-def _euler_angles(rotations: np.ndarray, order: str) -> np.ndarray:
+def euler_angles(rotations: np.ndarray, order: str) -> np.ndarray:
     """Turn rotations `(T, 3, 3)` into degrees `(T, 3)` that do not jump by a full turn between frames."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # at 90 degrees the angles are not unique, and SciPy reports its choice
@@ -130,7 +132,33 @@ def read_bvh(path: Path) -> Animation:
     return Animation([joint.name for joint in tree], parents, positions, fps, rest, _is_ours(tree))
 
 
-def _is_ours(tree: list[_Joint]) -> bool:
+def read_skeleton(path: Path) -> tuple[str, list[Joint], np.ndarray]:
+    """Read the hierarchy of a BVH, which may be without frames.
+
+    Returns:
+        The text before `MOTION`; the joints, each behind its parent; and the channel values of its first frame
+        `(1, num_channels)`, or none `(0, num_channels)`.
+
+    Raises:
+        ValueError: when the file is not a BVH, or is damaged.
+    """
+    text = _decode(path.read_bytes())
+    hierarchy, _, motion = re.sub(r"(?im)^[ \t]*MOTION[ \t]*$", "\0", text, count=1).partition("\0")
+    if not re.search(r"\bHIERARCHY\b", hierarchy, re.IGNORECASE):
+        raise ValueError(f"{path}: not a BVH file: it lacks HIERARCHY")
+    try:
+        tree = _parse_hierarchy(hierarchy)
+        num_channels = sum(len(joint.channels) for joint in tree)
+        if not re.match(r"\s*Frames\s*:?\s*[1-9]", motion, re.IGNORECASE):
+            return hierarchy, tree, np.zeros((0, num_channels))
+        values = _parse_motion(motion, tree)[0]
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{path}: damaged BVH: {error}") from None
+    _interpret_positions(tree, values)
+    return hierarchy, tree, values[:1]
+
+
+def _is_ours(tree: list[Joint]) -> bool:
     """Tell files of [`write_bvh`], whose unit is a metre and whose Y is up, by their names and rotation orders."""
     turning = [joint for joint in tree if joint.channels]
     orders = ["".join(c[0].upper() for c in joint.channels if c[1:].lower() == "rotation") for joint in turning]
@@ -150,14 +178,14 @@ def _decode(content: bytes) -> str:
     return text
 
 
-def _parse_hierarchy(text: str) -> list[_Joint]:
+def _parse_hierarchy(text: str) -> list[Joint]:
     """Parse what stands before MOTION into joints, each behind its parent.
 
     Raises:
         ValueError: on a statement that is not BVH, or braces that do not match.
     """
     text = re.sub(r"^[ \t]*(#|//).*$", "", text, flags=re.MULTILINE).rstrip() + "\n"
-    tree: list[_Joint] = []
+    tree: list[Joint] = []
     open_joints: list[int] = []  # the current joint and its ancestors, root first
     pending: int | None = None  # a joint whose brace is yet to open
     position = 0
@@ -175,7 +203,7 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
             parent = open_joints[-1] if open_joints else -1
             if parent < 0 and (found["end"] or (tree and found["kind"].upper() != "ROOT")):
                 raise ValueError(f"{found[0].split()[-1][:40]!r} has no parent")
-            tree.append(_Joint((found["name"] or "").strip() or f"{tree[parent].name} end", parent))
+            tree.append(Joint((found["name"] or "").strip() or f"{tree[parent].name} end", parent))
             pending = len(tree) - 1
         elif found["offset"]:
             tree[open_joints[-1]].offset = [float(value) for value in found["offset"].split()]
@@ -187,11 +215,11 @@ def _parse_hierarchy(text: str) -> list[_Joint]:
     if not tree or open_joints or pending is not None:
         raise ValueError("the hierarchy is empty or its braces do not match")
     if any(joint.parent < 0 for joint in tree[1:]):  # several roots hang on a joint that stays at the origin
-        tree = [_Joint("", -1), *(dataclasses.replace(joint, parent=joint.parent + 1) for joint in tree)]
+        tree = [Joint("", -1), *(dataclasses.replace(joint, parent=joint.parent + 1) for joint in tree)]
     return tree
 
 
-def _parse_motion(text: str, tree: list[_Joint]) -> tuple[np.ndarray, float]:
+def _parse_motion(text: str, tree: list[Joint]) -> tuple[np.ndarray, float]:
     """Parse what stands after MOTION into channel values `(num_frames, num_channels)` and frames per second."""
     num_channels = sum(len(joint.channels) for joint in tree)
     header = re.match(r"\s*Frames\s*:?\s*(\d+)\s+Frame\s*Time\s*:?\s*(\S+)", text, re.IGNORECASE)
@@ -233,7 +261,7 @@ def _parse_numbers(text: str) -> np.ndarray:
     raise ValueError("a channel value is not a number")
 
 
-def _interpret_positions(tree: list[_Joint], values: np.ndarray) -> None:
+def _interpret_positions(tree: list[Joint], values: np.ndarray) -> None:
     """Rewrite the position channels below the root as places relative to the parent, whatever their writer meant.
 
     By the rules of BVH a position replaces the joint's offset. Programs also write zeros, rounding noise or a constant
@@ -242,7 +270,7 @@ def _interpret_positions(tree: list[_Joint], values: np.ndarray) -> None:
     """
     column = 0
     for joint in tree:
-        columns, axes = _channels(joint, "position", column)
+        columns, axes = channels_of(joint, "position", column)
         column += len(joint.channels)
         length = np.linalg.norm(joint.offset)
         if joint.parent < 0 or not tree[joint.parent].name or not columns or not length:
@@ -257,24 +285,38 @@ def _interpret_positions(tree: list[_Joint], values: np.ndarray) -> None:
 _CONSTANT, _NEAR_ZERO = 1e-3, 0.1  # as shares of the bone's length
 
 
-def _channels(joint: _Joint, kind: str, first: int) -> tuple[list[int], list[int]]:
+def channels_of(joint: Joint, kind: str, first: int) -> tuple[list[int], list[int]]:
     """Return the columns of a joint's "position" or "rotation" channels and their axes, 0 to 2."""
     found = [k for k, channel in enumerate(joint.channels) if channel[1:].lower() == kind]
     return [first + k for k in found], ["XYZ".index(joint.channels[k][0].upper()) for k in found]
 
 
-def _positions(tree: list[_Joint], values: np.ndarray) -> np.ndarray:
+def _positions(tree: list[Joint], values: np.ndarray) -> np.ndarray:
     """Turn channel values into joint positions `(num_frames, num_joints, 3)` in the file's unit."""
+    local, offsets = local_transforms(tree, values)
+    return forward_kinematics(offsets[:, 0], local, offsets, tuple(joint.parent for joint in tree))
+
+
+def local_transforms(tree: list[Joint], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn channel values into rotations and offsets of joints relative to their parents.
+
+    Args:
+        tree (`list[Joint]`): the joints.
+        values (`np.ndarray` of shape `(num_frames, num_channels)`): degrees, and the file's unit.
+
+    Returns:
+        Rotations `(num_frames, num_joints, 3, 3)` and offsets `(num_frames, num_joints, 3)`.
+    """
     offsets = np.tile(np.array([joint.offset for joint in tree]), (len(values), 1, 1))
     local = np.tile(np.eye(3), (len(values), len(tree), 1, 1))
     column = 0
     for i, joint in enumerate(tree):
-        turns, turn_axes = _channels(joint, "rotation", column)
-        moves, axes = _channels(joint, "position", column)
+        turns, turn_axes = channels_of(joint, "rotation", column)
+        moves, axes = channels_of(joint, "position", column)
         column += len(joint.channels)
         if turns:
             order = "".join("XYZ"[axis] for axis in turn_axes)
             local[:, i] = Rotation.from_euler(order, values[:, turns], degrees=True).as_matrix()
         if moves:
             offsets[:, i, axes] = values[:, moves]
-    return forward_kinematics(offsets[:, 0], local, offsets, tuple(joint.parent for joint in tree))
+    return local, offsets

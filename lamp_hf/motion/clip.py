@@ -12,6 +12,7 @@ import numpy as np
 from ..models.motion_loops import Cycle, find_loop, repeated
 from ..models.motion_representation import check_motion, joints_to_features
 from ..models.skeleton import Skeleton, get_skeleton
+from .fbx import check_blender
 from .files import printable, write_atomically
 from .formats import ADVICE, READABLE, READERS, WRITERS
 from .world import Assumptions, check_options, interpret
@@ -179,8 +180,7 @@ class Motion:
         """Show a player in notebooks."""
         from .html import player_page
 
-        page = escape(player_page([self]))
-        return f'<iframe srcdoc="{page}" width="480" height="420" style="border:0"></iframe>'
+        return f'<iframe srcdoc="{escape(player_page([self]))}" width="480" height="420" style="border:0"></iframe>'
 
     def render(self, size: int = 224, camera: "str | View" = "follow", caption: str | None = None) -> np.ndarray:
         """Draw the body in every frame.
@@ -203,7 +203,8 @@ class Motion:
         """Write the motion in the format of the path's suffix.
 
         `.npy`: joints. `.npz`: joints and AMASS's arrays, see [`lamp_hf.motion.numpy_files.write_npz`]. `.bvh`,
-        `.glb`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the motion.
+        `.glb`, `.vrma`, `.fbx` (by Blender's module `bpy`): rotations. `.mp4`, `.gif`: pictures, with the text over
+        them. `.html`: a page that plays the motion. For your own character, see [`lamp_hf.retarget`].
 
         Args:
             path (`str` or `Path`): the file.
@@ -324,7 +325,7 @@ def check_output_path(path: str | Path) -> Path:
     """Return the path if a motion can be written there; call this before spending time on making the motion.
 
     Raises:
-        ValueError: when the suffix is not that of a motion file.
+        ValueError: when the suffix is not that of a motion file, or an FBX is wanted without Blender's module.
         FileNotFoundError: when the folder is missing.
     """
     path = Path(path)
@@ -332,4 +333,6 @@ def check_output_path(path: str | Path) -> Path:
         raise ValueError(f"cannot write {path}: known suffixes are {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.suffix.lower() == ".fbx":
+        check_blender(path)
     return path

@@ -1,13 +1,13 @@
 """GLB files for Blender, game engines and browsers: a body of capsules with skeleton, skin and animation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pygltflib as gltf
-from scipy.spatial.transform import Rotation
 
 from ..models.skeleton import Skeleton
 from .body import BONE_RADII, bone_colour
+from .gltf import INDICES, VERTICES, Gltf
 from .rotations import STRETCH, children_of, local_rotations, rest_positions, solve_rotations, stretching_bones
 
 
@@ -36,17 +36,58 @@ def write_glb(
     """
     rotations, offsets = solve_rotations(joints, skeleton, STRETCH)
     local = local_rotations(rotations, skeleton.parents)
+    offsets[0] -= [0, rest_positions(offsets, skeleton.parents)[:, 1].min(), 0]  # stands on the floor at rest
     rest = rest_positions(offsets, skeleton.parents)
-    rest += [0, -rest[:, 1].min(), 0]
-    scene = _Scene()
-    mesh = scene.add_body(rest, skeleton)
-    scene.add_skeleton(rest, skeleton, mesh, text or "motion")
+    scene = Gltf()
+    add_nodes(scene, skeleton.joint_names, skeleton.parents, offsets)
+    _add_body(scene, rest, skeleton, text or "motion")
     positions = {0: joints[:, 0]} | stretching_bones(joints, rotations, offsets, skeleton.parents)
     if root_motion:
         travel = joints[:, 0] * [1, 0, 1]
         positions |= {0: joints[:, 0] - travel, scene.add_root(): travel}
-    scene.add_animation(positions, local, fps, extras or {})
+    scene.add_animation("motion", fps, positions, dict(enumerate(local.swapaxes(0, 1))), extras)
     path.write_bytes(scene.to_bytes())
+
+
+def add_nodes(scene: Gltf, names: Sequence[str], parents: Sequence[int], offsets: np.ndarray) -> None:
+    """Add joints as nodes 0 to num_joints - 1, the first of which is the scene's root.
+
+    Args:
+        scene ([`Gltf`]): without nodes.
+        names (`Sequence[str]`): of the joints.
+        parents (`Sequence[int]`): -1 for joint 0.
+        offsets (`np.ndarray` of shape `(num_joints, 3)`): from the parent, metres.
+    """
+    for joint, (name, offset) in enumerate(zip(names, offsets)):
+        node = {"name": name, "translation": np.asarray(offset, float).tolist()}
+        scene.add("nodes", node | ({"children": below} if (below := children_of(joint, parents)) else {}))
+    scene.document["scenes"][0]["nodes"].append(0)
+
+
+def _add_body(scene: Gltf, rest: np.ndarray, skeleton: Skeleton, name: str) -> None:
+    """Add the body of capsules, moved by nodes 0 to num_joints - 1."""
+    vertices, normals, colours, owners, triangles = capsules(rest, skeleton)
+    influence = np.zeros((len(vertices), 4), np.uint8)
+    influence[:, 0] = owners
+    weights = np.zeros((len(vertices), 4), np.float32)
+    weights[:, 0] = 1
+    attributes = {
+        "POSITION": scene.add_accessor(vertices.astype(np.float32), "VEC3", VERTICES, bounds=True),
+        "NORMAL": scene.add_accessor(normals.astype(np.float32), "VEC3", VERTICES),
+        "COLOR_0": scene.add_accessor(colours.astype(np.float32), "VEC3", VERTICES),
+        "JOINTS_0": scene.add_accessor(influence, "VEC4", VERTICES),
+        "WEIGHTS_0": scene.add_accessor(weights, "VEC4", VERTICES),
+    }
+    indices = scene.add_accessor(triangles.astype(np.uint16).reshape(-1), "SCALAR", INDICES)
+    surface = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
+    material = scene.add("materials", {"name": "body", "pbrMetallicRoughness": surface})
+    primitive = {"attributes": attributes, "indices": indices, "material": material}
+    mesh = scene.add("meshes", {"name": "body", "primitives": [primitive]})
+    inverse = np.tile(np.eye(4, dtype=np.float32), (len(rest), 1, 1))
+    inverse[:, 3, :3] = -rest  # column-major, as glTF stores matrices
+    matrices = scene.add_accessor(inverse.reshape(-1, 16), "MAT4")
+    skin = scene.add("skins", {"joints": list(range(len(rest))), "inverseBindMatrices": matrices, "skeleton": 0})
+    scene.document["scenes"][0]["nodes"].append(scene.add("nodes", {"name": name, "mesh": mesh, "skin": skin}))
 
 
 def capsules(rest: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, ...]:
@@ -90,107 +131,3 @@ def _capsule(start: np.ndarray, end: np.ndarray, radius: float) -> tuple[np.ndar
     a, b, c, d = ring + here, ring + beside, ring + _SEGMENTS + here, ring + _SEGMENTS + beside
     triangles = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)])
     return vertices.reshape(-1, 3), normals.reshape(-1, 3), triangles
-
-
-class _Scene:
-    """A glTF document under construction, with its one binary buffer."""
-
-    def __init__(self):
-        self.document = gltf.GLTF2(
-            asset=gltf.Asset(version="2.0", generator="lamp_hf"), scene=0, scenes=[gltf.Scene(nodes=[])]
-        )
-        self.buffer = bytearray()
-
-    def add_body(self, rest: np.ndarray, skeleton: Skeleton) -> int:
-        """Add the skinned mesh and return its number."""
-        vertices, normals, colours, owners, triangles = capsules(rest, skeleton)
-        influence = np.zeros((len(vertices), 4), np.uint8)
-        influence[:, 0] = owners
-        weights = np.zeros((len(vertices), 4), np.float32)
-        weights[:, 0] = 1
-        attributes = gltf.Attributes(
-            POSITION=self._accessor(vertices.astype(np.float32), gltf.VEC3, gltf.ARRAY_BUFFER, bounds=True),
-            NORMAL=self._accessor(normals.astype(np.float32), gltf.VEC3, gltf.ARRAY_BUFFER),
-            COLOR_0=self._accessor(colours.astype(np.float32), gltf.VEC3, gltf.ARRAY_BUFFER),
-            JOINTS_0=self._accessor(influence, gltf.VEC4, gltf.ARRAY_BUFFER),
-            WEIGHTS_0=self._accessor(weights, gltf.VEC4, gltf.ARRAY_BUFFER),
-        )
-        indices = self._accessor(triangles.astype(np.uint16).reshape(-1), gltf.SCALAR, gltf.ELEMENT_ARRAY_BUFFER)
-        material = gltf.PbrMetallicRoughness(metallicFactor=0.0, roughnessFactor=0.8)
-        self.document.materials.append(gltf.Material(pbrMetallicRoughness=material, name="body"))
-        primitive = gltf.Primitive(attributes=attributes, indices=indices, material=0)
-        self.document.meshes.append(gltf.Mesh(primitives=[primitive], name="body"))
-        return 0
-
-    def add_skeleton(self, rest: np.ndarray, skeleton: Skeleton, mesh: int, text: str) -> None:
-        """Add the joints as nodes 0 to num_joints - 1 and the body as the next node."""
-        for joint, parent in enumerate(skeleton.parents):
-            offset = rest[joint] - (rest[parent] if parent >= 0 else 0)
-            children = children_of(joint, skeleton.parents)
-            self.document.nodes.append(
-                gltf.Node(name=skeleton.joint_names[joint], translation=offset.tolist(), children=children)
-            )
-        inverse = np.tile(np.eye(4, dtype=np.float32), (len(rest), 1, 1))
-        inverse[:, 3, :3] = -rest  # column-major, as glTF stores matrices
-        matrices = self._accessor(inverse.reshape(-1, 16), gltf.MAT4)
-        joints = list(range(len(rest)))
-        self.document.skins.append(gltf.Skin(joints=joints, inverseBindMatrices=matrices, skeleton=0))
-        self.document.nodes.append(gltf.Node(mesh=mesh, skin=0, name=text))
-        self.document.scenes[0].nodes = [0, len(rest)]
-
-    def add_root(self) -> int:
-        """Hang the skeleton on a node `root`, which engines take root motion from, and return its number."""
-        self.document.nodes.append(gltf.Node(name="root", translation=[0.0, 0.0, 0.0], children=[0]))
-        number = len(self.document.nodes) - 1
-        self.document.scenes[0].nodes[0] = number
-        return number
-
-    def add_animation(self, positions: dict[int, np.ndarray], local: np.ndarray, fps: float, extras: dict) -> None:
-        times = self._accessor((np.arange(len(local)) / fps).astype(np.float32), gltf.SCALAR, bounds=True)
-        animation = gltf.Animation(name="motion", samplers=[], channels=[], extras=extras)
-
-        def add(joint: int, target_path: str, values: np.ndarray, kind: str) -> None:
-            animation.samplers.append(
-                gltf.AnimationSampler(input=times, output=self._accessor(values.astype(np.float32), kind))
-            )
-            target = gltf.AnimationChannelTarget(node=joint, path=target_path)
-            animation.channels.append(gltf.AnimationChannel(sampler=len(animation.samplers) - 1, target=target))
-
-        for joint, path in positions.items():
-            add(joint, "translation", path, gltf.VEC3)
-        for joint in range(local.shape[1]):
-            add(joint, "rotation", _continuous_quaternions(local[:, joint]), gltf.VEC4)
-        self.document.animations.append(animation)
-
-    def to_bytes(self) -> bytes:
-        """Return the binary file."""
-        self.document.buffers.append(gltf.Buffer(byteLength=len(self.buffer)))
-        self.document.set_binary_blob(bytes(self.buffer))
-        return b"".join(self.document.save_to_bytes())
-
-    def _accessor(self, values: np.ndarray, kind: str, target: int | None = None, bounds: bool = False) -> int:
-        """Append values to the buffer and return the number of their accessor."""
-        self.buffer += bytes(-len(self.buffer) % 4)
-        view = gltf.BufferView(buffer=0, byteOffset=len(self.buffer), byteLength=values.nbytes, target=target)
-        self.document.bufferViews.append(view)
-        self.buffer += values.tobytes()
-        types = {np.float32: gltf.FLOAT, np.uint8: gltf.UNSIGNED_BYTE, np.uint16: gltf.UNSIGNED_SHORT}
-        accessor = gltf.Accessor(
-            bufferView=len(self.document.bufferViews) - 1,
-            componentType=types[values.dtype.type],
-            count=len(values),
-            type=kind,
-        )
-        if bounds:
-            columns = values.reshape(len(values), -1)
-            accessor.min, accessor.max = columns.min(0).tolist(), columns.max(0).tolist()
-        self.document.accessors.append(accessor)
-        return len(self.document.accessors) - 1
-
-
-def _continuous_quaternions(matrices: np.ndarray) -> np.ndarray:
-    """Turn rotations `(T, 3, 3)` into quaternions `(T, 4)` as x, y, z, w, with signs that change least over time."""
-    quaternions = Rotation.from_matrix(matrices).as_quat()
-    flips = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1))
-    quaternions[1:] *= np.cumprod(np.where(flips == 0, 1, flips))[:, None]
-    return quaternions

@@ -36,7 +36,7 @@ def retarget_animation(animation: Animation, rig: dict | None = None, body: str 
         return _recording(animation, animation.positions[:, places], KIT, "kit", rest)
     label = "bone map"
     if rig is None:
-        rig = _find_or_guess(animation)
+        rig = find_or_guess(animation)
         label = next((name for name, bones in rigs().items() if bones is rig), UNKNOWN_RIG)
     rest = None
     if animation.rest is not None:
@@ -71,7 +71,7 @@ def _recording(
     return dataclasses.replace(recording, unit=1.0, up="y", stated=True) if animation.is_ours else recording
 
 
-def _find_or_guess(animation: Animation) -> dict:
+def find_or_guess(animation: Animation) -> dict:
     """Return the bone map of a known rig, or one guessed from the tree, with a warning.
 
     Raises:

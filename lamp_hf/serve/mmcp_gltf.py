@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from ..models.feature_extraction_motion import MotionFeatureExtractor
 from ..models.motion_representation import features_to_joints
 from ..models.skeleton import Skeleton, get_skeleton
 from ..motion.clip import Motion
+from ..motion.gltf import continuous_quaternions
 from ..motion.rotations import local_rotations, rest_positions, solve_rotations
 
 
@@ -62,10 +62,7 @@ def to_rotations(motion: Motion, offsets: np.ndarray) -> np.ndarray:
     skeleton = get_skeleton(motion.skeleton)
     rotations, _ = solve_rotations(motion.joints, skeleton, offsets=offsets)
     local = local_rotations(rotations, skeleton.parents)
-    quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
-    flips = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1))  # a reader may interpolate numbers
-    quaternions[1:] *= np.cumprod(np.where(flips == 0, 1, flips), 0)[..., None]
-    return quaternions
+    return np.stack([continuous_quaternions(turns) for turns in local.swapaxes(0, 1)], 1)
 
 
 def to_gltf(motions: Sequence[Motion], offsets: np.ndarray, extension: dict[str, Any]) -> dict[str, Any]:
