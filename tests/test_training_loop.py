@@ -1,6 +1,5 @@
 """The training loop: batches are functions of seed and step, runs resume exactly, processes share a batch."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import free_port
-from training_stages import INPUTS, ROOT, assert_same, command, environment, run, tiny_recipe, train, weights
+from training_stages import ROOT, assert_same, command, environment, run, tiny_recipe, train, weights
 
 from training.averaging import WeightAverage
 from training.batches import StepDataset, micro_batches
@@ -177,31 +176,6 @@ def test_two_processes_train_like_one_with_the_same_batch(tmp_path, humanml3d_fo
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
     run(tmp_path, *launch, "-m", "training.train_tokenizer", *map(str, arguments), "--output", str(tmp_path / "two"))
-    assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
-
-
-def train_as(rank: int, port: int, stage: str, arguments: tuple) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    train(stage, *arguments)
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", ["lamp", "dual_encoder", "text_to_motion"])
-def test_two_processes_with_batches_in_parts_train_like_one(
-    stage, tmp_path, odd_clips_folder, bert_folder, stage_folder
-):
-    recipe = tiny_recipe(tmp_path, stage, bert_folder, batch_size=8, gradient_accumulation_steps=2)
-    inputs = [
-        part for name, earlier in INPUTS[stage].items() for part in (f"--{name}", stage_folder(earlier) / "model")
-    ]
-    arguments = ("--recipe", recipe, "--data", odd_clips_folder, *(part for pair in inputs for part in pair))
-    if stage == "lamp":  # whose wrong pairs each process draws by itself
-        arguments += ("--set", "model.matching_weight=0.0")
-    train(stage, *arguments, "--output", tmp_path / "one")
-    two = (*arguments, "--output", tmp_path / "two")
-    torch.multiprocessing.start_processes(train_as, (free_port(), stage, two), nprocs=2, start_method="fork")
     assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
 
 
