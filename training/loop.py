@@ -22,10 +22,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, get_scheduler
+from transformers import PreTrainedModel
 from transformers.utils import PushToHubMixin
 
 from .recipe import RECORD
+from .schedule import make_schedule
 
 
 class Source(Protocol):
@@ -114,7 +115,7 @@ def train(
     optimizer = torch.optim.AdamW(
         parameter_groups(objective, settings), lr=settings["learning_rate"], betas=tuple(settings["betas"])
     )
-    scheduler = get_scheduler(settings["schedule"], optimizer, settings["warmup_steps"], settings["max_steps"])
+    scheduler = make_schedule(optimizer, settings)
     averaged = AveragedModel(objective, multi_avg_fn=get_ema_multi_avg_fn(settings["ema_decay"]))
     averaged.to(accelerator.device)
     model, optimizer = accelerator.prepare(objective, optimizer)
