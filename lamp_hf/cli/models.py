@@ -135,17 +135,24 @@ def evaluate(
 def benchmark(
     gallery: Annotated[int, typer.Option(help="Time a search among this many vectors instead.", min=0)] = 0,
     generation: Annotated[bool, typer.Option("--generation", help="Time text to motion and its stages.")] = False,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Time our networks and tools beside plain ones of the usual kind.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Time the bundled models and the motion tools on this machine.
+    """Time the bundled models and the motion tools on this machine, which should be idle.
 
     Example: lamp-hf benchmark --gallery 1000000
     """
-    if generation and gallery:
-        raise ValueError("choose one: --gallery times a search, --generation times text to motion")
+    if sum(map(bool, (gallery, generation, peers))) > 1:
+        raise ValueError("choose one: --gallery times a search, --generation and --peers time text to motion")
     from lamp_hf.benchmark.gallery import measure_gallery
     from lamp_hf.benchmark.generation import measure_generation
     from lamp_hf.benchmark.library import measure_library
+    from lamp_hf.benchmark.peers import measure_peers
 
-    result = measure_generation() if generation else measure_gallery(gallery) if gallery else measure_library()
+    if gallery:
+        result = measure_gallery(gallery)
+    else:
+        result = measure_peers() if peers else measure_generation() if generation else measure_library()
     report(result, "\n".join(f"{name}: {value:g}" for name, value in result.items()), as_json)
