@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 
-from . import demo, galleries, generation, hub, info, models, motion_files, train  # noqa: F401 - their verbs
+from . import demo, galleries, generation, hub, info, models, motion_files, reproduce, train  # noqa: F401 - verbs
 from .common import app
 
 
