@@ -10,6 +10,7 @@ import json
 
 from .command_line import check_data
 from .evaluation import (
+    baselines,
     captioning,
     composition,
     contact_sheets,
@@ -43,6 +44,7 @@ TASKS = {
     "generation": generation,
     "sampling": sampling,
     "transitions": transitions,
+    "baselines": baselines,
     "composition": composition,
     "captioning": captioning,
     "lamp-bertscore": lamp_bertscore,
