@@ -18,7 +18,7 @@ from .motion.clip import Motion, check_output_path
 
 
 _MAX_SEED = 2**63 - 1
-_COLUMNS = {"text", "name", "duration", "seed"}
+_COLUMNS = {"text", "name", "duration", "seed", "stratum"}  # the last one is for `lamp-hf evaluate`
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ FLOORS = (  # from the ground up
     {"retrieval", "evaluators"},
     {"metrics"},
     {"batch_generation", "benchmark", "hub", "import_checkpoint", "serve"},
+    {"training.schedule"},
     {"training.pretrained", "training.progress", "training.recipe"},
     {"training.augmentation", "training.loop", "training.text_encoder"},
     {"training.command_line", "training.data"},

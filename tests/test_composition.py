@@ -1,5 +1,7 @@
 """Composed clips: the actions they show, their smoothness, and their captions."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_metrics import standing, travelling
@@ -23,6 +25,7 @@ from training.augmentation.composition import (
     simultaneous_caption,
 )
 from training.evaluation.composition import (
+    Halves,
     draw_pairs,
     prompts_of_captions,
     put_together,
@@ -75,6 +78,20 @@ def test_the_judges_distinguish_simultaneous_from_sequential_actions(clips):
     assert shows_simultaneously(both, [walk, lift]) and not shows_simultaneously(lift_then_walk, [walk, lift])
     assert shows_in_order(lift_then_walk, [lift, walk]) and not shows_in_order(lift_then_walk, [walk, lift])
     assert not shows_in_order(both, [lift, walk]) and not shows_in_order(both, [walk, lift])
+
+
+def test_another_judge_looks_for_one_action_in_each_half(clips):
+    class Travels:
+        """A judge that looks at the path alone."""
+
+        def __call__(self, motions):
+            return ["going" if measure(joints).path > 1 else "gesture" for joints in motions], [], None
+
+    named = SimpleNamespace(actions=["walk", "lift"], families=["going", "gesture"])
+    halves = Halves(Travels(), named)
+    motions = [chained(clips["lift"], clips["walk"]), chained(clips["walk"], clips["lift"])]
+    assert halves(motions, [["lift", "walk"], ["lift", "walk"]]) == 50
+    assert halves(motions, [["lift", "walk"], ["dance", "walk"]]) == 100  # nobody can tell a dance
 
 
 def test_validation_prompts_are_made_of_captions(clips):

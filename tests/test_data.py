@@ -7,7 +7,8 @@ from conftest import make_motion
 from datasets import Dataset
 
 import lamp_hf
-from lamp_hf.data.captions import mirror_caption
+from lamp_hf.data.captions import are_new, mirror_caption
+from lamp_hf.data.dataset import PUBLISHED_LENGTHS
 
 
 def test_folder_in_humanml3d_layout_names_broken_clips_and_cuts_parts(humanml3d_folder, caplog):
@@ -34,6 +35,20 @@ def test_what_is_left_out_is_named_whenever_a_data_set_is_loaded(humanml3d_folde
     assert not {"000001", "000003", "000002@90-91"} & set(dataset["name"]) and "problem" not in dataset.column_names
     assert texts[0] == texts[1] and len(texts[0]) == 3
     assert "holds no caption" in texts[0][0] and "90.0-91.0 s left out" in texts[0][1] and "frame 7" in texts[0][2]
+
+
+def test_clips_and_parts_of_other_lengths_than_published_are_left_out(humanml3d_folder):
+    assert PUBLISHED_LENGTHS == {"humanml3d": (40, 200), "kit": (24, 200)}
+    everything = lamp_hf.load_motion_dataset(humanml3d_folder, "train")
+    published = lamp_hf.load_motion_dataset(humanml3d_folder, "train", lengths=PUBLISHED_LENGTHS["humanml3d"])
+    assert set(everything["name"]) - set(published["name"]) == {"000005", "000004@1-2"}  # 8 and 20 frames
+    long_clips_left_out = lamp_hf.load_motion_dataset(humanml3d_folder, "train", lengths=(10, 56))
+    assert "000004@1-2" not in long_clips_left_out["name"]  # a part goes with its clip, which has 56
+
+
+def test_captions_are_new_whatever_their_case_and_punctuation():
+    known = ["A person walks forward.", "she bows"]
+    assert are_new(["a person walks forward", "she bows twice", "She bows!"], known).tolist() == [False, True, False]
 
 
 def test_a_split_of_broken_clips_alone_has_no_usable_one(humanml3d_folder, tmp_path, caplog):

@@ -43,6 +43,22 @@ def test_options_that_a_task_does_not_read_are_refused(task, option, call, capsy
     assert f"unrecognized arguments: {option} 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("task", "option", "message"),
+    [
+        ("sampling", (), "sampling tries settings, which are chosen on validation: give --split val"),
+        ("generation", ("--guidance-scale", "3"), "--guidance-scale replaces a setting of the model"),
+        ("captioning", ("--num-beams", "3"), "--num-beams replaces a setting of the model"),
+    ],
+)
+def test_nothing_is_chosen_on_the_test_split(task, option, message, call, capsys, humanml3d_folder, model_folder):
+    required = ["--evaluator", str(model_folder)] if task == "sampling" else []
+    with pytest.raises(SystemExit, match="2"):
+        call(task, "--data", str(humanml3d_folder), "--model", str(model_folder), *required, *option)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{task}: error: {message}" in line
+
+
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_ablations_change_settings_that_their_recipes_have(study):
     recipe = yaml.safe_load((ROOT / f"training/recipes/small/{study.stage}.yaml").read_text())

@@ -1,34 +1,88 @@
 """The evaluation of text to motion: repeats, transitions, temporal localization."""
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
+from conftest import make_motion
+from datasets import Dataset
 from transformers import pipeline
 
-from training.evaluation.generation import generate_cached, over_repeats
+from lamp_hf.data.dataset import PUBLISHED_LENGTHS
+from training.data import Clips
+from training.evaluation.generation import Protocol, cached, draw_pairs, over_repeats
 from training.evaluation.temporal_localization import criteria
 from training.evaluation.transitions import NAMES, compare, largest_around, per_frame_jolts
 
 
-def test_repeats_are_generated_once_and_give_means_with_intervals(model_folder, tmp_path):
-    captions = ["she bows", "a man turns to the right"] * 60
-    lengths = np.full(120, 24)
+@pytest.fixture
+def clips(tmp_path) -> Clips:
+    """130 clips of 40 to 52 frames, and one that is too short and one that is too long for the literature."""
+    rows = [make_row(f"{i:03d}", 41 + i % 13, f"a person walks {i} steps") for i in range(130)]
+    rows += [make_row("short", 40, "a person stops"), make_row("long", 201, "a person goes on")]
+    rows.append(make_row("known", 50, "A person walks 7 steps.") | {"split": "train"})
+    Dataset.from_list(rows).to_parquet(tmp_path / "clips.parquet")
+    lengths = PUBLISHED_LENGTHS["humanml3d"]
+    return Clips(tmp_path / "clips.parquet", "test", {"skeleton": "humanml3d", "mirrored": False, "lengths": lengths})
+
+
+def make_row(name: str, num_frames: int, caption: str) -> dict:
+    joints = (1000 * make_motion(num_frames, seed=len(caption))).round().astype(np.int16).ravel()
+    return {"name": name, "split": "test", "joints_mm": joints, "captions": [caption, caption + " slowly"]}
+
+
+def test_a_repeat_draws_captions_and_crops_of_whole_batches(clips):
+    assert len(clips) == 130 and min(clips.lengths) == 40
+    first, second = (draw_pairs(clips, np.random.default_rng(seed)) for seed in range(2))
+    assert len(first.captions) == len(first.motions) == 128
+    lengths = np.array([len(motion) for motion in first.motions])
+    assert not (lengths % 4).any()
+    whole = {texts[0]: len(motion) // 4 for texts, motion in zip(clips.captions, clips.motions)}
+    missing = [whole[text.removesuffix(" slowly")] - n // 4 for text, n in zip(first.captions, lengths)]
+    assert set(missing) == {0, 1} and 0.2 < np.mean(missing) < 0.47  # a token less in a third of cases
+    assert 0.3 < np.mean([text.endswith("slowly") for text in first.captions]) < 0.7
+    assert first.captions != second.captions
+
+
+class Judge:
+    """Embeds a text by the number in it, and a motion by its posture, which tells real ones apart."""
+
+    name = "judge"
+
+    def embed_texts(self, texts):
+        return np.array([[float(len(text)), float(sum(map(ord, text)) % 7)] for text in texts])
+
+    def embed_motions(self, motions):
+        return np.stack([motion[:, 4:6].mean(0) for motion in motions])
+
+
+def test_real_and_generated_motion_are_measured_alike_and_captions_of_training_apart(clips, model_folder):
     pipe = pipeline("text-to-motion", model=str(model_folder))
-    generated = generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
-    again = generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
-    assert len(generated) == 2 and all(
-        np.array_equal(x, y) for one, two in zip(generated, again) for x, y in zip(one, two)
-    )
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["seed_0.npz", "seed_1.npz"]
-    with pytest.raises(ValueError, match="or of other captions"):
-        generate_cached(pipe, captions[::-1], lengths, range(2), tmp_path / "cache")
-    pipe.model.config.guidance_scale = 3.0
-    with pytest.raises(ValueError, match="way of decoding"):
-        generate_cached(pipe, captions, lengths, range(2), tmp_path / "cache")
-    rng = np.random.default_rng(0)
-    text = rng.normal(size=(120, 4))
-    numbers = over_repeats(text, [text + rng.normal(0, 0.1, text.shape) for _ in range(3)], text, seed=0)
-    assert numbers["r_precision_1"][0] > 0.8 and numbers["fid"][0] < 0.1 and "multimodality" not in numbers
-    assert over_repeats(text, [text] * 3, text, seed=0)["mm_dist"] == (0, 0)
+    known = [f"a person walks {i} steps" for i in range(60)] + [f"a person walks {i} steps slowly" for i in range(60)]
+    arguments = Namespace(seed=0, multimodality_texts=2)
+    protocol = Protocol(clips, known, pipe, {"judge@0": Judge()}, arguments)
+    first, again = (protocol.measure(0)["judge"] for _ in range(2))
+    assert first == again
+    assert set(first) == {"real", "generated", "real, new captions", "generated, new captions"}
+    assert first["real"]["fid"] < first["generated"]["fid"]
+    assert first["generated"]["multimodality"] > 0 and "multimodality" not in first["real"]
+    assert "diversity" in first["generated"] and "diversity" not in first["generated, new captions"]
+    numbers = over_repeats([{"judge": first}] * 2)
+    assert numbers["judge"]["real"]["fid"] == (pytest.approx(first["real"]["fid"]), 0)
+
+
+def test_means_have_intervals_and_leave_out_what_a_repeat_lacks():
+    rows = [{"judge": {"real": {"fid": 1.0, "diversity": 3.0}, "new": {}}}, {"judge": {"real": {"fid": 3.0}}}]
+    assert over_repeats(rows) == {"judge": {"real": {"fid": (2.0, pytest.approx(1.96 / np.sqrt(2)))}}}
+
+
+def test_numbers_of_a_repeat_are_kept_for_their_owner(tmp_path):
+    calls = []
+    for _ in range(2):
+        assert cached(tmp_path / "cache", 3, "ours", lambda number: calls.append(number) or {"a": 1}) == {"a": 1}
+    assert calls == [3]
+    with pytest.raises(ValueError, match="is of another model"):
+        cached(tmp_path / "cache", 3, "theirs", dict)
 
 
 def test_a_jolt_counts_around_its_transition_only():

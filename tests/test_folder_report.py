@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_motion
 from test_cli import run
 
 import lamp_hf
+from lamp_hf.data.prompts import Prompt, read_prompt_table
+from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorConfig, MotionEvaluatorModel, MotionTextEvaluator
 from lamp_hf.metrics.folder_report import evaluate_folder
 
 
@@ -41,6 +44,64 @@ def test_captions_of_a_file_come_first(folder, tmp_path):
     own = evaluate_folder(few)["text"]
     assert told["captions"] == own["captions"] == 1 and "r_precision_1" not in told
     assert told["matching_distance"] != own["matching_distance"]
+
+
+@pytest.fixture
+def judge(processor, bert_folder, tmp_path) -> MotionTextEvaluator:
+    """An evaluator that nobody trained."""
+    torch.manual_seed(0)
+    sizes = {"width": 8, "embedding_size": 8, "text_encoder": str(bert_folder), "text_size": 16}
+    MotionEvaluatorModel(MotionEvaluatorConfig(actions=["walk"], styles=["calm"], **sizes)).save_pretrained(
+        tmp_path / "judge"
+    )
+    processor.feature_extractor.save_pretrained(tmp_path / "judge")
+    return MotionTextEvaluator(tmp_path / "judge")
+
+
+def test_files_of_any_system_are_judged_by_another_network_on_prompts_of_a_file(folder, judge, tmp_path):
+    words = ["walks" if i < 10 else "steps and strolls" for i in range(33)]
+    lines = [f"{i},a person {words[i]} {i} steps to the left,{'synonym; far' if i % 2 else ''}" for i in range(33)]
+    (tmp_path / "prompts.csv").write_text("\n".join(["name,text,stratum", *lines]))
+    known = [f"A person walks {i} steps to the left." for i in range(10)]
+    numbers = evaluate_folder(folder, tmp_path / "prompts.csv", folder, evaluator=judge, training_captions=known)
+    assert numbers["evaluator"].startswith("judge@") and "lamp_bertscore" not in numbers["text"]
+    text, strata = numbers["text"], numbers["strata"]
+    assert (text["gallery"], text["r_precision_gallery"], text["captions"]) == (33, 32, 33)
+    for name in ("R@1", "matching_distance", "r_precision_1"):
+        low, high = text["intervals"][name]
+        assert low <= text[name] <= high, name
+    assert strata["synonym"]["motions"] == strata["far"]["motions"] == 16 and strata["synonym"]["gallery"] == 33
+    assert strata["known caption"]["motions"] == 10 and strata["new word"]["motions"] == 23
+    assert {"1 event", "legs", "sides"} <= set(strata) and "arms" not in strata
+    samples = {row["name"]: row for row in numbers["samples"]}
+    assert len(samples) == 33 and samples["1.npz"]["strata"] == [
+        "synonym", "far", "1 event", "legs", "sides", "known caption", "known words",
+    ]  # fmt: skip
+    assert np.mean([row["rank"] for row in samples.values()]) == pytest.approx(text["rank"])
+    low, high = numbers["distribution"]["intervals"]["frechet_distance"]
+    assert low == 0 <= high and numbers["distribution"]["jitter_m_s3_of_real"] == numbers["physics"]["jitter_m_s3"]
+    assert all(np.isfinite(row["foot_skating_m_s"]) for row in samples.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("prompts.csv", "name,sentence\n1,a person walks\n", "it has no column text"),
+        ("prompts.csv", "name,text\n1,a person walks, then bows\n", "more fields than columns"),
+        ("prompts.json", '["a person walks"]', "not a file of prompts"),
+        ("prompts.txt", "\n", "holds no prompt"),
+        ("prompts.doc", "a person walks", "the suffix is .doc"),
+    ],
+)
+def test_files_that_hold_no_prompts_are_refused(name, content, message, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_prompt_table(tmp_path / name)
+
+
+def test_lines_without_names_are_numbered_as_generation_does(tmp_path):
+    (tmp_path / "prompts.txt").write_text("she bows\n\nshe jumps\n")
+    assert read_prompt_table(tmp_path / "prompts.txt") == {"000001": Prompt("she bows"), "000003": Prompt("she jumps")}
 
 
 @pytest.mark.slow

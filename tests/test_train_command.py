@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from training_stages import ROOT, environment, tiny_recipe, train
 
@@ -12,6 +13,7 @@ from lamp_hf.cli.train import STAGES
 from training.evaluate import main as evaluate
 from training.progress import progress
 from training.recipe import load_recipe
+from training.schedule import make_schedule
 
 
 @pytest.fixture
@@ -35,8 +37,43 @@ def test_every_stage_is_a_subcommand():
 
 @pytest.mark.parametrize("path", (ROOT / "training/recipes").glob("*/*.yaml"), ids=lambda path: path.stem)
 def test_recipes_that_ship_are_found_by_name_and_valid(path):
-    stage = path.stem.removeprefix("residual_")
-    assert load_recipe(stage, f"{path.parent.name}/{path.stem}", []) == yaml.safe_load(path.read_text())
+    stage, written = path.stem.removeprefix("residual_"), yaml.safe_load(path.read_text())
+    recipe = load_recipe(stage, f"{path.parent.name}/{path.stem}", [])
+    if "extends" not in written:
+        assert recipe == written
+    assert "extends" not in recipe and recipe["optimization"]["max_steps"] >= 400
+
+
+def test_a_recipe_that_extends_another_states_what_differs(tmp_path):
+    kit, base = (load_recipe("text_to_motion", f"{name}/text_to_motion", []) for name in ("kit", "base"))
+    assert kit["data"] == base["data"] | {"skeleton": "kit", "lengths": [24, 200]}
+    assert (kit["model"]["guidance_scale"], kit["optimization"]["batch_size"]) == (2.0, 16)
+    (tmp_path / "mine.yaml").write_text("extends: as_released/text_to_motion\nmodel: {hidden_size: 64}\n")
+    mine = load_recipe("text_to_motion", str(tmp_path / "mine.yaml"), [])
+    assert mine["model"]["attention_mask_mode"] == "soft_tril" and mine["model"]["hidden_size"] == 64
+    (tmp_path / "mine.yaml").write_text("extends: paper/text_to_motion\n")
+    with pytest.raises(ValueError, match="extends paper/text_to_motion, and no recipe of this name"):
+        load_recipe("text_to_motion", str(tmp_path / "mine.yaml"), [])
+
+
+def test_a_schedule_of_steps_warms_up_and_falls_at_milestones():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    options = {"milestones": [4, 6], "gamma": 0.1}
+    schedule = make_schedule(
+        optimizer, {"schedule": "multistep", "warmup_steps": 2, "max_steps": 8, "schedule_options": options}
+    )
+    rates = []
+    for _ in range(8):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([1, 2, 2, 2, 0.2, 0.2, 0.02, 0.02])
+    settings = {"schedule": "cosine_with_min_lr", "warmup_steps": 0, "max_steps": 8}
+    schedule = make_schedule(optimizer, settings | {"schedule_options": {"min_lr": 0.5}})
+    for _ in range(8):
+        optimizer.step()
+        schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([0.5])
 
 
 @pytest.mark.parametrize(

@@ -60,3 +60,4 @@ def test_retrieval_is_evaluated_by_all_scorings(
     assert set(numbers["scorings"]) == scorings
     for found in numbers["scorings"].values():
         assert found["all"]["text_to_motion"]["gallery"] == numbers["clips"] == 2
+    assert numbers["new_captions"] == {"clips": 0, "scorings": {}}  # the folder repeats four captions

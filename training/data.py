@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from lamp_hf.data.dataset import load_motion_dataset
+from lamp_hf.data.dataset import PUBLISHED_LENGTHS, load_motion_dataset
 from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.models.feature_extraction_motion import MotionFeatureExtractor
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
@@ -28,7 +28,8 @@ class Clips:
         path (`Path`): parquet file or folder in HumanML3D's layout.
         split (`str`): `"train"`, `"val"` or `"test"`.
         data (`dict`): the recipe's section `data`: `skeleton`, `mirrored` (for the training split only) and,
-            optionally, `licenses_left_out` (values of `license_class` whose clips are not used) and `rarity_label`
+            optionally, `lengths` (of clips, see [`load_motion_dataset`]), `licenses_left_out` (values of
+            `license_class` whose clips are not used) and `rarity_label`
             (`"action"` or `"family"`: whose clips `rarity_weights` counts).
 
     `natural_length` tells for each clip if its captions suggest its length: false for those that `lengthen` adds;
@@ -40,7 +41,7 @@ class Clips:
 
     def __init__(self, path: Path, split: str, data: dict):
         mirrored = data["mirrored"] and split == "train"
-        dataset = load_motion_dataset(path, split, data["skeleton"], mirrored)
+        dataset = load_motion_dataset(path, split, data["skeleton"], mirrored, data.get("lengths"))
         dataset = without_licenses(dataset, data.get("licenses_left_out", []), check=split == "train")
         if not len(dataset):
             raise ValueError(f"{path}: all clips of the {split} split have licences that the recipe leaves out")
@@ -160,9 +161,11 @@ class CaptionSimilarity:
 def load_clips(arguments: argparse.Namespace, split: str | None = None) -> Clips:
     """Load unmirrored clips by the `data`, `split` and `skeleton` of a command line; `split` replaces that one.
 
-    Clips of `licenses_left_out` are left out where the command line has this option.
+    Clips of `licenses_left_out`, and clips of lengths that the literature leaves out (`published_lengths`), are left
+    out where the command line has these options.
     """
     data = {"skeleton": arguments.skeleton, "mirrored": False}
+    data["lengths"] = PUBLISHED_LENGTHS[arguments.skeleton] if getattr(arguments, "published_lengths", False) else None
     data["licenses_left_out"] = getattr(arguments, "licenses_left_out", [])
     return Clips(arguments.data, split or arguments.split, data)
 

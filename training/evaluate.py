@@ -10,6 +10,7 @@ import json
 
 from .command_line import check_data
 from .evaluation import (
+    baselines,
     captioning,
     composition,
     constraints,
@@ -47,6 +48,7 @@ TASKS = {
     "sampling": sampling,
     "transitions": transitions,
     "loops": loops,
+    "baselines": baselines,
     "composition": composition,
     "constraints": constraints,
     "captioning": captioning,
@@ -61,10 +63,12 @@ TASKS = {
 }
 ALIASES = {"transitions": ["seams"], "temporal-localization": ["moments"]}  # earlier names
 _SETTINGS = ("seed", "num_candidates", *DECODING)  # recorded beside the numbers where a task has them
+CHOOSING = ("sampling",)  # tasks that try settings
+_CHOICES = (*DECODING, "num_beams", "length_penalty")  # options that replace settings of a model
 _MODELS = ("model", "lamp", "evaluator", "baseline")  # options that name a model
 
 
-def main() -> None:
+def main(command_line: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = parser.add_subparsers(required=True, metavar="TASK")
     for name, module in TASKS.items():
@@ -75,12 +79,13 @@ def main() -> None:
         add_common_arguments(task)
         module.add_arguments(task)
         task.set_defaults(task=name, evaluate=module.evaluate)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command_line)
     try:
         for name in _MODELS:
             if value := getattr(arguments, name, None):
                 check_model(value, f"--{name}")
         check_data(arguments.data, arguments.split)
+        check_choices(arguments)
     except ValueError as error:
         parser.exit(2, f"{parser.prog} {arguments.task}: error: {error}\n")
     numbers = {"task": arguments.task, "data": arguments.data.name, "split": arguments.split}
@@ -90,6 +95,24 @@ def main() -> None:
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n")
+
+
+def check_choices(arguments: argparse.Namespace) -> None:
+    """Refuse to choose on the test split, which is for reporting.
+
+    Raises:
+        ValueError: when the task tries settings, or an option replaces one, on the test split.
+    """
+    if arguments.split != "test":
+        return
+    if arguments.task in CHOOSING:
+        raise ValueError(f"{arguments.task} tries settings, which are chosen on validation: give --split val")
+    given = [name for name in _CHOICES if getattr(arguments, name, None) is not None]
+    if given:
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} replaces a setting of the model, which is chosen on validation: give "
+            "--split val, or set it in the model's configuration"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ evaluate() { # TASK [OPTION ...]
 evaluate families --evaluator "$evaluator" --licenses-left-out "CC BY-SA 3.0"
 evaluate geometry
 evaluate text-to-motion --evaluator "$evaluator"
-evaluate composition
+evaluate composition --evaluator "$evaluator"
 if [ -f "$model/familiarity.json" ]; then evaluate familiarity; fi
 evaluate transitions
 evaluate contact-sheets --sheets "$output/sheets"

@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import get_scheduler
 from transformers.utils import PushToHubMixin
 
 from .averaging import WeightAverage
@@ -28,6 +27,7 @@ from .batches import Source, load_batches, to_device
 from .gradient_cache import ComparingObjective, losses_of_parts
 from .objective import Objective
 from .recipe import RECORD
+from .schedule import make_schedule
 
 
 def train(
@@ -62,7 +62,7 @@ def train(
         objective.model.activation_checkpointing_enable({"use_reentrant": False})
     groups = parameter_groups(objective, settings)
     optimizer = torch.optim.AdamW(groups, settings["learning_rate"], tuple(settings["betas"]), fused=True)
-    scheduler = get_scheduler(settings["schedule"], optimizer, settings["warmup_steps"], settings["max_steps"])
+    scheduler = make_schedule(optimizer, settings)
     model, optimizer = accelerator.prepare(objective, optimizer)
     average = WeightAverage(objective, settings["ema_decay"])
     accelerator.register_for_checkpointing(scheduler, average)

@@ -1,9 +1,12 @@
 """Recipes: found by path or by name, changed by `--set`, and checked against those that ship for the same stage."""
 
+import functools
 from pathlib import Path
 
 import yaml
 from transformers import SchedulerType
+
+from .schedule import MULTISTEP
 
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -18,12 +21,12 @@ _AT_LEAST_ONE = {
 _CHOICES = {
     "data.skeleton": ["humanml3d", "kit"],
     "optimization.mixed_precision": ["no", "fp16", "bf16", "fp8"],
-    "optimization.schedule": [str(kind.value) for kind in SchedulerType],
+    "optimization.schedule": [*(str(kind.value) for kind in SchedulerType), MULTISTEP],
 }
 
 
 def load_recipe(stage: str, name: str, changes: list[str]) -> dict:
-    """Read a stage's recipe.
+    """Read a stage's recipe. One that `extends` another, by name, states the entries alone that differ.
 
     Args:
         stage (`str`): such as `"text_to_motion"`.
@@ -37,9 +40,7 @@ def load_recipe(stage: str, name: str, changes: list[str]) -> dict:
     path = next((path for path in (Path(name), RECIPES / f"{name}.yaml") if path.is_file()), None)
     if path is None:
         raise ValueError(f"--recipe {name}: no such file; these come with the package: {', '.join(_shipped(stage))}")
-    recipe = _parse(path.read_text(encoding="utf-8"), f"--recipe {name}")
-    if not isinstance(recipe, dict):
-        raise ValueError(f"--recipe {name}: it has no entries")
+    recipe = _read(path, f"--recipe {name}")
     for change in changes:
         _apply(recipe, change)
     _check(
@@ -66,10 +67,33 @@ def check_run(recipe: dict, output: Path) -> None:
             )
 
 
+@functools.cache
 def _shipped(stage: str = "") -> dict[str, dict]:
     """Return the recipes that come with the package, of all stages or of one, by their names."""
     paths = sorted(RECIPES.glob(f"*/*{stage}.yaml"))
-    return {f"{path.parent.name}/{path.stem}": yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+    return {f"{path.parent.name}/{path.stem}": _read(path, str(path)) for path in paths}
+
+
+def _read(path: Path, source: str) -> dict:
+    recipe = _parse(path.read_text(encoding="utf-8"), source)
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{source}: it has no entries")
+    if "extends" not in recipe:
+        return recipe
+    extended = recipe.pop("extends")
+    base = RECIPES / f"{extended}.yaml"
+    if not base.is_file():
+        raise ValueError(f"{source} extends {extended}, and no recipe of this name comes with the package")
+    return _merged(_read(base, f"{source}, {extended}"), recipe)
+
+
+def _merged(base: dict, changes: dict) -> dict:
+    """Return the entries of `base` with changes; sections are merged, other values replaced."""
+    result = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(base.get(name), dict)
+        result[name] = _merged(base[name], value) if both else value
+    return result
 
 
 def _parse(text: str, source: str):

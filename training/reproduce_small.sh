@@ -66,7 +66,7 @@ python -m training.evaluate captioning --data "$data" --model "$captioning" --ev
     --output "$results/lamp_small_captioning/captioning.json"
 python -m training.evaluate lamp-bertscore --data "$data" --model "$bundle" --output "$results/lamp_small_captioning/lamp_bertscore.json"
 python -m training.evaluate generation --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
-    --cache "$runs/generated" --output "$results/lamp_small/generation.json"
+    --multimodality-texts 8 --cache "$runs/generation" --output "$results/lamp_small/generation.json"
 python -m training.ablations captioning --data "$data" --lamp "$runs/lamp/model" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$results/lamp_small_captioning/ablations.json"

@@ -1,4 +1,4 @@
-r"""What training costs: a data set of any size made of noise, the speed of the loader, and the work of a step.
+r"""Measure what training costs: a data set of any size made of noise, the speed of the loader, and the work of a step.
 
     python -m training.scale folder noise/ --clips 29000
     python -m training.scale loader --data noise/

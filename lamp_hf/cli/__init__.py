@@ -15,6 +15,7 @@ from . import (  # noqa: F401 - their verbs
     info,
     models,
     motion_files,
+    reproduce,
     serve,
     train,
 )

@@ -1,5 +1,6 @@
 """Verbs on models: actions, caption, evaluate, benchmark."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -109,26 +110,90 @@ def _caption_rows(pipe, motions: dict[str, np.ndarray], prompt: str, batch_size:
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder of motion files, in subfolders too.")],
-    captions: Annotated[Path | None, typer.Option(help="csv (name, caption) or json file of captions.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of motion files of any system, in subfolders too.")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            "--captions",
+            help="What the motions should show: .csv (text or caption; name, stratum), .json or .txt.",
+        ),
+    ] = None,
     real: Annotated[Path | None, typer.Option(help="Folder of real motions to compare with.")] = None,
-    seed: Annotated[int, typer.Option(help="Random seed of the batches of R-precision.")] = 0,
+    evaluator: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a judge that `lamp-hf train evaluator` wrote, in place of LaMP."),
+    ] = None,
+    training_captions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Captions that the system was trained on (.txt, .csv or .json), for strata of new captions and words."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="JSON file for all numbers, those of each motion too.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of diversity and of bootstrap samples.")] = 0,
     model: Model = "",
     as_json: Json = False,
 ) -> None:
-    """Evaluate motions: feet and floor, agreement with their captions, distance from real motions.
+    """Evaluate motions: feet and floor, agreement with their prompts, distance from real motions.
 
-    Example: lamp-hf evaluate generated/ --captions captions.csv --real recordings/
+    Example: lamp-hf evaluate generated/ --prompts prompts.csv --real recordings/ -o report.json
     """
     from lamp_hf.metrics.folder_report import evaluate_folder
+    from lamp_hf.motion.files import write_atomically
 
-    result = evaluate_folder(folder, captions, real, model or None, seed)
+    if output is not None and (output.suffix.lower() != ".json" or not output.parent.is_dir()):
+        raise ValueError(f"cannot write {output}: give a .json file in a folder that exists")
+    if evaluator is not None and model:
+        raise ValueError("choose one judge: --evaluator or --model")
+    known = _read_sentences(training_captions) if training_captions else None
+    judge = _load_evaluator(evaluator) if evaluator else None
+    result = evaluate_folder(folder, prompts, real, model or None, seed, judge, known)
     lines = [f"{result['motions']} motions, judged by {result['evaluator']}"]
+    lines += ["this judge is LaMP, which lamp-small reads texts with: --evaluator names another"] * (judge is None)
     for section in ("physics", "text", "distribution"):
-        numbers = result.get(section, {})
-        lines += [f"{name}: {value:.4g}" for name, value in numbers.items() if isinstance(value, (int, float))]
+        lines += _lines(result.get(section, {}))
+    for name, numbers in result.get("strata", {}).items():
+        lines.append(f"{name} ({numbers['motions']} of a gallery of {numbers['gallery']}):")
+        lines += [f"  {line}" for line in _lines(numbers) if line.startswith(("R@", "sides_right"))]
     lines += [f"left out: {name}: {problem}" for name, problem in result["broken"].items()]
+    if output is not None:
+        content = json.dumps(result, indent=2)
+        write_atomically(output, lambda path: path.write_text(content, encoding="utf-8"))
     report(result, "\n".join(lines), as_json)
+
+
+def _read_sentences(path: Path) -> list[str]:
+    """Read every sentence of a file of captions or prompts."""
+    from lamp_hf.data.captions import load_captions
+    from lamp_hf.data.prompts import read_prompt_table
+
+    if path.suffix.lower() != ".json":
+        return [prompt.text for prompt in read_prompt_table(path).values()]
+    try:
+        return load_captions(path)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path}: give a list of sentences, or annotations as KIT-ML's, in JSON") from None
+
+
+def _load_evaluator(folder: Path):
+    from lamp_hf.training.pretrained import check_model as check_kind
+    from lamp_hf.training.train_evaluator import load_evaluator
+
+    check_kind(folder, "--evaluator", ("motion_evaluator",))
+    return load_evaluator(folder)
+
+
+def _lines(numbers: dict) -> list[str]:
+    """Return a line for each number, with its interval if it has one."""
+    intervals = numbers.get("intervals", {})
+    return [
+        f"{name}: {value:.4g}" + ("  [{:.4g}, {:.4g}]".format(*intervals[name]) if name in intervals else "")
+        for name, value in numbers.items()
+        if isinstance(value, (int, float))
+    ]
 
 
 @app.command()
@@ -136,23 +201,25 @@ def benchmark(
     gallery: Annotated[int, typer.Option(help="Time a search among this many vectors instead.", min=0)] = 0,
     generation: Annotated[bool, typer.Option("--generation", help="Time text to motion and its stages.")] = False,
     serve: Annotated[int, typer.Option(help="Let so many users ask a server for a minute instead.", min=0)] = 0,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Time our networks and tools beside plain ones of the usual kind.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Time the bundled models and the motion tools on this machine.
+    """Time the bundled models and the motion tools on this machine, which should be idle.
 
     Example: lamp-hf benchmark --gallery 1000000
     """
-    if generation + bool(gallery) + bool(serve) > 1:
-        raise ValueError("choose one of --gallery, --generation and --serve")
+    if sum(map(bool, (gallery, generation, serve, peers))) > 1:
+        raise ValueError("choose one of --gallery, --generation, --serve and --peers")
     from lamp_hf.benchmark.gallery import measure_gallery
     from lamp_hf.benchmark.generation import measure_generation
     from lamp_hf.benchmark.library import measure_library
+    from lamp_hf.benchmark.peers import measure_peers
     from lamp_hf.benchmark.serving import measure_serving
 
-    if generation:
-        result = measure_generation()
-    elif gallery:
-        result = measure_gallery(gallery)
+    if gallery or serve:
+        result = measure_gallery(gallery) if gallery else measure_serving(serve)
     else:
-        result = measure_serving(serve) if serve else measure_library()
+        result = measure_peers() if peers else measure_generation() if generation else measure_library()
     report(result, "\n".join(f"{name}: {value:g}" for name, value in result.items()), as_json)

@@ -4,8 +4,11 @@ import json
 import logging
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from ..motion.files import printable
 from .tables import TOO_MANY_FIELDS, read_csv
@@ -83,6 +86,20 @@ def mirror_caption(caption: str) -> str:
 def clean_caption(caption: str) -> str:
     """Collapse white space, and "#", which separates fields in caption files: one line, single blanks, none around."""
     return " ".join(caption.replace("#", " ").split())
+
+
+def are_new(captions: list[str], known: Iterable[str]) -> np.ndarray:
+    """Tell which captions do not stand among the known ones, whatever their case and punctuation.
+
+    Returns:
+        `np.ndarray` of shape `(num_captions,)`: bool.
+    """
+    stored = {_bare(caption) for caption in known}
+    return np.array([_bare(caption) not in stored for caption in captions], dtype=bool)
+
+
+def _bare(caption: str) -> str:
+    return " ".join(re.findall(r"[^\W_]+", caption.casefold()))
 
 
 def load_captions(path: str | Path) -> list[str]:

@@ -33,12 +33,17 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 LABELS = ("action", "style", "family", "license_class", "trial")
 MIRRORED_LABELS = ("action", "family")  # that may name a side
+PUBLISHED_LENGTHS = {"humanml3d": (40, 200), "kit": (24, 200)}  # frames: the least, and one more than the most
 _PROBLEM = "problem"  # column of warnings, which are stored with the rows: what is cached is not read again
-_READER = 3  # counted up when the same files are read differently, which makes what is cached stale
+_READER = 4  # counted up when the same files are read differently, which makes what is cached stale
 
 
 def load_motion_dataset(
-    source: str | Path, split: str, skeleton: str = "humanml3d", mirrored: bool = False
+    source: str | Path,
+    split: str,
+    skeleton: str = "humanml3d",
+    mirrored: bool = False,
+    lengths: tuple[int, int] | None = None,
 ) -> Dataset:
     """Read a split of a motion-text data set.
 
@@ -48,6 +53,8 @@ def load_motion_dataset(
         split (`str`): `"train"`, `"val"` or `"test"`.
         skeleton (`str`): `"humanml3d"` or `"kit"`.
         mirrored (`bool`): add each clip's mirror image; ignored for folders, whose splits list their own.
+        lengths (`tuple[int, int]`, *optional*): leave out clips, and parts of clips, with fewer frames than the first
+            number or as many as the second. The literature's are in `PUBLISHED_LENGTHS`, by skeleton.
 
     Returns:
         `datasets.Dataset`: its columns are described above. Broken clips are left out, each with a warning
@@ -84,6 +91,7 @@ def load_motion_dataset(
         "split": split,
         "skeleton": tree.name,
         "mirrored": mirrored,
+        "lengths": lengths and tuple(lengths),
         "state": f"{_READER} {state}",  # a changed source gets another cache
     }
     try:
@@ -119,12 +127,20 @@ def _folder_state(folder: Path, split: str) -> str:
     return digest.hexdigest()
 
 
-def _parquet_rows(source: str, split: str, skeleton: str, mirrored: bool, state: str) -> Iterator[dict]:
+def _fits(motion: np.ndarray, lengths: tuple[int, int] | None) -> bool:
+    return lengths is None or lengths[0] <= len(motion) < lengths[1]
+
+
+def _parquet_rows(
+    source: str, split: str, skeleton: str, mirrored: bool, lengths: tuple[int, int] | None, state: str
+) -> Iterator[dict]:
     """Yield the rows of a parquet file with `joints_mm` (int, millimetres), `captions`, `name` and labels."""
     for row in Dataset.from_parquet(source, filters=[("split", "==", split)]).with_format("numpy"):
         joints = np.asarray(row["joints_mm"], np.float32).reshape(-1, HUMANML3D.num_joints, 3) / 1000
         captions = [clean_caption(caption) for caption in row["captions"]]
         labels = {label: str(row.get(label) or "") for label in LABELS}
+        if not _fits(joints[1:], lengths):  # features have a frame less
+            continue
         yield from _row(row["name"], joints, captions, labels)
         if mirrored:
             yield from _row(
@@ -145,7 +161,9 @@ def _row(name: str, joints: np.ndarray, captions: list[str], labels: dict[str, s
     yield {"name": name, "motion": motion, "captions": captions, _PROBLEM: ""} | labels
 
 
-def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, state: str) -> Iterator[dict]:
+def _folder_rows(
+    source: str, split: str, skeleton: str, mirrored: bool, lengths: tuple[int, int] | None, state: str
+) -> Iterator[dict]:
     """Yield the rows of a folder in HumanML3D's layout; a caption of a part of a clip gets a row of its own."""
     folder, tree = Path(source), get_skeleton(skeleton)
     unlabelled = dict.fromkeys((*LABELS, _PROBLEM), "")
@@ -160,6 +178,8 @@ def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, state: 
         except (OSError, ValueError) as error:
             yield _problem_row(name, f"{name} left out: {error}", tree.num_features)
             continue
+        if not _fits(motion, lengths):
+            continue  # with its parts, as in the published loaders
         whole = [caption.text for caption in captions if caption.is_whole]
         if whole:
             yield {"name": name, "motion": motion, "captions": whole} | unlabelled
@@ -172,6 +192,8 @@ def _folder_rows(source: str, split: str, skeleton: str, mirrored: bool, state: 
             if len(part) == 0:
                 problem = f"{name}: the caption of {start:.1f}-{end:.1f} s left out: the clip ends before"
                 yield _problem_row(name, problem, tree.num_features)
+                continue
+            if not _fits(part, lengths):
                 continue
             part_name = f"{name}@{start:g}-{end:g}"
             yield {"name": part_name, "motion": part, "captions": [text]} | unlabelled

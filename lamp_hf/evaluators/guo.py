@@ -12,7 +12,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..data.captions import clean_caption, read_caption_file
 from ..models.modeling_common import StrictLoadingMixin
@@ -48,6 +48,9 @@ class GuoEvaluatorConfig(PreTrainedConfig):
 
     feature_size: int = 263
     num_words: int = 1
+
+
+AutoConfig.register(GuoEvaluatorConfig.model_type, GuoEvaluatorConfig, exist_ok=True)  # for fingerprints
 
 
 class _RecurrentEncoder(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
@@ -42,6 +42,9 @@ class MotionEvaluatorConfig(PreTrainedConfig):
     embedding_size: int = 64
     text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     text_size: int = 384
+
+
+AutoConfig.register(MotionEvaluatorConfig.model_type, MotionEvaluatorConfig, exist_ok=True)  # for fingerprints
 
 
 @dataclass

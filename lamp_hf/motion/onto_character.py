@@ -11,7 +11,7 @@ from .posing import Pose, pose_character
 
 
 class _CharacterFile(Protocol):
-    """What can be read from each kind of file."""
+    """The file of a character, of either kind."""
 
     character: Character
 

@@ -1,6 +1,11 @@
-"""Prompts of two actions at the same time or one after the other, judged by geometry."""
+"""Prompts of two actions at the same time or one after the other, judged by geometry and by the evaluator.
+
+Geometry also decides which composed clips a generator is trained on (`training/augmentation/composition.py`), so it is
+no independent judge of them. The evaluator has seen real clips alone; it judges prompts of one action after another.
+"""
 
 from argparse import ArgumentParser, Namespace
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +15,10 @@ from lamp_hf.metrics.geometry import hand_up, measure, raised, smoothed
 from lamp_hf.models.motion_representation import joints_to_features
 
 from ..augmentation.composition import IN_SPACE, IN_TIME, Composer, follow, graft, say, seam
-from ..data import load_clips
+from ..data import Clips, load_clips
 from .action_checks import CHECKS
-from .options import add_decoding, add_seed
+from .evaluator import Judge
+from .options import add_decoding, add_evaluator, add_seed
 from .text_to_motion import load_generator
 
 
@@ -22,6 +28,7 @@ WALK_AND_RUN = {"walk", "run"}  # both travel forward, so speed tells them apart
 
 
 def add_arguments(parser: ArgumentParser) -> None:
+    add_evaluator(parser)
     add_seed(parser)
     add_decoding(parser)
 
@@ -30,7 +37,8 @@ def evaluate(arguments: Namespace) -> dict:
     """Return the percentage of motions that show both actions, generated from one prompt and by `mode="sequence"`.
 
     `real` is the same for real clips composed in the same ways. The prompts of the test split are written by hand;
-    those of the validation split are made from its captions.
+    those of the validation split are made from its captions. `by_evaluator` is the percentage of motions in whose
+    halves the evaluator recognises the families of the two actions, in order.
     """
     clips = load_clips(arguments)
     composer = Composer(clips.motions, clips.captions, clips.rarity_weights(0.5), int(clips.lengths.max()))
@@ -44,7 +52,9 @@ def evaluate(arguments: Namespace) -> dict:
             )
         prompts = prompts_of_captions(composer, clips.actions, pairs, arguments.seed)
     pipe = load_generator(arguments)
+    halves = Halves(Judge(arguments.evaluator), clips) if arguments.evaluator else None
     numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": 10, "wrong": []}
+    by_evaluator: dict[str, float] = {}
     for name, kind in (("space", "space"), ("time", "time"), ("sequence", "time")):
         texts = [prompt["text"] for prompt in prompts[kind]]
         options = {"duration": SECONDS[kind], "seed": arguments.seed, "num_return_sequences": numbers["seeds"]}
@@ -59,14 +69,45 @@ def evaluate(arguments: Namespace) -> dict:
             ]
         )
         numbers[name] = 100 * float(answers.mean())
+        if halves and kind == "time":
+            shown = [prompt["shows"] for prompt, motions in zip(prompts[kind], outputs) for _ in motions]
+            by_evaluator[name] = halves([motion["joints"] for motions in outputs for motion in motions], shown)
         numbers["wrong"] += [f"{name}: {text}" for text, row in zip(texts, answers) if not row.any()]
-    real = {
-        kind: [
-            JUDGES[kind](put_together(composer, kind, pair), [clips.actions[row] for row in pair]) for pair in drawn
-        ]
-        for kind, drawn in pairs.items()
-    }
-    return numbers | {"real": {kind: 100 * float(np.mean(answers)) for kind, answers in real.items() if answers}}
+    real = {}
+    for kind, drawn in pairs.items():
+        composed = [put_together(composer, kind, pair) for pair in drawn]
+        shown = [[clips.actions[row] for row in pair] for pair in drawn]
+        if composed:
+            real[kind] = 100 * float(np.mean([JUDGES[kind](*pair) for pair in zip(composed, shown)]))
+        if composed and halves and kind == "time":
+            by_evaluator["real"] = halves(composed, shown)
+    return numbers | {"real": real} | ({"by_evaluator": by_evaluator} if by_evaluator else {})
+
+
+class Halves:
+    """Tells by the evaluator how many motions show two actions, one in each half.
+
+    Args:
+        judge ([`Judge`]): the trained evaluator.
+        clips ([`Clips`]): they tell the family of each action.
+    """
+
+    def __init__(self, judge: Judge, clips: Clips):
+        self.judge = judge
+        counts: dict[str, Counter] = defaultdict(Counter)
+        for action, family in zip(clips.actions, clips.families):
+            counts[action][family] += 1
+        self.families = {action: seen.most_common(1)[0][0] for action, seen in counts.items()}
+
+    def __call__(self, joints: list[np.ndarray], shown: list[list[str]]) -> float:
+        """Return the percentage, over the motions both of whose actions occur in the clips."""
+        rows = [row for row, actions in enumerate(shown) if set(actions) <= set(self.families)]
+        if not rows:
+            return 0.0
+        answers = [self.judge(half[part] for half in (np.array_split(joints[row], 2) for row in rows))[0]
+                   for part in (0, 1)]  # fmt: skip
+        wanted = [[self.families[shown[row][part]] for row in rows] for part in (0, 1)]
+        return 100 * float((np.array(answers) == np.array(wanted)).all(0).mean())
 
 
 def draw_pairs(composer: Composer, actions: list[str], seed: int) -> dict[str, list[tuple[int, int]]]:

@@ -21,6 +21,8 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", required=True, type=Path, help="parquet file or folder in HumanML3D's layout")
     parser.add_argument("--split", default="test", choices=["val", "test"], help="choose on val, report on test")
     parser.add_argument("--skeleton", default="humanml3d", choices=["humanml3d", "kit"])
+    note = "leave out clips that the literature leaves out: below 40 frames (KIT-ML: 24) or from 200 frames on"
+    parser.add_argument("--published-lengths", action="store_true", help=note)
     parser.add_argument("--model", required=True, type=Path, help="folder of the model to evaluate")
     parser.add_argument("--output", type=Path, help="JSON file to write the numbers to")
 

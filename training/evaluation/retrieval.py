@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lamp_hf.data.captions import are_new
 from lamp_hf.evaluators.sentence_embeddings import sentence_embeddings
 from lamp_hf.fingerprint import fingerprint
 from lamp_hf.metrics.retrieval import ranks, retrieval_metrics
@@ -62,6 +63,7 @@ def evaluate(arguments: Namespace) -> dict:
         if name == RERANKED:  # the best of the whole gallery were scored again; few of them are in any part of it
             metrics = {key: value for key, value in metrics.items() if not key.startswith(("small", "dissimilar"))}
         numbers["scorings"][name] = metrics | labelled(values, clips, arguments.seed)
+    numbers["new_captions"] = of_new_captions(arguments, clips, captions, scores, labels)
     compared = [pair for pair in DIFFERENCES if set(pair) <= set(scores)]
     if compared:
         numbers["differences"] = {
@@ -86,6 +88,20 @@ def motion_index_numbers(
         ]
         for label, name in (("exact", "both"), ("one_stage", "whole"))
     }
+
+
+def of_new_captions(
+    arguments: Namespace, clips: Clips, captions: list[str], scores: dict[str, np.ndarray], labels: dict[str, str]
+) -> dict:
+    """Return the metrics among the pairs whose caption does not stand in the training split, but for re-ranking."""
+    new = np.flatnonzero(are_new(captions, load_clips(arguments, "train").distinct_captions()))
+    names, texts = ([some[row] for row in new] for some in (clips.names, captions))
+    found = {
+        name: retrieval_metrics(values[np.ix_(new, new)], texts, names=names, seed=arguments.seed, **labels)
+        for name, values in scores.items()
+        if len(new) and name != RERANKED
+    }
+    return {"clips": len(new), "scorings": found}
 
 
 def score(
