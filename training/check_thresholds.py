@@ -83,7 +83,7 @@ def find_thresholds(worst: dict[str, np.ndarray]) -> dict[str, float | dict[str,
             found[kind] = max(round(float(np.quantile(whole, share)), 4), least)
             continue
         parts = {part: values[:, [name == part for name in _PARTS]].max(1) for part in dict.fromkeys(_PARTS)}
-        parts = {part: rows for part, rows in parts.items() if rows.max() > 0}
+        parts = {part: rows for part, rows in parts.items() if rows.any()}
         ranks = [rankdata(rows, "max") / len(rows) for rows in parts.values()]
         level = float(np.quantile(np.max(ranks, 0), share))  # of every part, so that this share of whole clips passes
         found[kind] = {part: max(round(float(np.quantile(rows, level)), 4), least) for part, rows in parts.items()}

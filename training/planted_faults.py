@@ -1,6 +1,6 @@
 """Faults that are planted in real clips, to see if they are found: each at a random place, from a generator.
 
-Sizes are those of faults that one sees: limbs 60 to 100 cm off for one or two frames, a bone 20 to 40 % longer, a
+Sizes are those of faults that one sees: limbs 60 to 100 cm off for one or two frames, a bone 25 to 50 % longer, a
 slide of 1.5 to 2.5 m/s, 15 to 30 cm above or below the floor, 1.5 seconds without any movement.
 """
 
@@ -124,7 +124,7 @@ def _jump(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _bone_length(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     joint = int(rng.choice([4, 5, 7, 8, 18, 19, 20, 21]))
-    span, share = _span(joints, 0.8, rng), rng.uniform(0.2, 0.35)
+    span, share = _span(joints, 0.8, rng), rng.uniform(0.3, 0.5)
     bone = joints[span, joint] - joints[span, _PARENTS[joint]]
     for other in _subtree(joint):
         joints[span, other] += share * bone

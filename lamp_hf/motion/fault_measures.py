@@ -170,7 +170,8 @@ def _velocity(points: np.ndarray, fps: float) -> np.ndarray:
     step = min(max(1, round(fps / 20)), max(len(points) - 1, 1))
     velocity = np.zeros_like(points, np.float64)
     velocity[step:] = (points[step:] - points[:-step]) * (fps / step)
-    velocity[:step] = velocity[step : step + 1]
+    if len(points) > step:
+        velocity[:step] = velocity[step]
     return velocity
 
 
