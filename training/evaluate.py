@@ -10,7 +10,6 @@ import json
 
 from .command_line import check_data
 from .evaluation import (
-    baselines,
     captioning,
     composition,
     constraints,
@@ -48,7 +47,6 @@ TASKS = {
     "sampling": sampling,
     "transitions": transitions,
     "loops": loops,
-    "baselines": baselines,
     "composition": composition,
     "constraints": constraints,
     "captioning": captioning,
