@@ -21,8 +21,8 @@ from lamp_hf.motion.gltf import Gltf
 from lamp_hf.motion.rotations import rest_directions, rest_positions
 
 
-LIMBS = [f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "shoulder", "elbow")]
-END = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "wrist"}
+ARMS = [f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "elbow")]
+END = {"shoulder": "elbow", "elbow": "wrist"}
 
 
 def squat(num_frames: int = 60) -> Motion:
@@ -75,15 +75,15 @@ def play(tmp_path: Path, rig: str, motion: Motion) -> tuple[Played, dict, np.nda
 
 @pytest.mark.parametrize("rig", RIGS)
 class TestGlb:
-    def test_limbs_point_where_the_motions_do(self, rig, tmp_path):
+    def test_arms_point_where_the_motions_do(self, rig, tmp_path):
         motion = Motion(make_motion(facing=1.0))
         played, options, axes = play(tmp_path, rig, motion)
         joints = dict(zip(HUMANML3D.joint_names, motion.joints.astype(float).swapaxes(0, 1)))
-        for limb in LIMBS:
+        for limb in ARMS:
             wanted = directions(joints.__getitem__, limb) @ axes.T
             found = directions(lambda joint: played.places(joint_name(joint, options.get("names"))), limb)
             angle = np.degrees(np.arccos(np.clip((wanted * found).sum(-1), -1, 1)))
-            assert angle.max() < (0.1 if limb.endswith(("shoulder", "elbow")) else 25), limb
+            assert angle.max() < 0.1, limb
 
     def test_feet_that_stand_stay_on_the_floor_while_the_knees_bend(self, rig, tmp_path):
         motion = squat()

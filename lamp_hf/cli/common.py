@@ -14,7 +14,7 @@ import lamp_hf
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-KINDS = ".bvh, .glb, .fbx, .vrma, .mp4, .gif, .html, .npz or .npy"
+KINDS = ".bvh, .glb, .vrma, .mp4, .gif, .html, .npz or .npy"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 

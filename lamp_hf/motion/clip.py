@@ -12,7 +12,6 @@ import numpy as np
 from ..models.motion_loops import Cycle, find_loop, repeated
 from ..models.motion_representation import check_motion, joints_to_features
 from ..models.skeleton import Skeleton, get_skeleton
-from .fbx import check_blender
 from .files import printable, write_atomically
 from .formats import ADVICE, READABLE, READERS, WRITERS
 from .world import Assumptions, check_options, interpret
@@ -203,8 +202,8 @@ class Motion:
         """Write the motion in the format of the path's suffix.
 
         `.npy`: joints. `.npz`: joints and AMASS's arrays, see [`lamp_hf.motion.numpy_files.write_npz`]. `.bvh`,
-        `.glb`, `.vrma`, `.fbx` (by Blender's module `bpy`): rotations. `.mp4`, `.gif`: pictures, with the text over
-        them. `.html`: a page that plays the motion. For your own character, see [`lamp_hf.retarget`].
+        `.glb`, `.vrma`: rotations. `.mp4`, `.gif`: pictures, with the text over them. `.html`: a page that plays the
+        motion. For your own character, see [`lamp_hf.retarget`].
 
         Args:
             path (`str` or `Path`): the file.
@@ -325,7 +324,7 @@ def check_output_path(path: str | Path) -> Path:
     """Return the path if a motion can be written there; call this before spending time on making the motion.
 
     Raises:
-        ValueError: when the suffix is not that of a motion file, or an FBX is wanted without Blender's module.
+        ValueError: when the suffix is not that of a motion file.
         FileNotFoundError: when the folder is missing.
     """
     path = Path(path)
@@ -333,6 +332,4 @@ def check_output_path(path: str | Path) -> Path:
         raise ValueError(f"cannot write {path}: known suffixes are {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.suffix.lower() == ".fbx":
-        check_blender(path)
     return path

@@ -68,12 +68,6 @@ def _write_vrma(motion: "Motion", path: Path) -> None:
     write_vrma(path, motion.joints, motion.fps, motion._skeleton, motion.text)
 
 
-def _write_fbx(motion: "Motion", path: Path) -> None:
-    from .fbx import write_fbx
-
-    write_fbx(path, motion.fps, lambda glb: _write_glb(motion, glb, root_motion=False))
-
-
 def _write_mp4(motion: "Motion", path: Path, size: int, camera: "str | View") -> None:
     from .video import write_video
 
@@ -104,7 +98,6 @@ WRITERS: dict[str, Callable[..., None]] = {
     ".bvh": _write_bvh,
     ".glb": _write_glb,
     ".vrma": _write_vrma,
-    ".fbx": _write_fbx,
     ".mp4": _write_mp4,
     ".gif": _write_gif,
     ".html": _write_html,

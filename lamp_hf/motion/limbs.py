@@ -66,6 +66,7 @@ def solve_body(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Body:
         toes = [f"{side}_{part}" for part in ("ankle", "heel", "foot") if f"{side}_{part}" in rest]
         for parent, joint, end in zip([f"{side}_knee", *toes], toes, toes[1:]):
             _aim(body, parent, joint, end)
+        _level(body, toes[-2], toes[-1])
     return body
 
 
@@ -131,8 +132,8 @@ _SECONDS, _UNTWIST = 0.1, 0.01  # over which angles are smoothed; weight of no t
 def _steady_angles(angles: np.ndarray, trust: np.ndarray, fps: float) -> np.ndarray:
     """Return the angles nearest to those which can be trusted that change little; least squares, `(num_frames,)`."""
     sure = np.flatnonzero(trust > 0)
-    if not len(sure):
-        return np.zeros(len(angles))
+    if len(angles) < 2 or not len(sure):
+        return trust * angles
     wanted = np.zeros(len(angles))
     wanted[sure] = np.unwrap(angles[sure])
     wanted -= 2 * np.pi * np.round(np.average(wanted[sure], weights=trust[sure]) / (2 * np.pi))
@@ -151,6 +152,22 @@ def _aim(body: Body, parent: str, joint: str, end: str) -> None:
     bone = _unit(body.places[end] - body.places[joint])
     turned = (inherited.swapaxes(-1, -2) @ bone[..., None])[..., 0]
     body.turns[joint] = inherited @ _steady(body.direction(joint, end), turned)
+
+
+def _level(body: Body, joint: str, end: str) -> None:
+    """Roll a foot so that its sole is level from side to side, as far as its ankle can roll, unless it is upright."""
+    bone = body.direction(joint, end)
+    up = np.array([0.0, 1.0, 0.0])
+    ahead = body.turns[joint] @ bone
+    level = np.cross(up, ahead)
+    now = body.turns[joint] @ _unit(np.cross(up, bone))
+    roll = np.arctan2((np.cross(now, level) * ahead).sum(-1), (now * level).sum(-1))
+    share = np.clip((_LOCKED - np.abs(roll)) / (_LOCKED - _FREE), 0, 1)
+    share = share * np.clip((np.linalg.norm(level, axis=-1) - _STRAIGHT) / (_BENT - _STRAIGHT), 0, 1)
+    body.turns[joint] = body.turns[joint] @ Rotation.from_rotvec((share * roll)[:, None] * bone).as_matrix()
+
+
+_FREE, _LOCKED = np.radians(40), np.radians(80)  # up to where a foot is levelled wholly, and from where not at all
 
 
 def _steady(rest: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from typing import Protocol
 
 from .character import Character
 from .clip import Motion
-from .fbx import check_blender, write_fbx
 from .files import write_atomically
 from .posing import Pose, pose_character
 
@@ -18,7 +17,7 @@ class _CharacterFile(Protocol):
     def write(self, path: Path, pose: Pose, fps: float, name: str) -> None: ...
 
 
-_KINDS = {".glb": (".glb", ".vrm", ".fbx"), ".vrm": (".vrm", ".glb", ".fbx"), ".bvh": (".bvh",)}
+_KINDS = {".glb": (".glb", ".vrm"), ".vrm": (".vrm", ".glb"), ".bvh": (".bvh",)}
 
 
 def retarget(motion: Motion, onto: str | Path, output: str | Path, rig: str | Path | None = None) -> Path:
@@ -32,8 +31,7 @@ def retarget(motion: Motion, onto: str | Path, output: str | Path, rig: str | Pa
     Args:
         motion ([`Motion`]): the motion.
         onto (`str` or `Path`): the character, a .glb, a .vrm (0.x or 1.0) or a .bvh.
-        output (`str` or `Path`): the file to write: a .glb or .vrm, or an .fbx (by Blender's module `bpy`); from a
-            .bvh, a .bvh.
+        output (`str` or `Path`): the file to write: a .glb or .vrm; from a .bvh, a .bvh.
         rig (`str` or `Path`, *optional*): bone map of the character in YAML, see `rigs.yaml`; found by default.
 
     Returns:
@@ -50,14 +48,7 @@ def retarget(motion: Motion, onto: str | Path, output: str | Path, rig: str | Pa
         pose = pose_character(character.character, motion.joints, motion.fps, motion._skeleton)
     except ValueError as error:
         raise ValueError(f"{onto}: {error}") from None
-
-    def write(path: Path) -> None:
-        character.write(path, pose, motion.fps, motion.text or "motion")
-
-    if output.suffix.lower() == ".fbx":
-        write_atomically(output, lambda path: write_fbx(path, motion.fps, write))
-    else:
-        write_atomically(output, write)
+    write_atomically(output, lambda path: character.write(path, pose, motion.fps, motion.text or "motion"))
     return output
 
 
@@ -82,8 +73,6 @@ def check_character_path(onto: Path, output: Path) -> None:
         raise FileNotFoundError(f"no such file: {onto}")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"cannot write {output}: there is no folder {output.parent}")
-    if output.suffix.lower() == ".fbx":
-        check_blender(output)
 
 
 def _read(path: Path, rig: str | Path | None) -> _CharacterFile:
