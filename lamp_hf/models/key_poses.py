@@ -9,12 +9,12 @@ from .smooth_curves import bridge
 
 
 _REACH = 0.25  # seconds; the motion is back to itself about three times as long after a key pose
-_STEPS = 8  # of the solver
+_STEPS = 10  # of the solver
 _DAMPING = 0.1  # of the first step; halved with each
 _LONGEST_STEP = 0.7  # radians that a bone turns in one of them
 _STIFFNESS = 2e-5  # square metres of a target's error that a limb's turn of a radian is worth
 _TRUNK = 20.0  # how much stiffer the trunk is than a limb
-_ROOT = (1e6, 20.0, 1e6)  # of limbs, a shift of the root by a metre in x, y, z is worth: it stays on its path
+_ROOT = (1e6, 200.0, 1e6)  # of limbs, a shift of the root by a metre in x, y, z is worth: it stays on its path
 
 
 def apply_key_poses(
@@ -60,7 +60,9 @@ def solve(joints: torch.Tensor, targets: torch.Tensor, skeleton: Skeleton) -> tu
     ancestors = skeleton.ancestors.to(joints)
     weights = (~targets.isnan().any(-1)).to(joints)
     targets = targets.nan_to_num()
-    directions, shift = _towards(start, targets, weights, skeleton), torch.zeros_like(joints[:, 0])
+    bend = start.new_tensor([[0.03, 0.0, 0.03], [-0.03, 0.0, 0.03]]).repeat(skeleton.num_joints, 1)
+    bent = nn.functional.normalize(start + bend[: skeleton.num_joints], dim=-1)  # a straight limb cannot be shortened
+    directions, shift = _towards(bent, targets, weights, skeleton), torch.zeros_like(joints[:, 0])
     prior = torch.kron(_turning_costs(skeleton).to(joints), torch.eye(3, dtype=joints.dtype))
     prior = torch.block_diag(prior, _STIFFNESS * torch.diag(joints.new_tensor(_ROOT)))
     size, root = 3 * skeleton.num_joints, torch.eye(3, dtype=joints.dtype).repeat(skeleton.num_joints, 1)
@@ -72,7 +74,14 @@ def solve(joints: torch.Tensor, targets: torch.Tensor, skeleton: Skeleton) -> tu
         jacobian = torch.cat([turned.reshape(len(joints), size, size), root.expand(len(joints), -1, -1)], -1)
         weighted = (jacobian * weights.repeat_interleave(3, 1)[..., None]).transpose(1, 2)
         now = torch.cat([rotation_between(start, directions).flatten(1), shift], 1)
-        hessian = weighted @ jacobian + prior + _DAMPING * 0.5**step_number * torch.eye(size + 3, dtype=joints.dtype)
+        still = joints.new_zeros(size + 3)
+        still[size + 1] = float(step_number < _STEPS // 2) * (weights[:, 0] == 0).all()  # limbs move before the body
+        hessian = (
+            weighted @ jacobian
+            + prior
+            + torch.diag(still) * 1e3
+            + _DAMPING * 0.5**step_number * torch.eye(size + 3, dtype=joints.dtype)
+        )
         gradient = (weighted @ error[..., None])[..., 0] + now @ prior
         step = torch.linalg.solve(hessian, -gradient)
         turns = step[:, :size].unflatten(1, (-1, 3))
