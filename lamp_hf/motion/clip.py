@@ -167,7 +167,7 @@ class Motion:
 
     def in_place(self) -> "Motion":
         """Return the motion without the root's travel over the ground: the pelvis stays above the origin."""
-        joints = self.joints - self.joints[:, :1] * np.float32([1, 0, 1])
+        joints = self.joints - self.joints[:, :1] * np.array([1, 0, 1], np.float32)
         cycle = None if self.cycle is None else replace(self.cycle, travel=(0.0, 0.0))
         return Motion(joints, self.fps, self._skeleton, self.text, cycle)
 

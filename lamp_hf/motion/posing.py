@@ -102,9 +102,11 @@ class _Figure:
     def stand(self) -> np.ndarray:
         """Bring the feet to where the body's are, scaled; return the path of the pelvis, `(num_frames, 3)`."""
         hips = [f"{side}_hip" for side in SIDES]
-        rest = sum(self.character.place(hip) for hip in hips) / 2
+        rest = np.mean([self.character.place(hip) for hip in hips], 0)
         ground = {side: self._ground(side) for side in SIDES}
-        middle = self._scaled(sum(self.body.places[hip] for hip in hips) / 2, np.mean([*ground.values()], 0), rest)
+        middle = self._scaled(
+            np.mean([self.body.places[hip] for hip in hips], 0), np.mean([*ground.values()], 0), rest
+        )
         root = middle - sum(self._from_pelvis(hip) for hip in hips) / 2
         for side in SIDES:
             hip = root + self._from_pelvis(f"{side}_hip")

@@ -68,9 +68,9 @@ def _humanoid(body: Body) -> Character:
     positions = np.stack([*places.values()])
     positions -= [0, positions[:, 1].min(), 0]
     straight = np.tile(np.eye(3), (len(order), 1, 1))
-    parents = [order.index(above[bone]) if above[bone] else -1 for bone in order]
-    bones = {bone: row for row, bone in enumerate(order)}
-    return Character([names[bone] for bone in order], parents, positions, straight, straight, bones)
+    rows = {bone: row for row, bone in enumerate(order)}
+    parents = [rows[parent] if (parent := above[bone]) else -1 for bone in order]
+    return Character([names[bone] for bone in order], parents, positions, straight, straight, rows)
 
 
 def _depth(bone: str, above: dict[str, str | None]) -> int:

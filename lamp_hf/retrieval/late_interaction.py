@@ -7,6 +7,8 @@ quantisation (Jégou et al., 2011) stores a query's vector in a sixteenth of its
 
 from __future__ import annotations
 
+from typing import Any
+
 import faiss
 import numpy as np
 import torch
@@ -73,7 +75,8 @@ class QueryVectors:
         if self._quantiser is None:
             return values.astype(np.float32)
         codes = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
-        return self._quantiser.decode(codes).reshape(len(values), *self.shape)
+        quantiser: Any = self._quantiser  # faiss declares its methods before it replaces them
+        return quantiser.decode(codes).reshape(len(values), *self.shape)
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """Return the arrays to save: `query_vectors`, or `query_codes` and `query_centroids`."""
@@ -109,7 +112,8 @@ class QueryVectors:
 
     def _encode(self, vectors: np.ndarray) -> np.ndarray:
         flat = np.ascontiguousarray(vectors, np.float32).reshape(-1, vectors.shape[-1])
-        return self._quantiser.compute_codes(flat).reshape(*vectors.shape[:2], -1)
+        quantiser: Any = self._quantiser
+        return quantiser.compute_codes(flat).reshape(*vectors.shape[:2], -1)
 
 
 class WordScores:
@@ -136,11 +140,12 @@ class WordScores:
             `np.ndarray` of shape `(num_candidates,)`: LaMP's logits divided by the sum of both temperatures, which
             makes them the weighted mean of two cosines.
         """
-        device, whole, by_words = self.text.embeds.device, self.model.temperature, self.model.word_temperature
+        text: Any = self.text.embeds
+        whole, by_words = self.model.temperature, self.model.word_temperature
         logits = [float(whole) * cosines]
         for first in range(0, len(rows), _BATCH):
-            some = torch.from_numpy(queries.read(rows[first : first + _BATCH])).to(device)
-            unused = self.text.embeds.new_zeros(len(some), self.text.embeds.shape[1])
+            some: Any = torch.from_numpy(queries.read(rows[first : first + _BATCH])).to(text.device)
+            unused = text.new_zeros(len(some), text.shape[1])
             motion = LampMotionFeatures(embeds=unused, query_embeds=some)
             logits.append(self.model.score(self.text, motion)[1].mean(0).cpu().numpy())
         return (logits[0] + np.concatenate(logits[1:])) / float(whole + by_words) if len(rows) else cosines

@@ -42,24 +42,33 @@ class Segment(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     text: str = Field(description="What the person does, in a sentence.")
-    duration: Seconds | None = Field(None, description="Seconds; chosen by the model if not given.")
+    duration: Seconds | None = Field(default=None, description="Seconds; chosen by the model if not given.")
 
 
 class Generate(BaseModel):
     """A motion to generate, from one text or from several that follow one another."""
 
     model_config = ConfigDict(extra="forbid")
-    text: str | None = Field(None, description="What the person does, in a sentence.")
-    duration: Seconds | None = Field(None, description="Seconds of the text; chosen by the model if not given.")
-    segments: list[Segment] = Field([], description="Texts that follow one another, in place of `text`.")
+    text: str | None = Field(default=None, description="What the person does, in a sentence.")
+    duration: Seconds | None = Field(
+        default=None, description="Seconds of the text; chosen by the model if not given."
+    )
+    segments: list[Segment] = Field(default=[], description="Texts that follow one another, in place of `text`.")
     seed: int | None = Field(
-        None, ge=0, lt=2**63, description="The same seed gives the same motion; drawn if not given."
+        default=None, ge=0, lt=2**63, description="The same seed gives the same motion; drawn if not given."
     )
     num_candidates: int = Field(
-        1, ge=1, le=MAX_CANDIDATES, description="Motions to generate, with successive seeds; LaMP keeps the best."
+        default=1,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="Motions to generate, with successive seeds; LaMP keeps the best.",
     )
     guidance_scale: float | None = Field(
-        None, ge=0, le=100, allow_inf_nan=False, description="How closely to follow the text; 1 is without guidance."
+        default=None,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="How closely to follow the text; 1 is without guidance.",
     )
 
     @model_validator(mode="after")
@@ -85,10 +94,10 @@ class JobStatus(BaseModel):
     id: str
     task: str
     status: str = Field(description="queued, running, done, failed or cancelled")
-    position: int | None = Field(None, description="Number of jobs before it in the queue.")
+    position: int | None = Field(default=None, description="Number of jobs before it in the queue.")
     seconds: float = Field(description="Since it was submitted; of one that has ended, until it did.")
     result: dict[str, Any] | None = None
-    files: dict[str, str] = Field({}, description="Where to fetch the motion, by format.")
+    files: dict[str, str] = Field(default={}, description="Where to fetch the motion, by format.")
     error: Problem | None = None
 
 

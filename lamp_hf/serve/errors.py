@@ -66,7 +66,7 @@ class QueueFullError(ApiError):
         super().__init__("resource_exhausted", message, {"Retry-After": str(retry_after)})
 
 
-def as_api_error(error: Exception) -> ApiError:
+def as_api_error(error: BaseException | None) -> ApiError:
     """Turn any error into one that the client is told about; what is not the client's fault is logged instead."""
     if isinstance(error, ApiError):
         return error

@@ -179,7 +179,7 @@ def frame_rate(body: GenerateRequest, service: Service) -> float:
     return service.tasks.generator.fps if body.timing is None else body.timing.fps
 
 
-def to_seconds(frames: list[int], fps: float, service: Service) -> list[float]:
+def to_seconds(frames: list[int], fps: float, service: Service) -> list[float | None]:
     """Turn frames of segments into seconds whose ends the model can meet: all but the last end with a token.
 
     The sum is long enough for all frames after resampling.

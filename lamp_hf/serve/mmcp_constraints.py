@@ -77,9 +77,8 @@ def to_constraints(
         _check_frames([one.frame] if isinstance(one, PoseKeyframe) else one.frames, num_frames)
         if isinstance(one, RootPath):
             places = start.to_model(np.array([(x, 0.0, z) for x, z in one.positions_xz]))[:, [0, 2]]
-            turns = [
-                None if turn is None else turn - start.angle for turn in one.heading_radians or [None] * len(places)
-            ]
+            headings: list[float | None] = [*one.heading_radians] if one.heading_radians else [None for _ in places]
+            turns = [None if turn is None else turn - start.angle for turn in headings]
             stops |= {frame: (place, turn) for frame, place, turn in zip(one.frames, places, turns)}
         elif isinstance(one, EffectorTarget):
             made += _points(one, fps, skeleton, start)

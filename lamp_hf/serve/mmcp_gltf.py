@@ -123,7 +123,7 @@ class _Buffer:
         values = np.ascontiguousarray(values, "<f4")
         self._views.append({"buffer": 0, "byteOffset": len(self._data), "byteLength": values.nbytes})
         self._data += values.tobytes()
-        accessor = {"bufferView": len(self._views) - 1, "componentType": _FLOAT, "count": len(values)}
+        accessor: dict[str, Any] = {"bufferView": len(self._views) - 1, "componentType": _FLOAT, "count": len(values)}
         accessor["type"] = _KINDS[values.shape[1]]
         if bounds:
             accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}

@@ -45,7 +45,7 @@ class TextSegment(_Strict):
     prompt: str = Field(min_length=1)
     duration_frames: Count
     language: str | None = "en"
-    seed: int | None = Field(None, ge=0, lt=2**63)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
 
 
 class OtherSegment(BaseModel):
@@ -120,11 +120,11 @@ class Guidance(_Strict):
 class Options(_Strict):
     """Options of generation; the protocol lets a server ignore those that its model does not have."""
 
-    diffusion_steps: int = Field(100, ge=1, le=500)
-    num_samples: int = Field(1, ge=1, le=16)
-    seed: int | None = Field(None, ge=0, lt=2**62)
+    diffusion_steps: int = Field(default=100, ge=1, le=500)
+    num_samples: int = Field(default=1, ge=1, le=16)
+    seed: int | None = Field(default=None, ge=0, lt=2**62)
     post_processing: bool = True
-    transition_frames: int = Field(5, ge=0, le=60)
+    transition_frames: int = Field(default=5, ge=0, le=60)
     guidance: Guidance | None = None
     loop: bool = False
     keyframe_budget: Number | None = None
