@@ -86,6 +86,8 @@ def _under_first_names(config) -> dict[str, Any]:
             entries = values[name] if name else values
             entries.pop("released_quirks", None)
             entries |= asdict(part.released_quirks)
+    if config.model_type == "lamp_motion_captioning" and not config.whole_motion:
+        values.pop("whole_motion", None)
     if config.model_type == "lamp_text_to_motion":
         values["order_noise"] = values.pop("choice_temperature")
         interval = tuple(values.pop("guidance_interval"))

@@ -80,7 +80,10 @@ def test_a_schedule_of_steps_warms_up_and_falls_at_milestones():
     ("recipe", "message"),
     [
         ("small/lamp", "is no recipe of tokenizer: it lacks geometry_weights, start"),
-        ("mine.yaml", "no such file; these come with the package: base/tokenizer, small/residual_tokenizer"),
+        (
+            "mine.yaml",
+            "no such file; these come with the package: as_released/tokenizer, as_released_kit/tokenizer",
+        ),
     ],
 )
 def test_recipes_of_other_stages_and_missing_ones_are_refused(recipe, message, refusal):

@@ -81,8 +81,7 @@ def tiny_recipe(folder: Path, stage: str, bert: Path, **optimization) -> Path:
     values["data"] |= {"mirrored": False, "rarity_exponent": 0.0}
     if "image_size" in values["data"]:
         values["data"]["image_size"] = 32
-    if "composed" in values["data"]:
-        values["data"]["composed"] = 0
+    values["data"] |= {name: 0 for name in ("composed", "lengthened") if name in values["data"]}
     if stage in ("lamp", "lamp_qformer"):
         values["text_encoder"] = str(bert)
         values["data"]["vocabulary_size"] = None

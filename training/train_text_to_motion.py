@@ -61,7 +61,7 @@ class CodeSource:
         self.corrupted_tokens = data.get("corrupted_tokens", 0.0)
         self.corrupted_base_codes = data.get("corrupted_base_codes", 0.0)
         self.natural_length, self.lengths = clips.natural_length, clips.lengths
-        self.weights = clips.rarity_weights(data["rarity_exponent"], data["composed_share"])
+        self.weights = clips.rarity_weights(data["rarity_exponent"], data.get("composed_share"))
         self.weights[[not codes for codes in self.codes]] = 0
 
     def item(self, index: int, rng: np.random.Generator) -> dict:

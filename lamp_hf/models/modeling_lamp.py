@@ -8,7 +8,6 @@ import math
 import torch
 from torch import nn
 from transformers import AutoModel
-from transformers import initialization as init
 
 from .configuration_lamp import LampConfig
 from .lamp_matching import LampMatcher
@@ -48,17 +47,10 @@ class LampModel(LampMotionModel):
         self.word_head = nn.Linear(states, config.token_projection_dim)
         self.word_weight = nn.Linear(words, 1)
         self.matcher = LampMatcher(config)
-        self.logit_scale = nn.Parameter(torch.empty(()))
-        self.word_logit_scale = nn.Parameter(torch.empty(()))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.word_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self._freeze()
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if module is self:
-            init.constant_(self.logit_scale, math.log(1 / 0.07))
-            init.constant_(self.word_logit_scale, math.log(1 / 0.07))
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the word embeddings."""

@@ -71,7 +71,9 @@ def evaluate(arguments: Namespace) -> dict:
             for left, right in compared
         }
     if matching:
-        numbers |= {"matching": matching, "motion_index": motion_index_numbers(arguments, clips, captions, scores)}
+        numbers["matching"] = matching
+    if "both" in scores:  # of LaMP
+        numbers["motion_index"] = motion_index_numbers(arguments, clips, captions, scores)
     return numbers
 
 
