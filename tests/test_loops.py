@@ -53,6 +53,13 @@ class TestMotion:
         assert jolt(repeated(closed, cycle, 2)).max() < 1.2 * jolt(walking()).max()
         assert 0.02 < np.abs(closed[:, 20, 1] - joints[20:40, 20, 1]).max() < 0.04
 
+    def test_generated_contacts_lie_between_standing_and_not(self, walk):
+        features = lamp_hf.joints_to_features(walk.joints)
+        contacts = features[:, HUMANML3D.slices["contacts"]]
+        contacts[:] = 0.6 * contacts + np.random.default_rng(0).uniform(0, 0.4, contacts.shape)
+        start, end = best_cycle(features, HUMANML3D)
+        assert end - start == pytest.approx(PERIOD, abs=1)
+
     def test_bones_keep_their_length(self, walk, loop):
         def lengths(joints):
             return np.linalg.norm(joints[:, 1:] - joints[:, HUMANML3D.parents[1:]], axis=-1)

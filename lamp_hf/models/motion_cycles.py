@@ -136,7 +136,8 @@ def poses(features: np.ndarray, skeleton: Skeleton = HUMANML3D) -> tuple[np.ndar
     positions, velocities = (
         features[:, columns[name]].reshape(len(features), -1, 3) for name in ("positions", "velocities")
     )
-    return np.concatenate([root, positions], 1) * metres, velocities * metres, features[:, columns["contacts"]]
+    contacts = features[:, columns["contacts"]] > 0.5  # generated ones lie between 0 and 1
+    return np.concatenate([root, positions], 1) * metres, velocities * metres, contacts
 
 
 def _joinable(pairs: np.ndarray, features: np.ndarray, alike: float, skeleton: Skeleton) -> np.ndarray:
