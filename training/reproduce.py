@@ -103,7 +103,7 @@ def plan(arguments: argparse.Namespace) -> list[Step]:
         "text_to_motion": {"tokenizer": "tokenizer", "lamp": lamp},
     }
     if arguments.language_model:
-        stages |= {"lamp_qformer": {"tokenizer": "tokenizer"}, "captioner": {"qformer": "lamp_qformer"}}
+        stages["captioner"] = {"lamp": lamp}
     steps = [training_step(arguments, stage, inputs) for stage, inputs in stages.items()]
     generated = ["--lamp", model(output, lamp), *(["--guo", arguments.guo] if arguments.guo else [])]
     generated += ["--repeats", arguments.repeats, "--multimodality-texts", arguments.multimodality_texts]

@@ -73,7 +73,7 @@ def _retrieval(numbers: dict, published: dict) -> list[tuple[str, str, str]]:
 
 
 def _captioning(numbers: dict, published: dict) -> list[tuple[str, str, str]]:
-    measured = numbers["captioner"]["raw"]
+    measured = numbers["captioner"] | numbers["captioner"]["raw"]
     rows = [(label, f"{measured[name]:.2f}", _cell(published.get(name), 2)) for name, label in _CAPTIONING.items()]
     return rows + [
         (f"R@{k}, by LaMP, gallery of 32", f"{measured[f'r_precision_{k}'] / 100:.3f}", _cell(None, 3))
