@@ -5,7 +5,7 @@ import torch
 from scipy import sparse
 from scipy.ndimage import binary_closing, binary_opening, binary_propagation, gaussian_filter1d
 
-from ..models.motion_representation import shortest_rotation
+from ..models.foot_placement import move_foot
 from ..models.skeleton import Skeleton
 from .rotations import root_first
 
@@ -63,7 +63,8 @@ def lock_feet(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     standing = foot_contacts(joints, fps, skeleton)
     for toe, contact in zip(_toes(skeleton), standing.T):
         foot = (joints[:, toe] + joints[:, skeleton.parents[toe]]) / 2
-        joints = _move_foot(joints, toe, _shifts(joints[:, toe], foot, contact, fps), skeleton)
+        shifts = torch.from_numpy(_shifts(joints[:, toe], foot, contact, fps))
+        joints = move_foot(torch.from_numpy(joints), toe, shifts, skeleton).numpy()
     return joints.astype(np.float32)
 
 
@@ -122,47 +123,3 @@ def _shifts(toe: np.ndarray, foot: np.ndarray, contact: np.ndarray, fps: float) 
     places = sparse.linalg.spsolve((spread.T @ (curvature + weight) @ spread).tocsc(), -spread.T @ target)
     shifts[:, level] = spread @ places.reshape(-1, 2) + fixed
     return shifts
-
-
-def _move_foot(joints: np.ndarray, toe: int, shifts: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Move the foot that ends in `toe` and let the knee follow; thigh, shin and foot keep their lengths."""
-    chain = [toe]
-    while skeleton.parents[chain[-1]] > 0:
-        chain.append(skeleton.parents[chain[-1]])
-    hip, knee, ankle, *foot = reversed(chain)
-    start, middle, end = joints[:, hip], joints[:, knee], joints[:, ankle]
-    thigh, shin = _length(middle - start), _length(end - middle)
-    old_direction, target = _unit(end - start), end + shifts - start
-    direction = _unit(target)
-    reach = _soft_reach(_length(end - start), _length(target), longest=thigh + shin)
-    reach = reach.clip(np.abs(thigh - shin), thigh + shin)
-    along = (thigh**2 - shin**2 + reach**2) / (2 * reach.clip(min=1e-9))
-    bend = middle - start  # made perpendicular to the leg: the direction in which the knee bends
-    bend = bend - (bend * old_direction).sum(-1, keepdims=True) * old_direction
-    straight = _length(bend) < 0.01 * thigh
-    across = joints[:, skeleton.hips[1]] - joints[:, skeleton.hips[0]]  # to the left; a straight knee bends forward
-    bend = _unit(np.where(straight, np.cross(across, -old_direction), bend))
-    turn = shortest_rotation(torch.from_numpy(old_direction), torch.from_numpy(direction)).numpy()
-    bend = (turn @ bend[..., None])[..., 0]
-    result = joints.copy()
-    result[:, knee] = start + along * direction + np.sqrt((thigh**2 - along**2).clip(min=0)) * bend
-    result[:, ankle] = start + reach * direction
-    result[:, foot] += (result[:, ankle] - end)[:, None]
-    return result
-
-
-def _soft_reach(old: np.ndarray, wanted: np.ndarray, longest: np.ndarray) -> np.ndarray:
-    """Return how far a leg that reached `old` reaches: as far as `wanted`, or less as that nears the `longest`.
-
-    Without this, a knee that is stretched in one frame would jump.
-    """
-    room = (longest - old).clip(min=1e-6)
-    return old + np.where(wanted > old, room * -np.expm1(-(wanted - old).clip(min=0) / room), wanted - old)
-
-
-def _length(vectors: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / _length(vectors).clip(min=1e-9)
