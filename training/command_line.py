@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from .augmentation.descriptions import descriptions_file
 from .augmentation.paraphrase import synonyms_file
 from .pretrained import check_model
 from .recipe import check_run, load_recipe
@@ -84,6 +85,7 @@ def _check_sources(recipe: dict, stage: str) -> None:
                 resolve_text_encoder(section[name])
     data = recipe["data"]
     files = {"data.synonyms": data.get("synonyms") and synonyms_file(data["synonyms"])}
+    files["data.descriptions"] = data.get("descriptions") and descriptions_file(data["descriptions"])
     files |= {f"data.{name}": data.get(name) for name in ("captions", "vocabulary_captions")}
     for name, path in files.items():
         if path and not Path(path).is_file():

@@ -186,6 +186,11 @@ def by_length(items: Sequence) -> list[int]:
     return sorted(range(len(items)), key=lambda i: len(items[i]))
 
 
+def in_one_block(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return tensors as views of one: hundreds of thousands of small ones make every allocation beside them slow."""
+    return list(torch.cat(tensors).split([len(tensor) for tensor in tensors]))
+
+
 def normalised(clips: Clips, extractor: MotionFeatureExtractor) -> NormalisedMotions:
     """Return the clips' features `(num_frames, feature_size)`, normalised by the extractor's statistics."""
     return NormalisedMotions(clips.motions, extractor)

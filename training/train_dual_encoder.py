@@ -24,11 +24,13 @@ from lamp_hf.models.modeling_common import MotionSummary, StrictLoadingMixin, ga
 from lamp_hf.models.modeling_lamp import LampModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
+from .augmentation.descriptions import load_descriptions
 from .augmentation.paraphrase import load_paraphraser
 from .command_line import parse_arguments
 from .data import Clips, batched
 from .gradient_cache import ComparingObjective
 from .loop import to_device, train
+from .texts import TextTable
 from .train_lamp import PairSource
 
 
@@ -180,7 +182,8 @@ def main(command_line: list[str] | None = None) -> None:
     lamp = LampModel.from_pretrained(arguments.lamp).to(device).eval()
     processor = LampProcessor.from_pretrained(arguments.lamp)
     clips = Clips(arguments.data, "train", data)
-    source = PairSource(clips, lamp, None, processor, data, load_paraphraser(data), data["captions_per_step"])
+    texts = TextTable(clips, load_paraphraser(data), load_descriptions(data))
+    source = PairSource(clips, lamp, None, processor, data, texts, data["captions_per_step"])
     validation = PairSource(Clips(arguments.data, "val", data), lamp, None, processor, data)
     torch.manual_seed(recipe["seed"])
     sizes = {"latent_size": lamp.config.motion_config.codebook_dim}

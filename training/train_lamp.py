@@ -20,14 +20,16 @@ from lamp_hf.models.modeling_lamp_pretraining import LampForPreTraining
 from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 
-from .augmentation.paraphrase import Paraphraser, load_paraphraser
+from .augmentation.descriptions import load_descriptions
+from .augmentation.paraphrase import load_paraphraser
 from .command_line import parse_arguments
-from .data import Clips, batched, by_length, normalised, pad_motions, shortened
+from .data import Clips, batched, by_length, in_one_block, normalised, pad_motions, shortened
 from .gradient_cache import ComparingObjective
 from .loop import to_device, train
 from .motions import NormalisedMotions
 from .progress import progress
 from .text_encoder import load_text_encoder
+from .texts import TextTable
 
 
 _STARTS = (0, 2)  # frames; latents of a clip from each, so that a crop need not begin where a token does
@@ -38,7 +40,7 @@ OBJECTIVES = ("contrastive", "matching", "text_generation", "motion_generation",
 class PairSource:
     """The latents and codes of a clip, and several of its captions, as the frozen encoders see them.
 
-    Everything is encoded once: all clips, all captions and, if there is a paraphraser, a paraphrase of each caption.
+    Everything is encoded once: all clips, and all texts of a [`TextTable`].
     """
 
     def __init__(
@@ -48,32 +50,26 @@ class PairSource:
         tokenizer: MotionVQVAEModel | None,
         processor: LampProcessor,
         data: dict,
-        paraphrase: Paraphraser | None = None,
+        texts: TextTable | None = None,
         num_captions: int = 1,
     ):
         self.processor, self.num_captions = processor, num_captions
         motions = normalised(clips, processor.feature_extractor)
         self.latents, self.codes = encode_motions(lamp, tokenizer, motions, data["max_frames"])
-        texts, self.captions = clips.indexed_captions()
-        self.variants = 1
-        if paraphrase:
-            rng, self.variants = np.random.default_rng(0), 2
-            texts = texts + [paraphrase(text, rng) for text in texts]
-        self.count = len(texts) // self.variants
-        self.input_ids, self.states = encode_captions(lamp, processor, texts)
+        self.texts = texts or TextTable(clips)
+        self.captions = self.texts.captions
+        self.input_ids, self.states = encode_captions(lamp, processor, self.texts.texts)
         self.lengths = clips.lengths
         self.weights = clips.rarity_weights(data["rarity_exponent"])
         self.weights[[not codes for codes in self.codes]] = 0  # too short for a single token
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         start = rng.integers(len(self.codes[index]))
-        own = self.captions[index]
-        captions = rng.choice(own, self.num_captions, replace=len(own) < self.num_captions)
-        variants = rng.integers(self.variants, size=self.num_captions)
+        captions, texts = self.texts.draw_several(index, self.num_captions, rng)
         return {
             "index": index,
             "captions": captions,
-            "texts": captions + variants * self.count,
+            "texts": texts,
             "latents": self.latents[index][start],
             "codes": self.codes[index][start],
         }
@@ -133,7 +129,7 @@ def encode_captions(lamp: LampModel, processor: LampProcessor, texts: list[str])
             hidden = lamp.encode_text(**inputs)
         for i, pieces, row, count in zip(rows, inputs["input_ids"], hidden, inputs["attention_mask"].sum(1).tolist()):
             ids[i], states[i] = pieces[:count].cpu(), row[:count].half().cpu()
-    return ids, states
+    return ids, in_one_block(states)
 
 
 class LampObjective(ComparingObjective):
@@ -228,14 +224,17 @@ def main(command_line: list[str] | None = None) -> None:
     tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer).to(this_process().device)
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)
     clips = Clips(arguments.data, "train", data)
-    paraphrase = load_paraphraser(data)
+    paraphrase, descriptions = load_paraphraser(data), load_descriptions(data)
     captions = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
+    captions += descriptions.sentences if descriptions else []
     if data["vocabulary_captions"]:
         captions += load_captions(data["vocabulary_captions"])
     model, text_tokenizer = build(recipe, captions, tokenizer)
     model.to(this_process().device)
     processor = LampProcessor(extractor, text_tokenizer)
-    source = PairSource(clips, model.lamp, tokenizer, processor, data, paraphrase, data["captions_per_step"])
+    clips.compose(data["composed"], recipe["seed"], data["max_frames"])
+    texts = TextTable(clips, paraphrase, descriptions)
+    source = PairSource(clips, model.lamp, tokenizer, processor, data, texts, data["captions_per_step"])
     model.lamp.trunk.fit_whitening(torch.cat([some[0] for some in source.latents if some]).float())
     validation = PairSource(Clips(arguments.data, "val", data), model.lamp, tokenizer, processor, data)
 

@@ -21,6 +21,7 @@ from .augmentation.paraphrase import load_paraphraser
 from .command_line import parse_arguments
 from .data import Clips
 from .loop import Objective, train
+from .texts import TextTable
 from .train_lamp import PairSource, validate
 
 
@@ -67,10 +68,10 @@ def main(command_line: list[str] | None = None) -> None:
     tokenizer = MotionVQVAEModel.from_pretrained(arguments.tokenizer).to(this_process().device)
     processor = LampProcessor.from_pretrained(arguments.lamp)
     model = build(recipe, arguments.lamp).to(this_process().device)
-    source, validation = (
-        PairSource(Clips(arguments.data, split, data), model.lamp, tokenizer, processor, data, paraphrase)
-        for split, paraphrase in (("train", load_paraphraser(data)), ("val", None))
-    )
+    train_clips, validation_clips = (Clips(arguments.data, split, data) for split in ("train", "val"))
+    texts = TextTable(train_clips, load_paraphraser(data))
+    source = PairSource(train_clips, model.lamp, tokenizer, processor, data, texts)
+    validation = PairSource(validation_clips, model.lamp, tokenizer, processor, data)
 
     train(
         MatcherObjective(model),

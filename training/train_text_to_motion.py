@@ -20,11 +20,13 @@ from lamp_hf.models.modeling_motion_vqvae import MotionVQVAEModel
 from lamp_hf.models.processing_lamp import LampProcessor
 from lamp_hf.models.scheduling_masked_motion import MaskedMotionScheduler
 
+from .augmentation.descriptions import load_descriptions
 from .augmentation.paraphrase import load_paraphraser
 from .command_line import parse_arguments
-from .data import Clips, batched, by_length, draw, normalised, shortened, tokenise
+from .data import Clips, batched, by_length, draw, in_one_block, normalised, shortened, tokenise
 from .loop import Objective, to_device, train
 from .progress import progress
+from .texts import TextTable
 
 
 _CONTINUED = ("transformer.", "residual_transformer.", "length_predictor.")
@@ -37,26 +39,29 @@ class CodeSource:
     between 0 and `corrupted_tokens` of `data`, and a share of the codes that the residual transformer reads, between 0
     and `corrupted_base_codes`.
 
-    LaMP is frozen, so the conditions of all captions, and of a paraphrase of each if there is a paraphraser, are
-    computed once. Where a new text projection is trained, batches hold the captions' tokens instead.
+    LaMP is frozen, so the conditions of all texts of a [`TextTable`] are computed once. Where a new text projection is
+    trained, batches hold the captions' tokens instead.
     """
 
     def __init__(
-        self, clips: Clips, model: LampForTextToMotion, processor: LampProcessor, data: dict, paraphrase=None
+        self,
+        clips: Clips,
+        model: LampForTextToMotion,
+        processor: LampProcessor,
+        data: dict,
+        texts: TextTable | None = None,
     ):
         self.model, self.processor = model, processor
         motions = normalised(clips, processor.feature_extractor)
         self.codes = tokenise(motions, model.vqvae, data["max_frames"])
         self.num_codes = model.transformer.mask_token_id
         self.scheduler = MaskedMotionScheduler(mask_token_id=self.num_codes)
-        texts, self.captions = clips.indexed_captions()
-        if paraphrase:
-            rng = np.random.default_rng(0)
-            self.captions = [rows + [row + len(texts) for row in rows] for rows in self.captions]
-            texts = texts + [paraphrase(text, rng) for text in texts]
-        self.texts = texts
+        self.texts = texts or TextTable(clips)
+        self.description_probability = data.get("description_probability", 0.0)
         self.conditions = (
-            None if model.config.released_quirks.new_text_projection else encode_texts(model, processor, texts)
+            None
+            if model.config.released_quirks.new_text_projection
+            else encode_texts(model, processor, self.texts.texts)
         )
         self.corrupted_tokens = data.get("corrupted_tokens", 0.0)
         self.corrupted_base_codes = data.get("corrupted_base_codes", 0.0)
@@ -66,7 +71,7 @@ class CodeSource:
 
     def item(self, index: int, rng: np.random.Generator) -> dict:
         codes = draw(self.codes[index], rng)
-        caption = draw(self.captions[index], rng)
+        caption = self.texts.draw(index, rng, self.description_probability)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         corrupted, labels = self.scheduler.add_noise(codes[:, 0], generator)
         visible = corrupted != self.scheduler.config.mask_token_id
@@ -101,7 +106,7 @@ class CodeSource:
             batch["levels"] = torch.tensor([item["level"] for item in items])
         rows = [item["caption"] for item in items]
         if self.conditions is None:
-            texts = shortened([self.texts[row] for row in rows], self.processor.tokenizer)
+            texts = shortened([self.texts.texts[row] for row in rows], self.processor.tokenizer)
             return batch | dict(self.processor(text=texts))
         conditions = [self.conditions[row] for row in rows]
         return batch | {"condition": nn.utils.rnn.pad_sequence(conditions, batch_first=True).float()}
@@ -141,7 +146,7 @@ def encode_texts(model: LampForTextToMotion, processor: LampProcessor, texts: li
             encoded = model.encode_text(**inputs).half().cpu()
         for i, condition in zip(rows, encoded):
             conditions[i] = condition[(condition != 0).any(-1)].clone()
-    return conditions
+    return in_one_block(conditions)
 
 
 class TextToMotionObjective(Objective):
@@ -233,7 +238,8 @@ def main(command_line: list[str] | None = None) -> None:
     clips = Clips(arguments.data, "train", data)
     clips.lengthen(data["lengthened"], recipe["seed"], data["max_frames"])
     clips.compose(data["composed"], recipe["seed"], data["max_frames"])
-    source = CodeSource(clips, model, processor, data, load_paraphraser(data))
+    texts = TextTable(clips, load_paraphraser(data), load_descriptions(data))
+    source = CodeSource(clips, model, processor, data, texts)
     uncorrupted = data | {"corrupted_tokens": 0.0, "corrupted_base_codes": 0.0}
     validation = CodeSource(Clips(arguments.data, "val", data), model, processor, uncorrupted)
 

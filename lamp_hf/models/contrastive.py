@@ -131,16 +131,16 @@ def caption_targets(
     """
     captions = len(sentence_embeds) // len(clip_ids)
     owners = global_row_indices(clip_ids)
-    of_texts = owners.repeat_interleave(captions)
-    own = equal_pairs(of_texts, gather_with_gradient(owners))
-    alike = cosines(sentence_embeds, gather_with_gradient(sentence_embeds)) > threshold
+    own = equal_pairs(owners, gather_with_gradient(owners))
+    same_clip = equal_pairs(clip_ids, gather_with_gradient(clip_ids))
+    alike = cosines(sentence_embeds, gather_with_gradient(sentence_embeds)) > threshold  # [texts here, all texts]
     alike = alike | equal_pairs(caption_ids, gather_with_gradient(caption_ids))
-    alike = alike.unflatten(1, (-1, captions)).any(-1)
-    alike = alike | equal_pairs(clip_ids.repeat_interleave(captions), gather_with_gradient(clip_ids))
-    excluded = alike & ~own
-    back = equal_pairs(owners, gather_with_gradient(of_texts)).float() / captions
-    excluded_back = excluded.unflatten(0, (-1, captions)).any(1)  # [motions here, all motions]
-    return own.float(), excluded, back, excluded_back.repeat_interleave(captions, 1)
+
+    right = own.repeat_interleave(captions, 0)
+    excluded = alike.unflatten(1, (-1, captions)).any(-1) | same_clip.repeat_interleave(captions, 0)
+    back = own.repeat_interleave(captions, 1)
+    excluded_back = alike.unflatten(0, (-1, captions)).any(1) | same_clip.repeat_interleave(captions, 1)
+    return right.float(), excluded & ~right, back.float() / captions, excluded_back & ~back
 
 
 def contrastive_loss(
