@@ -63,7 +63,9 @@ def test_the_clips_of_a_family_take_turns_and_lend_their_length(pipe):
 def test_paraphrases_are_recognised_for_each_seed(pipe, judge):
     arguments = Namespace(seed=0, seeds=2)
     paraphrases = {"bow": ["she bows"], "walk": ["a man walks", "a person walks forward"]}
-    numbers = paraphrase_numbers(pipe, judge, paraphrases, {"walk": 40}, arguments)
+    known = {"bow": {"she", "bows"}, "walk": {"a", "man", "walks"}}
+    numbers = paraphrase_numbers(pipe, judge, paraphrases, {"walk": 40}, known, arguments)
+    assert numbers["with_new_words"] == {"prompts": 1, "all": 0}
     assert numbers["prompts"] == 3 and numbers["all"] == pytest.approx(100 / 3) and numbers["covered_families"] == 0
     assert numbers["by_family"] == {"bow": 100, "walk": 0}
     assert numbers["wrong"] == ["walk: a man walks", "walk: a person walks forward"]

@@ -26,17 +26,18 @@ class FamilyDescriptions:
     @property
     def sentences(self) -> list[str]:
         """All sentences, as they are written and mirrored, repetitions included."""
-        written = [
-            text
-            for family in self.families.values()
-            for texts in (family["any"], *(kind["wordings"] for kind in family.get("kinds", [])))
-            for text in texts
-        ]
+        written = [text for family in self.families for text in self.of_family(family)]
         return written + [mirror_caption(text) for text in written]
+
+    def of_family(self, family: str) -> list[str]:
+        """Return the sentences of a family, of all kinds, as they are written; often none."""
+        written = self._written(family)
+        kinds = [text for kind in written.get("kinds", []) for text in kind["wordings"]]
+        return written["any"] + kinds
 
     def __call__(self, family: str, captions: list[str]) -> list[str]:
         """Return the sentences that describe a clip of a family with these captions; often none."""
-        written = self.families.get(family) or self.families.get(mirror_caption(family)) or {"any": []}
+        written = self._written(family)
         texts = list(written["any"])
         for kind in written.get("kinds", []):
             if any(re.search(kind["where"], caption.lower()) for caption in captions):
@@ -45,6 +46,9 @@ class FamilyDescriptions:
         if named == {"right"}:
             return [mirror_caption(text) for text in texts]
         return texts if named == {"left"} else [text for text in texts if not sides([text])]
+
+    def _written(self, family: str) -> dict:
+        return self.families.get(family) or self.families.get(mirror_caption(family)) or {"any": []}
 
 
 def sides(texts: list[str]) -> set[str]:

@@ -1,16 +1,19 @@
 """Families of action in generated motion, recognised by a classifier of real motion: captions and paraphrases."""
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import yaml
+from datasets import Dataset
 
 import lamp_hf
 from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 
+from ..augmentation.descriptions import FamilyDescriptions, descriptions_file
 from ..data import Clips, load_clips, shortened, without_licenses
 from .evaluator import Judge, share
 from .options import add_decoding, add_evaluator, add_licenses, add_seed
@@ -45,20 +48,40 @@ def evaluate(arguments: Namespace) -> dict:
     generated = {family: [a for a, truth in zip(answers, families) if truth == family] for family in covered}
     prompts = yaml.safe_load(Path(__file__).with_name("family_prompts.yaml").read_text())
     paraphrases = prompts["paraphrases" if arguments.split == "test" else "paraphrases_val"]
+    numbers = paraphrase_numbers(pipe, judge, paraphrases, covered, training_words(arguments), arguments)
     return {
         "least_training_clips": arguments.least,
         "licenses_left_out": arguments.licenses_left_out,
         "captions": compare(generated, real, covered),
-        "paraphrases": paraphrase_numbers(pipe, judge, paraphrases, covered, arguments),
+        "paraphrases": numbers,
     }
+
+
+def training_clips(arguments: Namespace) -> Dataset:
+    """Return the clips that the model was trained on."""
+    dataset = load_motion_dataset(arguments.data, "train", arguments.skeleton)
+    return without_licenses(dataset, arguments.licenses_left_out, check=True)
 
 
 def covered_families(arguments: Namespace) -> dict[str, int]:
     """Return the families with enough training clips, and the number of these."""
-    dataset = load_motion_dataset(arguments.data, "train", arguments.skeleton)
-    dataset = without_licenses(dataset, arguments.licenses_left_out, check=True)
-    counts = Counter(str(family) for family in dataset["family"])
+    counts = Counter(str(family) for family in training_clips(arguments)["family"])
     return {family: count for family, count in sorted(counts.items()) if family and count >= arguments.least}
+
+
+def training_words(arguments: Namespace) -> dict[str, set[str]]:
+    """Return, by family, the words of the captions and descriptions that the model was trained on."""
+    dataset = training_clips(arguments).with_format(None)
+    descriptions = FamilyDescriptions(descriptions_file("descriptions.yaml"))
+    words: dict[str, set[str]] = defaultdict(set)
+    for family, captions in zip(dataset["family"], dataset["captions"]):
+        words[family] |= words_of(captions)
+    return {family: known | words_of(descriptions.of_family(family)) for family, known in words.items()}
+
+
+def words_of(texts: list[str]) -> set[str]:
+    """Return the words of texts in lower case; left and right are one, since clips are mirrored."""
+    return set(re.findall(r"[a-z]+", " ".join(texts).lower().replace("right", "left")))
 
 
 def recognised_of_real(judge: Judge, splits: list[Clips]) -> dict[str, list[str]]:
@@ -122,9 +145,13 @@ def paraphrase_numbers(
     judge: Judge,
     paraphrases: dict[str, list[str]],
     covered: dict[str, int],
+    known: dict[str, set[str]],
     arguments: Namespace,
 ) -> dict:
-    """Return the percentage of motions of paraphrases, as long as the model chooses, whose family is recognised."""
+    """Return the percentage of motions of paraphrases, as long as the model chooses, whose family is recognised.
+
+    `with_new_words` is the same for paraphrases with a word that is not among the `known` ones of their family.
+    """
     families = [family for family, texts in paraphrases.items() for _ in texts]
     texts = [text for some in paraphrases.values() for text in some]
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
@@ -133,12 +160,14 @@ def paraphrase_numbers(
         outputs = pipe(texts, seed=seed, batch_size=32)
         answers.append(judge(output["joints"] for output in outputs)[0])
     by_text = {text: share(row, family) for text, family, row in zip(texts, families, zip(*answers))}
+    new = [text for text, family in zip(texts, families) if words_of([text]) - known.get(family, set())]
     by_family = {family: float(np.mean([by_text[text] for text in some])) for family, some in paraphrases.items()}
     return {
         "prompts": len(texts),
         "seeds": len(seeds),
         "all": float(np.mean(list(by_text.values()))),
         "covered_families": float(np.mean([by_text[t] for t, family in zip(texts, families) if family in covered])),
+        "with_new_words": {"prompts": len(new), "all": float(np.mean([by_text[text] for text in new]))},
         "by_family": by_family,
         "wrong": [f"{family}: {text}" for text, family in zip(texts, families) if not by_text[text]],
     }
