@@ -11,13 +11,21 @@ from datasets import Dataset
 from training_stages import evaluate
 
 import lamp_hf
+from training.augmentation.descriptions import FamilyDescriptions
 from training.evaluation.familiarity import area_under_curve, choose_threshold, embed, read_prompts, separation
-from training.familiarity import caption_families, choose_sentences, main, shares, typical
+from training.familiarity import caption_families, choose_sentences, main, shares, typical, with_descriptions
 
 
 def test_a_caption_belongs_to_the_family_whose_clips_have_it_most_often():
     rows = {"captions": [["he  bows", "hi"], ["he bows"], ["hi\n"], ["a\x1bb"]], "family": ["bow", "bow", "wave", "x"]}
     assert caption_families(Dataset.from_dict(rows)) == {"he bows": "bow", "hi": "bow"}
+
+
+def test_descriptions_of_the_families_that_captions_have_are_known_too(tmp_path):
+    path = tmp_path / "descriptions.yaml"
+    path.write_text("bow: {any: [bends low, he bows]}\nkick: {any: [boots it]}\n")
+    known = with_descriptions({"he bows": "bow", "hi": "wave"}, FamilyDescriptions(path))
+    assert known == {"bends low": "bow", "he bows": "bow", "hi": "wave"}
 
 
 def test_families_share_equally_what_they_have():

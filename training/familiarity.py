@@ -1,6 +1,7 @@
-"""Tell a generator what it was trained on, so that it can warn of prompts unlike it: chooses and embeds sentences.
+r"""Tell a generator what it was trained on, so that it can warn of prompts unlike it: chooses and embeds sentences.
 
-python -m training.familiarity --data mocap.parquet --model runs/generator/model --licenses-left-out "CC BY-SA 3.0"
+python -m training.familiarity --data mocap.parquet --model runs/generator/model --licenses-left-out "CC BY-SA 3.0" \
+    --descriptions descriptions.yaml
 
 Writes familiarity.json and familiarity.safetensors into the model's folder; do so before training.bundle. The
 threshold is chosen on one half of the prompts of evaluation/family_prompts.yaml, so that it warns of 19 in 20 that
@@ -19,6 +20,7 @@ from transformers import AutoModel, AutoProcessor
 from lamp_hf.data.dataset import load_motion_dataset
 from lamp_hf.models.familiarity import Familiarity
 
+from .augmentation.descriptions import FamilyDescriptions, descriptions_file
 from .command_line import check_data
 from .data import shortened, without_licenses
 from .evaluation.familiarity import choose_threshold, embed, outside_of, read_prompts
@@ -33,6 +35,12 @@ def caption_families(dataset: Dataset) -> dict[str, str]:
             if text.isprintable():
                 counts.setdefault(text, Counter())[str(family)] += 1
     return {text: counts[text].most_common(1)[0][0] for text in sorted(counts)}
+
+
+def with_descriptions(families: dict[str, str], descriptions: FamilyDescriptions) -> dict[str, str]:
+    """Return the family of each caption and of each sentence that describes clips of these families."""
+    described = {text: name for name in sorted(set(families.values())) for text in descriptions.of_family(name)}
+    return described | families
 
 
 def shares(available: dict[str, int], total: int) -> dict[str, int]:
@@ -113,6 +121,8 @@ def main(command_line: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, type=Path, help="parquet file or folder in HumanML3D's layout")
     parser.add_argument("--skeleton", default="humanml3d", choices=["humanml3d", "kit"])
     parser.add_argument("--model", required=True, type=Path, help="folder of the generator, which gets the files")
+    note = "of families, as the generator's recipe has them"
+    parser.add_argument("--descriptions", metavar="FILE", help=note)
     note = "values of license_class, as the generator's recipe has them"
     parser.add_argument("--licenses-left-out", nargs="*", default=[], metavar="CLASS", help=note)
     parser.add_argument("--sentences", default=1300, type=int, help="that are kept at most")
@@ -128,6 +138,8 @@ def main(command_line: list[str] | None = None) -> None:
     processor = AutoProcessor.from_pretrained(arguments.model)
     dataset = load_motion_dataset(arguments.data, "train", arguments.skeleton)
     families = caption_families(without_licenses(dataset, arguments.licenses_left_out, check=True))
+    if arguments.descriptions:
+        families = with_descriptions(families, FamilyDescriptions(descriptions_file(arguments.descriptions)))
     counts = arguments.sentences, arguments.num_neighbours
     result = make_familiarity(model, processor, families, *counts, arguments.threshold)
     result.save_pretrained(arguments.model)
