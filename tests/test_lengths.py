@@ -15,6 +15,7 @@ from training.augmentation.lengths import (
     FINISHED,
     RETIMED,
     TILED,
+    TRIMMED,
     Lengthener,
     acceleration,
     differences,
@@ -106,6 +107,20 @@ class TestOtherLengths:
         assert min(lengths) >= 30 and max(lengths) <= 81 and len(lengths) > 15
         assert all(maker.crop(1, rng) is None for _ in range(10))
 
+    def test_half_of_the_crops_begin_where_the_clip_does(self):
+        maker, rng = lengthener(WALK), np.random.default_rng(0)
+        begins = [np.allclose(maker.crop(0, rng)[:10, 1:], WALK[:10, 1:], atol=1e-4) for _ in range(60)]
+        assert 0.35 < np.mean(begins) < 0.65
+
+    def test_rests_at_the_ends_are_cut_and_movement_is_not(self):
+        resting = np.concatenate([features_to_joints(LIFT)[:1]] * 20 + [features_to_joints(LIFT)[5:]])
+        maker, rng = lengthener(joints_to_features(resting), IDLE), np.random.default_rng(0)
+        made = [motion for _ in range(40) if (motion := maker.trim(0, rng)) is not None]
+        assert made and max(map(len, made)) <= len(resting) - 16 and len({len(motion) for motion in made}) > 5
+        reached = [np.ptp(features_to_joints(motion)[:, 20, 1]) for motion in made]  # by the wrist that is lifted
+        assert min(reached) > 0.95 * np.ptp(resting[:, 20, 1])
+        assert all(maker.trim(1, rng) is None for _ in range(10))  # standing has no movement to keep
+
     def test_half_and_full_speed(self):
         assert len(resampled(walking(80), 0.5)) == 161
         np.testing.assert_allclose(resampled(walking(80), 1.0), walking(80), atol=1e-6)
@@ -144,7 +159,9 @@ class TestOtherLengths:
     def test_the_same_clips_for_the_same_seed_of_all_kinds(self):
         maker = lengthener(WALK, KICK, LIFT, IDLE, max_frames=120)
         made, again = list(maker(20, 3)), list(maker(20, 3))
-        assert [clip.kind for clip in made] == [CROPPED] * 5 + [TILED] * 7 + [FINISHED] * 5 + [RETIMED] * 3
+        assert [clip.kind for clip in made] == [CROPPED] * 6 + [TILED] * 6 + [FINISHED] * 4 + [TRIMMED] * 2 + [
+            RETIMED
+        ] * 2
         assert all(np.array_equal(one.motion, other.motion) for one, other in zip(made, again, strict=True))
         assert max(len(clip.motion) for clip in made) <= 120
         assert {clip.source for clip in made if clip.kind == TILED} <= {0, 3}

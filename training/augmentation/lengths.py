@@ -1,8 +1,8 @@
 """Make training clips of real ones at other lengths, so that the length of a clip does not tell its content.
 
 Clips with a cycle, such as walks and waves, are cropped, or tiled by repeating the cycle. Others finish early and
-stand on in their last pose. All may be played a little faster or slower. The motion alone decides which clips have a
-cycle; no labels are needed.
+stand on in their last pose. Where a clip begins or ends at rest, rests are cut. All may be played a little faster or
+slower. The motion alone decides which clips have a cycle; no labels are needed.
 """
 
 import re
@@ -21,8 +21,9 @@ from lamp_hf.models.skeleton import HUMANML3D
 from .composition import still_shows
 
 
-CROPPED, TILED, RETIMED, FINISHED = "cropped", "tiled", "retimed", "finished early"
-_SHARES = {CROPPED: 0.25, TILED: 0.35, RETIMED: 0.15, FINISHED: 0.25}
+CROPPED, TILED, RETIMED, FINISHED, TRIMMED = "cropped", "tiled", "retimed", "finished early", "trimmed"
+_SHARES = {CROPPED: 0.3, TILED: 0.3, RETIMED: 0.1, FINISHED: 0.2, TRIMMED: 0.1}
+_FROM_START = 0.5  # share of crops that begin where their clip does: a wave begins with the hand that goes up
 _SHORTEST = 30  # frames of a cropped clip
 _TRIES = 4  # cycles of a clip that are tried
 _MARGIN = 1.1  # by which acceleration in a seam may exceed that of the clip
@@ -46,7 +47,7 @@ class Lengthened:
     Args:
         motion (`np.ndarray` of shape `(num_frames, 263)`): features.
         captions (`list[str]`): captions of the real clip that hold at any length.
-        kind (`str`): `CROPPED`, `TILED`, `RETIMED` or `FINISHED`.
+        kind (`str`): `CROPPED`, `TILED`, `RETIMED`, `FINISHED` or `TRIMMED`.
         source (`int`): index of the real clip.
     """
 
@@ -87,6 +88,7 @@ class Lengthener:
             (CROPPED, self.crop),
             (TILED, self.tile),
             (FINISHED, self.finish),
+            (TRIMMED, self.trim),
             (RETIMED, self.retime),  # fits all clips: makes up for those that were not found
         ):
             wanted = count - made if kind == RETIMED else round(_SHARES[kind] * count)
@@ -113,7 +115,7 @@ class Lengthener:
         if shortest > longest:
             return None
         frames = int(rng.integers(shortest, longest + 1))
-        start = int(rng.integers(len(features) - frames))
+        start = 0 if rng.random() < _FROM_START else int(rng.integers(len(features) - frames))
         part = slice(start, start + frames)
         apart, alike = differences(features)
         shown = np.average(apart[:, part].min(-1) < 2 * alike, weights=speeds(features)) >= SHOWN
@@ -159,6 +161,17 @@ class Lengthener:
         frames = int(rng.integers(shortest, self.max_frames + 1)) - rest
         joints = joints[: rest + 1]
         return joints_to_features(np.concatenate([joints, held(joints, frames, idle, rng)]))
+
+    def trim(self, row: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Cut random parts of the rests at both ends of a clip; None where it hardly rests."""
+        joints = features_to_joints(self.motions[row])
+        moving = np.flatnonzero(np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(-1) > REST)
+        if not len(moving) or len(joints) > self.max_frames + 1:
+            return None
+        start, end = int(rng.integers(moving[0] + 1)), int(rng.integers(moving[-1] + 2, len(joints) + 1))
+        if start + len(joints) - end < SHORTEST_CYCLE or end - start <= _SHORTEST:
+            return None
+        return joints_to_features(joints[start:end])
 
     def retime(self, row: int, rng: np.random.Generator) -> np.ndarray | None:
         """Play a clip at 0.85 to 1.15 times its speed; None where it would be too long."""
