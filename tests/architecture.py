@@ -25,7 +25,7 @@ FLOORS = (  # from the ground up
     {"training.pretrained", "training.progress", "training.recipe", "training.gradient_cache"},
     {"training.augmentation", "training.loop", "training.text_encoder"},
     {"training.command_line", "training.data"},
-    {"training.video"},
+    {"training.video", "training.texts"},
     {"training.train_*"},
     {"training.evaluation"},
     {"training.*"},  # what puts the stages together: evaluate, ablations, bundle
