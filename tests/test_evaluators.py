@@ -106,13 +106,14 @@ def test_evaluator_embeds_padded_clips_as_it_embeds_them_alone():
 
 
 def test_the_evaluator_embeds_alone_as_in_a_batch_and_loads_whole_or_not_at_all(bert_folder, tmp_path):
-    motions = [lamp_hf.joints_to_features(make_motion(30 + 12 * i, seed=i)) for i in range(3)]
-    labels = {"actions": ["a"], "styles": ["b"]}
+    motions = [lamp_hf.joints_to_features(make_motion(30 + 12 * i, seed=i)) for i in (2, 0, 1)]
+    labels = {"actions": ["a", "b"], "styles": ["c"]}
     config = MotionEvaluatorConfig(**labels, width=8, text_encoder=str(bert_folder), text_size=16)
     MotionEvaluatorModel(config).save_pretrained(tmp_path)
     lamp_hf.MotionFeatureExtractor.from_statistics(motions).save_pretrained(tmp_path)
     evaluator = MotionTextEvaluator(tmp_path)
     np.testing.assert_allclose(evaluator.embed_motions(motions)[1:2], evaluator.embed_motions(motions[1:2]), atol=1e-5)
+    assert evaluator.recognise(motions) == [evaluator.recognise([motion])[0] for motion in motions]
     texts = ["a man turns to the right", "she bows"]
     np.testing.assert_allclose(evaluator.embed_texts(texts)[1:], evaluator.embed_texts(texts[1:]), atol=1e-5)
     weights = load_file(tmp_path / "model.safetensors")

@@ -83,6 +83,18 @@ def test_files_of_any_system_are_judged_by_another_network_on_prompts_of_a_file(
     assert all(np.isfinite(row["foot_skating_m_s"]) for row in samples.values())
 
 
+def test_families_that_prompts_ask_for_are_recognised(folder, judge, tmp_path):
+    prompts = tmp_path / "prompts.csv"
+    lines = [f"{i},a person walks,{'walk' if i % 2 else ''}" for i in range(33)]
+    prompts.write_text("\n".join(["name,text,family", *lines]))
+    numbers = evaluate_folder(folder, prompts, evaluator=judge)
+    assert numbers["text"]["family_recognised"] == 100  # the judge knows no other
+    assert sum("family_recognised" in row for row in numbers["samples"]) == 16
+    prompts.write_text("name,text,family\n1,a person moonwalks,moonwalk\n")
+    with pytest.raises(ValueError, match="knows no family 'moonwalk'"):
+        evaluate_folder(folder, prompts, evaluator=judge)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -247,6 +247,30 @@ def generation_table(measured: Measurements) -> str:
     return format_rows(rows)
 
 
+def known_systems_table(measured: Measurements) -> str:
+    """Format the report on each known system, with the 95 % intervals of the first hit and of the Fréchet distance."""
+    columns = {
+        ("text", "r_precision_1"): ("R@1 of 32", "{:.2f}"),
+        ("text", "r_precision_3"): ("R@3 of 32", "{:.2f}"),
+        ("text", "matching_distance"): ("MM-Dist", "{:.2f}"),
+        ("text", "family_recognised"): ("family recognised", "{:.0f} %"),
+        ("distribution", "frechet_distance"): ("FID", "{:.3f}"),
+        ("distribution", "diversity"): ("diversity", "{:.2f}"),
+        ("physics", "foot_skating_m_s"): ("skating, m/s", "{:.2f}"),
+        ("physics", "jitter_m_s3"): ("jitter, m/s³", "{:.0f}"),
+        ("physics", "bone_length_variation"): ("bones vary by", "{:.1%}"),
+    }
+    rows = [["", *(heading for heading, _ in columns.values())]]
+    for system, report in measured["known_systems"]["systems"].items():
+        cells = [form.format(report[section][name]) for (section, name), (_, form) in columns.items()]
+        for column, (section, name) in enumerate(columns):
+            if name in ("r_precision_1", "frechet_distance"):
+                low, high = (columns[section, name][1].format(edge) for edge in report[section]["intervals"][name])
+                cells[column] += f" [{low}, {high}]"
+        rows.append([system, *cells])
+    return format_rows(rows)
+
+
 def length_table(measured: Measurements) -> str:
     """Format the share of motions that show their prompt, by length."""
     prompts = measured["geometry"]["lengths"]["by_prompt"]
@@ -312,6 +336,7 @@ TABLES: dict[str, dict[str, Callable[[Measurements], str]]] = {
     "lamp_small": {
         "action_table": action_table,
         "generation_table": generation_table,
+        "known_systems_table": known_systems_table,
         "length_table": length_table,
         "protocol_table": lambda m: protocol_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),
         "label_table": lambda m: label_table("scoring", m["retrieval"]["scorings"], LAMP_WAYS),

@@ -116,7 +116,7 @@ def evaluate(
         typer.Option(
             "--prompts",
             "--captions",
-            help="What the motions should show: .csv (text or caption; name, stratum), .json or .txt.",
+            help="What the motions should show: .csv (text or caption; name, stratum, family), .json or .txt.",
         ),
     ] = None,
     real: Annotated[Path | None, typer.Option(help="Folder of real motions to compare with.")] = None,

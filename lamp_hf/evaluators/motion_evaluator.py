@@ -142,14 +142,22 @@ class MotionTextEvaluator:
         states = self.model.text_head(sentence_embeddings(texts, self.text_encoder))
         return nn.functional.normalize(states, dim=-1).numpy()
 
-    @torch.no_grad()
     def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
         """Embed features `(num_frames, num_features)` each, `(num_motions, embedding_size)`."""
+        return nn.functional.normalize(self._judge(motions).embedding, dim=-1).numpy()
+
+    def recognise(self, motions: list[np.ndarray]) -> list[str]:
+        """Return the action, one of the model's, that each motion shows; features `(num_frames, num_features)`."""
+        actions = self.model.config.actions or []
+        return [actions[i] for i in self._judge(motions).action_logits.argmax(-1)]
+
+    @torch.no_grad()
+    def _judge(self, motions: list[np.ndarray]) -> MotionEvaluatorOutput:
         order = sorted(range(len(motions)), key=lambda i: len(motions[i]))  # a batch has motions of similar lengths
-        result: dict[int, np.ndarray] = {}
+        outputs = []
         for first in range(0, len(order), 64):
-            rows = order[first : first + 64]
-            batch = self.extractor([motions[i] for i in rows], return_tensors="pt")
-            embedding = self.model(batch["motion_values"], batch["motion_attention_mask"]).embedding
-            result |= dict(zip(rows, nn.functional.normalize(embedding, dim=-1).numpy()))
-        return np.stack([result[i] for i in range(len(motions))])
+            batch = self.extractor([motions[i] for i in order[first : first + 64]], return_tensors="pt")
+            outputs.append(self.model(batch["motion_values"], batch["motion_attention_mask"]))
+        back = torch.tensor(order).argsort()
+        whole = {name: torch.cat([part[name] for part in outputs])[back] for name in outputs[0]}
+        return MotionEvaluatorOutput(**whole)

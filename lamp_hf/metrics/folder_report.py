@@ -72,9 +72,12 @@ def evaluate_folder(
         (`sides_right`), and, judged by LaMP, LaMP-BertScore; and the same by `strata`. With `real` also
         `distribution`: Fréchet distance, diversity and physics of both.
 
+        Where prompts tell their family of action, an `evaluator` adds the share of motions that it recognises as of
+        that family (`family_recognised`).
+
     Raises:
-        ValueError: when no motion can be read, when no motion has a prompt in the given file, or when there are fewer
-            than two motions to compare.
+        ValueError: when no motion can be read, when no motion has a prompt in the given file, when the evaluator does
+            not know the family of one, or when there are fewer than two motions to compare.
     """
     judge = _load_judge(model, evaluator)
 
@@ -101,6 +104,8 @@ def evaluate_folder(
         strata = [[*prompt.strata, *rule] for prompt, rule in zip(asked, Strata(training_captions)(texts))]
         own = judge.evaluator.embed_texts(texts)
         scores = _score(judge.evaluator, texts, own, embeddings[rows])
+        if evaluator is not None:
+            scores |= _recognise(evaluator, asked, [features[row] for row in rows])
         result["text"] = _text(scores, own, embeddings[rows], rng) | {"captions": len(rows)}
         if evaluator is None:
             score = lamp_bertscore([features[row] for row in rows], texts)
@@ -168,6 +173,23 @@ def _score(evaluator: Evaluator, texts: list[str], own: np.ndarray, motions: np.
         right[sided] = distance[sided] < np.linalg.norm(mirrored - motions[sided], axis=1)
     recalls = {f"R@{k}": 100.0 * (rank < k) for k in (1, 3, 10)}
     return {"matching_distance": distance, "rank": rank, **recalls, "sides_right": 100 * right}
+
+
+def _recognise(
+    evaluator: MotionTextEvaluator, prompts: list[Prompt], motions: list[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Tell which motions show the family of their prompts; NaN where none is told, and nothing where none is at all.
+
+    Raises:
+        ValueError: when the evaluator does not know a family.
+    """
+    families = [prompt.family for prompt in prompts]
+    if unknown := sorted({*families} - {"", *(evaluator.model.config.actions or [])}):
+        raise ValueError(f"the evaluator knows no family {unknown[0]!r}, which a prompt asks for")
+    if not any(families):
+        return {}
+    right = 100.0 * (np.array(evaluator.recognise(motions)) == np.array(families))
+    return {"family_recognised": np.where(np.array(families) == "", np.nan, right)}
 
 
 def _similarity(texts: np.ndarray, motions: np.ndarray) -> np.ndarray:
