@@ -136,12 +136,4 @@ class ShippedPipelinesMixin:
         return values | {"custom_pipelines": shipped} if shipped else values
 
 
-__all__ = [
-    "HUB_OPTIONS",
-    "MAX_COUNT",
-    "MAX_SIZE",
-    "CheckedConfigMixin",
-    "ReleasedQuirksMixin",
-    "ShippedPipelinesMixin",
-    "one_line",
-]
+__all__ = ["MAX_COUNT", "MAX_SIZE", "CheckedConfigMixin", "ReleasedQuirksMixin", "ShippedPipelinesMixin", "one_line"]
