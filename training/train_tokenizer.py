@@ -67,12 +67,11 @@ class TokenizerObjective(Objective):
         truth = features_to_joints(truth, self.skeleton) * metres
         steps = decoded[:, 1:] - decoded[:, :-1]
         true_steps = truth[:, 1:] - truth[:, :-1]
-        feet = list(self.skeleton.left_foot + self.skeleton.right_foot)
         wrists = [self.skeleton.joint_names.index(name) for name in ("left_wrist", "right_wrist")]
-        bones = (decoded - decoded[:, :, [0, *self.skeleton.parents[1:]]]).norm(dim=-1)
+        bones = self.skeleton.bones(decoded).norm(dim=-1)
         reference = metres * torch.tensor(self.skeleton.bone_lengths, device=bones.device)
         relative = (decoded - decoded[:, :, :1]) - (truth - truth[:, :, :1])
-        slip = (steps - true_steps)[:, :, feet].norm(dim=-1) * contacts
+        slip = (steps - true_steps)[:, :, self.skeleton.feet].norm(dim=-1) * contacts
         return {
             "joints": masked_mean(relative.norm(dim=-1), mask),
             "velocities": masked_mean((steps - true_steps).norm(dim=-1), mask[:, 1:]),

@@ -27,7 +27,7 @@ def featurise_plainly(joints: np.ndarray) -> np.ndarray:
     joints -= joints[0, 0] * [1, 0, 1]
     start = _between(_unit(_forward(joints[:1], 1)), _AHEAD[None])
     joints = _rotate(np.broadcast_to(start[:, None], (*joints.shape[:2], 4)), joints)
-    feet = joints[:, list(tree.left_foot + tree.right_foot)]
+    feet = joints[:, tree.feet]
     contacts = ((feet[1:] - feet[:-1]) ** 2).sum(-1) < tree.contact_threshold
     forward = _unit(gaussian_filter1d(_forward(joints, -1), 20, axis=0, mode="nearest"))
     root = _between(forward, np.broadcast_to(_AHEAD, forward.shape))
@@ -74,7 +74,7 @@ def export_plainly(joints: np.ndarray, path: Path, iterations: int | None = None
         `np.ndarray` of shape `(num_frames, 22, 3)`: the joints that the file describes.
     """
     tree, joints = HUMANML3D, np.asarray(joints, np.float64)
-    lengths = np.linalg.norm(joints[0, 1:] - joints[0, list(tree.parents[1:])], axis=-1)
+    lengths = np.linalg.norm(tree.bones(joints[0])[1:], axis=-1)
     offsets = np.zeros((tree.num_joints, 3))
     offsets[1:] = np.array(tree.directions[1:]) * lengths[:, None]
     children = {

@@ -7,7 +7,7 @@ import typer
 
 import lamp_hf
 
-from .common import Body, Json, Rig, SourceFps, Unit, Up, app, report
+from .common import FileReading, Json, app, report, with_reading_options
 
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@with_reading_options
 def check(
     sources: Annotated[list[Path], typer.Argument(help="Motion files, or folders of them.")],
     page: Annotated[
@@ -24,11 +25,8 @@ def check(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="With --fix: a new file, or a folder for several.")
     ] = None,
-    rig: Rig = None,
-    unit: Unit = None,
-    up: Up = None,
-    source_fps: SourceFps = None,
-    body: Body = None,
+    *,
+    reading: FileReading,
     as_json: Json = False,
 ) -> None:
     """Look for faults in motion files: sliding feet, jumps, bent joints, stretched bones and others.
@@ -42,17 +40,16 @@ def check(
     from lamp_hf.motion.files import printable, write_atomically
     from lamp_hf.motion.world import check_options
 
-    check_options(rig, unit, up, source_fps)
+    check_options(reading["rig"], reading["unit"], reading["up"], reading["fps"])
     paths = _files(sources)
     if page is not None and page.suffix.lower() != ".html":
         raise ValueError(f"cannot write {page}: give an .html file")
     targets = _targets(paths, sources, output) if fix else {}
     if output is not None and not fix:
         raise ValueError("--output is where --fix writes: give --fix too")
-    options = {"rig": rig, "unit": unit, "up": up, "fps": source_fps, "body": body}
     checked = {}
     for path in paths:
-        found, motion = check_file(path, **options)
+        found, motion = check_file(path, **reading)
         if fix and motion is not None:
             found, motion = _write_fixed(motion, found, targets[path])
         checked[printable(path)] = found, motion if page is not None else None

@@ -1,10 +1,13 @@
 """Options and output that the verbs of `lamp-hf` share."""
 
+import functools
+import inspect
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict, get_type_hints
 
 import numpy as np
 import typer
@@ -53,19 +56,6 @@ def check_model(name: str) -> str:
 Model = Annotated[
     str, typer.Option(callback=check_model, help="Folder or Hub id of a model. Defaults to the bundled one.")
 ]
-Rig = Annotated[Path | None, typer.Option(help="Bone map in YAML, for a BVH whose bone names are not known.")]
-Unit = Annotated[float | None, typer.Option(help="Metres per unit of the file. Detected by default.")]
-Up = Annotated[
-    str | None, typer.Option(help="Axis of the file that points up: x, y, z, -x, -y or -z. Detected by default.")
-]
-SourceFps = Annotated[
-    float | None,
-    typer.Option("--source-fps", help="Frames per second of the file, where it states wrong ones or none."),
-]
-Body = Annotated[
-    str | None,
-    typer.Option(help="The body to read where the file has several, by the name of its first joint."),
-]
 InPlace = Annotated[
     bool, typer.Option("--in-place", help="Take the travel over the ground away: the hips stay above the origin.")
 ]
@@ -77,6 +67,52 @@ RootMotion = Annotated[
 ]
 CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Keep standing feet in place.")]
 _BUNDLED = {"text-to-motion": "text-to-motion", "motion-to-text": "captioning"}
+
+
+class FolderReading(TypedDict):
+    """How to read the motion files of a folder: arguments of [`lamp_hf.Motion.load`], each with its option."""
+
+    rig: Annotated[
+        Path | None, typer.Option("--rig", help="Bone map in YAML, for a BVH whose bone names are not known.")
+    ]
+    unit: Annotated[float | None, typer.Option("--unit", help="Metres per unit of the file. Detected by default.")]
+    up: Annotated[
+        str | None,
+        typer.Option("--up", help="Axis of the file that points up: x, y, z, -x, -y or -z. Detected by default."),
+    ]
+    fps: Annotated[
+        float | None,
+        typer.Option("--source-fps", help="Frames per second of the file, where it states wrong ones or none."),
+    ]
+
+
+class FileReading(FolderReading):
+    """How to read single motion files."""
+
+    body: Annotated[
+        str | None,
+        typer.Option("--body", help="The body to read where the file has several, by the name of its first joint."),
+    ]
+
+
+def with_reading_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb an option for each entry of its parameter `reading`, which typer cannot do by itself."""
+    signature = inspect.signature(verb)
+    entries = get_type_hints(signature.parameters["reading"].annotation, include_extras=True)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "reading":
+            changes = [{"name": f"reading_{name}", "annotation": option} for name, option in entries.items()]
+            parameters += [parameter.replace(default=None, **change) for change in changes]
+        else:
+            parameters.append(parameter)
+
+    @functools.wraps(verb)
+    def run(**values) -> None:
+        verb(reading={name: values.pop(f"reading_{name}") for name in entries}, **values)
+
+    run.__signature__ = signature.replace(parameters=parameters)
+    return run
 
 
 @app.callback()

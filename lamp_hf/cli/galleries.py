@@ -9,20 +9,19 @@ import typer
 
 import lamp_hf
 
-from .common import Json, Rig, SourceFps, Unit, Up, app, check_model, report
+from .common import FolderReading, Json, app, check_model, report, with_reading_options
 
 
 @app.command()
+@with_reading_options
 def index(
     source: Annotated[Path, typer.Argument(help="Folder of motion files; its subfolders are indexed too.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the gallery.")],
     update: Annotated[
         bool, typer.Option("--update", help="Update a gallery: add new files, drop those that are gone.")
     ] = False,
-    rig: Rig = None,
-    unit: Unit = None,
-    up: Up = None,
-    source_fps: SourceFps = None,
+    *,
+    reading: FolderReading,
     model: Annotated[
         str,
         typer.Option(
@@ -51,9 +50,7 @@ def index(
     """
     from lamp_hf.retrieval.folder import index_folder
 
-    done = index_folder(
-        source, output, model or None, update, late_interaction, milvus, rig=rig, unit=unit, up=up, fps=source_fps
-    )
+    done = index_folder(source, output, model or None, update, late_interaction, milvus, **reading)
     if done is None:
         return  # not the main process
     for name, problem in done.broken.items():

@@ -12,7 +12,7 @@ import typer
 
 import lamp_hf
 
-from .common import Body, Json, Rig, SourceFps, Unit, Up, app, check_model, report
+from .common import FileReading, Json, app, check_model, report, with_reading_options
 
 
 _LIBRARIES = (
@@ -22,6 +22,7 @@ _LIBRARIES = (
 
 
 @app.command()
+@with_reading_options
 def info(
     path: Annotated[Path | None, typer.Argument(help="Motion file or model folder.")] = None,
     system: Annotated[
@@ -33,11 +34,8 @@ def info(
             callback=check_model, help="With --system: folder or Hub id of the model. Defaults to the bundled one."
         ),
     ] = "",
-    rig: Rig = None,
-    unit: Unit = None,
-    up: Up = None,
-    source_fps: SourceFps = None,
-    body: Body = None,
+    *,
+    reading: FileReading,
     as_json: Json = False,
 ) -> None:
     """Describe a motion file, a model folder or this installation.
@@ -57,7 +55,7 @@ def info(
         if path.is_dir():
             result = _describe_model(path)
         else:
-            result = _describe_motion(lamp_hf.Motion.load(path, rig, unit, up, source_fps, body))
+            result = _describe_motion(lamp_hf.Motion.load(path, **reading))
         text = "\n".join(f"{name}: {value}" for name, value in result.items() if value is not None)
     report(result, text, as_json)
 

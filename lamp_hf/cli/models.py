@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import lamp_hf
 
-from .common import Json, Model, Rig, SourceFps, Unit, Up, app, load_pipeline, report
+from .common import FolderReading, Json, Model, app, load_pipeline, report, with_reading_options
 
 
 _EXAMPLES, _SHORT = 2, 10  # sentences of each kind of action, and words of those that are shown first
@@ -46,16 +46,15 @@ def actions(model: Model = "", as_json: Json = False) -> None:
 
 
 @app.command()
+@with_reading_options
 def caption(
     source: Annotated[Path, typer.Argument(help="A motion file, or a folder of them.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A .csv file: name, caption, start, end.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="Beginning of each caption.")] = "",
-    rig: Rig = None,
-    unit: Unit = None,
-    up: Up = None,
-    source_fps: SourceFps = None,
+    *,
+    reading: FolderReading,
     model: Model = "",
     as_json: Json = False,
 ) -> None:
@@ -70,7 +69,7 @@ def caption(
     from lamp_hf.data.tables import write_csv
 
     pipe = load_pipeline("motion-to-text", model)
-    motions, broken = _read_motions(source, pipe, rig=rig, unit=unit, up=up, fps=source_fps)
+    motions, broken = _read_motions(source, pipe, **reading)
     rows = _caption_rows(pipe, motions, prompt)
     if output is not None:
         write_csv(output, list(rows[0]), rows)

@@ -9,23 +9,22 @@ import lamp_hf
 
 from .common import (
     KINDS,
-    Body,
     CleanFeet,
+    FileReading,
+    FolderReading,
     InPlace,
     Json,
-    Rig,
     RootMotion,
-    SourceFps,
-    Unit,
-    Up,
     app,
     check_travel,
     report,
     report_motion,
+    with_reading_options,
 )
 
 
 @app.command()
+@with_reading_options
 def convert(
     source: Annotated[Path, typer.Argument(help="A .bvh, .amc, .npz (ours, AMASS) or .npy (HumanML3D, KIT-ML) file.")],
     output: Annotated[Path | None, typer.Argument(help=f"A file: {KINDS}.")] = None,
@@ -39,11 +38,8 @@ def convert(
     fps: Annotated[
         float | None, typer.Option(help="Resample to these frames per second; those of the source if not given.")
     ] = None,
-    rig: Rig = None,
-    unit: Unit = None,
-    up: Up = None,
-    source_fps: SourceFps = None,
-    body: Body = None,
+    *,
+    reading: FileReading,
     text: Annotated[str | None, typer.Option(help="Caption of the motion.")] = None,
     clean_feet: CleanFeet = False,
     smooth: Annotated[float, typer.Option(help="Smooth over this many seconds.", min=0, max=2)] = 0.0,
@@ -76,7 +72,7 @@ def convert(
             raise ValueError("--root-motion is for files of our own skeleton: leave it out with --onto")
     if loop_seconds is not None and not loop:
         raise ValueError("--loop-seconds says how long a loop lasts: give --loop too")
-    motion = lamp_hf.Motion.load(source, rig, unit, up, source_fps, body)
+    motion = lamp_hf.Motion.load(source, **reading)
     motion = motion if fps is None else motion.resample(fps)
     motion.text = text or motion.text
     motion = motion.clean(clean_feet, smooth) if clean_feet or smooth else motion
@@ -100,16 +96,14 @@ def _only_one(output: Path | None, option: Path | None) -> Path:
 
 
 @app.command()
+@with_reading_options
 def view(
     sources: Annotated[list[Path], typer.Argument(help="Motion files, shown side by side.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the page here instead of opening a browser.")
     ] = None,
-    rig: Rig = None,
-    unit: Unit = None,
-    up: Up = None,
-    source_fps: SourceFps = None,
-    body: Body = None,
+    *,
+    reading: FileReading,
     as_json: Json = False,
 ) -> None:
     """Play motions in the browser, on one page that needs no network.
@@ -124,7 +118,7 @@ def view(
 
     if output is not None and output.suffix.lower() != ".html":
         raise ValueError(f"cannot write {output}: give an .html file")
-    motions = [lamp_hf.Motion.load(source, rig, unit, up, source_fps, body) for source in sources]
+    motions = [lamp_hf.Motion.load(source, **reading) for source in sources]
     for motion, source in zip(motions, sources):
         motion.text = motion.text or printable(source.name)
     page = output or Path(tempfile.mkdtemp(prefix="lamp-hf-")) / "motion.html"
@@ -135,6 +129,7 @@ def view(
 
 
 @app.command()
+@with_reading_options
 def prepare(
     source: Annotated[
         Path, typer.Argument(help="Folder of motion files, with captions.csv, captions.json or .txt files.")
@@ -146,10 +141,8 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(help="Number of processes; that of the cores if not given.", min=1)
     ] = None,
-    rig: Rig = None,
-    unit: Unit = None,
-    up: Up = None,
-    source_fps: SourceFps = None,
+    *,
+    reading: FolderReading,
     as_json: Json = False,
 ) -> None:
     """Prepare a data set in HumanML3D's layout from motion files and captions.
@@ -158,9 +151,7 @@ def prepare(
     """
     from lamp_hf.data.preparation import prepare as prepare_folder
 
-    done = prepare_folder(
-        source, output, captions, mirror, parquet, workers, rig=rig, unit=unit, up=up, fps=source_fps
-    )
+    done = prepare_folder(source, output, captions, mirror, parquet, workers, **reading)
     speed = (done.clips - done.kept) / max(done.seconds, 1e-9)
     result = {
         "output": str(output),

@@ -1,7 +1,8 @@
 """Physical plausibility of a motion: feet that slide, float or sink, joints that jump, bones that stretch.
 
-Every metric takes joints `(num_frames, num_joints, 3)` in metres, Y up, and raises ValueError when there is no frame
-or a value is NaN or infinite.
+A metric is one number of a whole clip, for evaluations; `lamp_hf.motion.fault_measures` has values of each frame, for
+thresholds. Every metric takes joints `(num_frames, num_joints, 3)` in metres, Y up, and raises ValueError when there
+is no frame or a value is NaN or infinite.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ def foot_skating(joints: np.ndarray, fps: float = 20.0, skeleton: str | Skeleton
     """
     skeleton = get_skeleton(skeleton)
     check_motion(joints, (skeleton.num_joints, 3))
-    toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
+    toes = joints[:, skeleton.toes]
     grounded = toes[:-1, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
     grounded &= toes[1:, :, 1] - toes[..., 1].min() < CONTACT_HEIGHT
     speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * fps
@@ -35,7 +36,7 @@ def floating(joints: np.ndarray, floor: float | None = None, skeleton: str | Ske
     """
     skeleton = get_skeleton(skeleton)
     check_motion(joints, (skeleton.num_joints, 3))
-    feet = joints[:, list(skeleton.left_foot + skeleton.right_foot), 1]
+    feet = joints[:, skeleton.feet, 1]
     floor = feet.min() if floor is None else floor
     return float((feet.min(1) - floor > FLOAT_HEIGHT).mean())
 
@@ -66,5 +67,5 @@ def bone_length_variation(joints: np.ndarray, skeleton: str | Skeleton = HUMANML
     """Return the largest deviation of any bone from its mean length over the clip, as a share of that length."""
     skeleton = get_skeleton(skeleton)
     check_motion(joints, (skeleton.num_joints, 3))
-    bones = np.linalg.norm(joints[:, 1:] - joints[:, list(skeleton.parents[1:])], axis=-1)
+    bones = np.linalg.norm(skeleton.bones(joints)[:, 1:], axis=-1)
     return float((np.abs(bones - bones.mean(0)) / bones.mean(0)).max())

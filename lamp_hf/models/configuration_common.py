@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from huggingface_hub.errors import StrictDataclassError
 
 
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 MAX_COUNT = 1000  # layers of one kind, heads, steps or beams
 MAX_SIZE = 10**9
 _COUNTS = re.compile(r"(layers?|blocks|downsamplings|quantizers|heads|steps|beams)$")

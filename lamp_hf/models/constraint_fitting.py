@@ -63,9 +63,8 @@ class ConstraintFit:
         curve = self._curve(original)
         moved, played = self._move(original, curve)
         moved = set_bone_lengths(moved, moved[:, :1], self.skeleton, lengths)
-        toes = [self.skeleton.left_foot[1], self.skeleton.right_foot[1]]
         stands = standing_feet(original, self.skeleton, self.fps)[played.round().long()]
-        heights = moved[:, toes, 1]
+        heights = moved[:, self.skeleton.toes, 1]
         frames, targets, held = self._key_poses(moved, stands, lengths)
         result = apply_key_poses(moved, frames, targets, self.skeleton, self.fps)
         result = place_feet(result, heights, stands, held, self.skeleton, self.fps)

@@ -218,7 +218,7 @@ def bones_between(first: str, second: str, skeleton: Skeleton) -> float:
 
 def highest(joint: str, skeleton: Skeleton) -> float:
     """Return the metres above the floor that a joint reaches in a jump with all bones upright."""
-    feet = [skeleton.joint_names[foot[1]] for foot in (skeleton.left_foot, skeleton.right_foot)]
+    feet = [skeleton.joint_names[toe] for toe in skeleton.toes]
     return max(bones_between(foot, joint, skeleton) for foot in feet) + JUMP
 
 
@@ -243,9 +243,9 @@ def _check_one(one: Constraint, duration: float, skeleton: Skeleton) -> None:
             raise ValueError(f"{one}: its skeleton is {one.skeleton!r}; the model uses {skeleton.name!r}")
         if len(one.positions) != skeleton.num_joints:
             raise ValueError(f"{one}: {len(one.positions)} joints, the model's skeleton has {skeleton.num_joints}")
-        joints, parents = np.array(one.positions), [0, *skeleton.parents[1:]]
+        joints = np.array(one.positions)
         reference = np.array(skeleton.bone_lengths) * skeleton.metres
-        size = np.linalg.norm(joints - joints[parents], axis=-1).sum() / reference.sum()
+        size = np.linalg.norm(skeleton.bones(joints), axis=-1).sum() / reference.sum()
         if not 0.5 < size < 2:
             raise ValueError(f"{one}: its bones are {size:.2g} times as long as the model's: give it in metres")
         if not -DEEPEST <= joints[:, 1].min() <= JUMP:

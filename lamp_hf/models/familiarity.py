@@ -14,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from transformers.utils import cached_file
 
+from .configuration_common import HUB_OPTIONS
+
 
 SETTINGS, VECTORS = "familiarity.json", "familiarity.safetensors"
 MOST_NEAREST = 3  # sentences that are named
 _KEYS = {"sentences", "families", "threshold", "num_neighbours"}
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 _UNIT = 0.01  # by which the length of a vector in half precision may differ from 1
 _BATCH = 64  # texts that are embedded at the same time
 
@@ -122,7 +123,7 @@ class Familiarity:
         Raises:
             ValueError: when one of the files is missing or damaged, or they do not fit together.
         """
-        options = {name: kwargs[name] for name in _HUB_OPTIONS if kwargs.get(name) is not None}
+        options = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
         found = {name: _find(pretrained_model_name_or_path, name, options) for name in (SETTINGS, VECTORS)}
         if not any(found.values()):
             return None

@@ -26,7 +26,7 @@ def standing_feet(joints: torch.Tensor, skeleton: Skeleton, fps: float) -> torch
 
     Gaps and stands of a single frame are none.
     """
-    toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
+    toes = joints[:, skeleton.toes]
     if len(toes) < 3:
         return torch.ones(len(toes), 2, dtype=torch.bool)
     speed, root = (torch.gradient(part, dim=0)[0].norm(dim=-1) * fps for part in (toes, joints[:, :1]))
@@ -61,7 +61,7 @@ def place_feet(
     Returns:
         `torch.DoubleTensor` of the same shape.
     """
-    for side, (_, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
+    for side, toe in enumerate(skeleton.toes):
         stands = _stands(joints[:, toe], standing[:, side], held[:, side], side, fps)
         shift = _shifts(joints[:, toe], heights[:, side], stands, held[:, side], fps)
         joints = move_foot(joints, toe, shift, skeleton)
@@ -146,10 +146,7 @@ def move_foot(joints: torch.Tensor, toe: int, shifts: torch.Tensor, skeleton: Sk
     Returns:
         `torch.Tensor` of the same shape.
     """
-    chain = [toe]
-    while skeleton.parents[chain[-1]] > 0:
-        chain.append(skeleton.parents[chain[-1]])
-    hip, knee, ankle, *foot = reversed(chain)
+    hip, knee, ankle, *foot = skeleton.leg(toe)
     start, middle, end = joints[:, hip], joints[:, knee], joints[:, ankle]
     thigh, shin = _length(middle - start), _length(end - middle)
     old_direction, target = _unit(end - start), end + shifts - start

@@ -74,6 +74,38 @@ class StrictLoadingMixin:
         return super()._load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
 
 
+class FrozenPartsMixin:
+    """Freezes the children of a model that `_frozen_parts` names: no gradients and, even in training, no dropout."""
+
+    _frozen_parts: tuple[str, ...] = ()
+
+    def post_init(self):
+        """Initialise as transformers does, and freeze."""
+        super().post_init()
+        self._freeze()
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load a model as in transformers, which makes its parameters anew; frozen parts stay frozen."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
+        return loaded
+
+    def train(self, mode: bool = True):
+        """Set training mode, except for the frozen parts."""
+        super().train(mode)
+        for part in self._frozen_modules():
+            part.eval()
+        return self
+
+    def _freeze(self) -> None:
+        for part in self._frozen_modules():
+            part.requires_grad_(False).eval()  # a new model is in training mode, where encoders drop out
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        return [part for name, part in self.named_children() if name in self._frozen_parts]
+
+
 def full_mask(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Return the boolean `(batch_size, length)` mask of `values`; all true if `mask` is None."""
     if mask is None:
@@ -185,6 +217,7 @@ class MotionSummary(GradientCheckpointingLayer):
 __all__ = [
     "CheckpointedDecoderLayer",
     "CheckpointedEncoderLayer",
+    "FrozenPartsMixin",
     "MotionSummary",
     "StrictLoadingMixin",
     "full_mask",

@@ -13,6 +13,7 @@ from .configuration_lamp import LampConfig
 from .lamp_matching import LampMatcher
 from .lamp_outputs import LampMotionFeatures, LampOutput, LampTextFeatures
 from .modeling_common import full_mask, mean_of_words
+from .modeling_lamp_base import rerank_by_matching
 from .modeling_lamp_motion import LampMotionModel
 
 
@@ -49,7 +50,6 @@ class LampModel(LampMotionModel):
         self.matcher = LampMatcher(config)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.word_logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self._freeze()
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -221,15 +221,11 @@ class LampModel(LampMotionModel):
         logits = torch.cat([sum(self.score(texts.rows(rows), motions)) for rows in some])
         if not k:
             return logits
-        again = torch.zeros_like(logits, dtype=torch.bool)
-        again.scatter_(1, logits.topk(min(k, logits.shape[1]), 1).indices, True)
-        again.scatter_(0, logits.topk(min(k, logits.shape[0]), 0).indices, True)
-        pairs = again.nonzero().split(batch_size)
-        odds = [self.match(states, mask, texts, motions, rows[:, 0], rows[:, 1]).diff(dim=1)[:, 0] for rows in pairs]
-        best = logits[again] + torch.cat(odds)
-        result = logits - (logits.max() - best.min() + 1)
-        result[again] = best
-        return result
+
+        def matching(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+            return self.match(states, mask, texts, motions, rows, columns).diff(dim=1)[:, 0]
+
+        return rerank_by_matching(logits, matching, k, batch_size)
 
     @property
     def temperature(self) -> torch.Tensor:

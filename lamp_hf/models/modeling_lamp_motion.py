@@ -2,28 +2,20 @@
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .configuration_lamp import LampConfig
 from .lamp_outputs import LampMotionFeatures
 from .lamp_queries import LampMotionTrunk, LampQueries
-from .modeling_common import StrictLoadingMixin, full_mask, mean_of_words
+from .modeling_common import mean_of_words
+from .modeling_lamp_base import LampBasePreTrainedModel, LampMotionMixin
 from .modeling_motion_vqvae import MotionEncoder
 
 
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-
-
-class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
-    """Base class that holds initialisation and strict loading."""
+class LampPreTrainedModel(LampBasePreTrainedModel):
+    """Base class that holds initialisation, strict loading and freezing."""
 
     config: LampConfig
-    base_model_prefix = "lamp"
-    main_input_name = "motion_values"
-    input_modalities = ("text", "time")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -38,7 +30,7 @@ class LampPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
             init.zeros_(module.in_proj_bias)
 
 
-class LampMotionModel(LampPreTrainedModel):
+class LampMotionModel(LampMotionMixin, LampPreTrainedModel):
     """Motion side of LaMP, which a captioner reads. Loads from the folder of any model that contains LaMP.
 
     Args:
@@ -60,45 +52,7 @@ class LampMotionModel(LampPreTrainedModel):
         self.queries = LampQueries(config)
         self.motion_head = nn.Linear(latents + 3 * config.trunk_size, config.projection_dim)
         self.query_head = nn.Linear(config.hidden_size, config.token_projection_dim)
-        self._freeze()
         self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load from the folder or Hub id of any model that contains LaMP; the frozen encoders stay frozen.
-
-        Raises:
-            ValueError: If a weight is missing or of another shape, or if a file is damaged.
-        """
-        # A generator that shares LaMP's tokenizer stores the motion encoder only once, as part of the tokenizer.
-        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-        saved, _ = cls.config_class.get_config_dict(args[0], **options)
-        if saved.get("lamp_config") and not saved.get("tokenizer_config"):
-            kwargs["key_mapping"] = {r"^vqvae\.encoder\.": "motion_encoder."}
-        loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
-        return loaded
-
-    def _freeze(self) -> None:
-        for part in self._frozen_parts():
-            part.requires_grad_(False).eval()  # a new model is in training mode, where encoders drop out
-
-    def _frozen_parts(self) -> list[nn.Module]:
-        return [part for name, part in self.named_children() if name in ("motion_encoder", "text_encoder")]
-
-    def train(self, mode: bool = True):
-        """Set training mode, except for the frozen encoders."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            part.eval()
-        return self
-
-    @torch.no_grad()
-    def encode_latents(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the frozen motion encoder's latents `(num_motions, num_tokens, codebook_dim)` and their mask."""
-        return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
 
     def get_motion_features(
         self,
@@ -121,12 +75,6 @@ class LampMotionModel(LampPreTrainedModel):
         """
         motion = self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask))
         return motion.embeds if pool else motion.query_embeds
-
-    def get_motion_queries(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
-        """Return the queries after they read the motion, `(num_motions, num_query_tokens, hidden_size)`."""
-        return self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask)).queries
 
     def encode_motion_parts(self, latents: torch.Tensor, mask: torch.BoolTensor) -> LampMotionFeatures:
         """Embed motions and their queries.

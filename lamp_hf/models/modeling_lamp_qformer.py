@@ -9,26 +9,19 @@ from transformers import PreTrainedModel
 from .configuration_lamp_qformer import LampQFormerConfig
 from .contrastive import similarity
 from .lamp_outputs import LampMotionFeatures, LampQFormerOutput
-from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask
+from .modeling_common import MotionSummary, full_mask, mean_of_words
+from .modeling_lamp_base import LampBasePreTrainedModel, LampMotionMixin, rerank_by_matching
 from .modeling_motion_vqvae import MotionEncoder
 from .qformer import KeyValues, QFormer
 
 
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-
-
-class LampQFormerPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
-    """Base class of LaMP's models, which refuses weight files that do not fit."""
+class LampQFormerPreTrainedModel(LampBasePreTrainedModel):
+    """Base class that holds strict loading and freezing."""
 
     config: LampQFormerConfig
-    base_model_prefix = "lamp"
-    main_input_name = "motion_values"
-    input_modalities = ("text", "time")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True  # attention is always computed by scaled_dot_product_attention
 
 
-class LampQFormerMotionModel(LampQFormerPreTrainedModel):
+class LampQFormerMotionModel(LampMotionMixin, LampQFormerPreTrainedModel):
     """Motion side of LaMP: the frozen motion encoder and the queries that attend to it, which a captioner reads.
 
     Loads from the folder of any model that contains LaMP.
@@ -53,27 +46,7 @@ class LampQFormerMotionModel(LampQFormerPreTrainedModel):
         if config.released_quirks.position_motion:
             self.motion_positions = nn.Embedding(config.num_query_tokens, config.cross_attention_width)
         self.qformer = QFormer(config, with_text)
-        self.motion_encoder.requires_grad_(False)
         self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Load from the folder or Hub id of LaMP, a generator or a captioner.
-
-        Raises:
-            ValueError: If a weight is missing or of another shape, or if a file is damaged.
-        """
-        # A generator that shares LaMP's tokenizer stores the motion encoder only once, as part of the tokenizer.
-        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-        saved, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **options)
-        mapping = {} if saved.get("tokenizer_config") else {r"^vqvae\.encoder\.": "motion_encoder."}
-        return super().from_pretrained(pretrained_model_name_or_path, *args, key_mapping=mapping, **kwargs)
-
-    def train(self, mode: bool = True):
-        """Set training mode; the frozen motion encoder stays in evaluation mode (the released code does not)."""
-        super().train(mode)
-        self.motion_encoder.eval()
-        return self
 
     def encode_motion(
         self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
@@ -81,13 +54,6 @@ class LampQFormerMotionModel(LampQFormerPreTrainedModel):
         """Return the projected motion latents `(batch_size, num_tokens, cross_attention_width)` and their mask."""
         latents, mask = self.encode_latents(motion_values, motion_attention_mask)
         return self.project_latents(latents), mask
-
-    @torch.no_grad()
-    def encode_latents(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the frozen encoder's motion latents `(batch_size, num_tokens, codebook_dim)` and their mask."""
-        return self.motion_encoder(motion_values, full_mask(motion_values, motion_attention_mask))
 
     def project_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Project motion latents to the width of cross-attention and add their positions.
@@ -107,12 +73,6 @@ class LampQFormerMotionModel(LampQFormerPreTrainedModel):
         """Let the queries attend to `context`: `(batch_size, num_query_tokens, hidden_size)`, and keys and values."""
         queries = self.qformer.embed_queries(len(context))
         return self.qformer(queries, context=context, context_mask=context_mask)
-
-    def get_motion_queries(
-        self, motion_values: torch.FloatTensor, motion_attention_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
-        """Return the queries after attending to the motion, `(batch_size, num_query_tokens, hidden_size)`."""
-        return self.encode_motion_parts(*self.encode_latents(motion_values, motion_attention_mask)).queries
 
     def encode_motion_parts(self, latents: torch.Tensor, mask: torch.Tensor) -> LampMotionFeatures:
         """Return the queries after attending to what `encode_latents` returns."""
@@ -317,22 +277,14 @@ class LampQFormerModel(LampQFormerMotionModel):
             `torch.FloatTensor` of shape `(num_texts, num_motions)`: for reranked pairs the sum of the contrastive
             logit and the matching log-odds; for all others, in their order, values below these.
         """
-        again = torch.zeros_like(scores, dtype=torch.bool)
-        again.scatter_(1, scores.topk(min(k, scores.shape[1]), 1).indices, True)
-        again.scatter_(0, scores.topk(min(k, scores.shape[0]), 0).indices, True)
-        pairs = again.nonzero()
-        odds = [
-            self.get_matching_logits(
-                **{name: values[rows[:, 0]] for name, values in text.items()},
-                **{name: values[rows[:, 1]] for name, values in motion.items()},
+
+        def matching(texts: torch.Tensor, motions: torch.Tensor) -> torch.Tensor:
+            return self.get_matching_logits(
+                **{name: values[texts] for name, values in text.items()},
+                **{name: values[motions] for name, values in motion.items()},
             )
-            for rows in pairs.split(batch_size)
-        ]
-        logits = self.temperature * scores
-        best = logits[again] + torch.cat(odds)
-        result = logits - (logits.max() - best.min() + 1)
-        result[again] = best
-        return result
+
+        return rerank_by_matching(self.temperature * scores, matching, k, batch_size)
 
     def forward(
         self,
@@ -365,8 +317,7 @@ class LampQFormerModel(LampQFormerMotionModel):
         """Pool the hidden states of texts to `(batch_size, hidden_size)`."""
         if self.config.text_pooling == "cls":
             return hidden[:, 0]
-        weights = mask[..., None].to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return mean_of_words(hidden, mask)
 
     def embed_pooled_text(self, pooled: torch.Tensor, normalize: bool = True) -> torch.Tensor:
         """Project pooled hidden states to `(batch_size, projection_dim)`."""

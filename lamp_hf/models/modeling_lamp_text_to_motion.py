@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_auto_lamp import lamp_class
-from .modeling_common import StrictLoadingMixin, full_mask, masked_mean, mean_of_words
+from .modeling_common import FrozenPartsMixin, StrictLoadingMixin, full_mask, masked_mean, mean_of_words
 from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_requests import check_sampling
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer, WordAttention
@@ -52,8 +52,8 @@ class GeneratedMotionOutput(ModelOutput):
     token_mask: torch.BoolTensor | None = None
 
 
-class LampTextToMotionPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
-    """Base class that holds initialisation and strict loading."""
+class LampTextToMotionPreTrainedModel(FrozenPartsMixin, StrictLoadingMixin, PreTrainedModel):
+    """Base class that holds initialisation, strict loading and freezing."""
 
     config: LampTextToMotionConfig
     base_model_prefix = "text_to_motion"
@@ -83,6 +83,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
     """Generates a motion from a text. LaMP and the tokenizer are frozen."""
 
     _auto_class = "AutoModel"
+    _frozen_parts = ("lamp", "vqvae")  # the released code leaves LaMP's dropout on
     _tied_weights_keys = {r"lamp.motion_encoder.*": r"vqvae.encoder.*"}
 
     def __init__(self, config: LampTextToMotionConfig):
@@ -105,29 +106,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         self.text_projection = None
         if config.released_quirks.new_text_projection:
             self.text_projection = nn.Linear(lamp.hidden_size, lamp.cross_attention_width)
-        self._freeze()
         self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load a model as in transformers; frozen parts stay frozen."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
-        return loaded
-
-    def _freeze(self) -> None:
-        for part in self._frozen_parts():
-            part.requires_grad_(False)
-
-    def _frozen_parts(self) -> list[nn.Module]:
-        return [self.lamp, self.vqvae]
-
-    def train(self, mode: bool = True):
-        """Set training mode, except for the frozen parts."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            part.eval()  # the released code leaves LaMP's dropout on
-        return self
 
     @property
     def max_num_tokens(self) -> int:

@@ -203,14 +203,14 @@ def _in_own_facing(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, 
     pose = _turned(joints - joints[:, :1] * [1, 0, 1], -heading[:, None])
     steps = _turned(np.diff(joints[:, 0], axis=0), -heading[:-1])[:, [0, 2]]
     turns = np.diff(heading)
-    bones = joints - joints[:, [0, *skeleton.parents[1:]]]
+    bones = skeleton.bones(joints)
     steps, turns = (np.concatenate([rows, rows[-1:]]) for rows in (steps, turns))  # the last frame goes on as before
     return pose, steps, turns, np.linalg.norm(bones, axis=-1)
 
 
 def _with_lengths(pose: np.ndarray, lengths: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Give bones these lengths `(T, J)`; they keep their directions, and the root its place."""
-    bones = pose - pose[:, [0, *skeleton.parents[1:]]]
+    bones = skeleton.bones(pose)
     bones *= (lengths / np.linalg.norm(bones, axis=-1).clip(min=1e-9))[..., None]
     return pose[:, :1] + skeleton.ancestors.double().numpy() @ bones
 

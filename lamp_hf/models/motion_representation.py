@@ -136,8 +136,7 @@ def joints_to_features(joints: torch.Tensor, skeleton: str | Skeleton = "humanml
     velocities = rotate_y(step, yaw[..., :-1, None])
     ground = joints.new_tensor([1.0, 0.0, 1.0])
     positions = rotate_y(joints - joints[..., :1, :] * ground, yaw[..., None])[..., :-1, 1:, :]
-    feet = list(skeleton.left_foot + skeleton.right_foot)
-    contacts = step[..., feet, :].square().sum(-1) < skeleton.contact_threshold
+    contacts = step[..., skeleton.feet, :].square().sum(-1) < skeleton.contact_threshold
     return torch.cat(
         [
             yaw_step[..., None] / 2,
@@ -244,8 +243,7 @@ def bone_directions(joints: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Ten
 
     A bone without length points as in the rest pose.
     """
-    parents = [0, *skeleton.parents[1:]]
-    bones = joints - joints[..., parents, :]
+    bones = skeleton.bones(joints)
     lengths = bones.norm(dim=-1)
     rest = joints.new_tensor(skeleton.directions).expand_as(bones)
     directions = torch.where(lengths[..., None] > _EPSILON, bones / lengths.clamp(min=_EPSILON)[..., None], rest)

@@ -60,6 +60,28 @@ class Skeleton:
                 parents[child] = parent
         return tuple(parents)
 
+    @property
+    def toes(self) -> list[int]:
+        """Left and right toe."""
+        return [self.left_foot[1], self.right_foot[1]]
+
+    @property
+    def feet(self) -> list[int]:
+        """Left ankle and toe, right ankle and toe: the joints whose contacts are features."""
+        return [*self.left_foot, *self.right_foot]
+
+    def leg(self, toe: int) -> tuple[int, ...]:
+        """Return the joints of a leg: hip, knee, ankle and the foot down to `toe`."""
+        return next(chain[1:] for chain in self.chains if chain[-1] == toe)
+
+    def bones(self, joints):
+        """Return each joint's vector from its parent, 0 for the root.
+
+        Args:
+            joints (`torch.Tensor` or `np.ndarray` of shape `(..., num_joints, 3)`): Positions.
+        """
+        return joints - joints[..., [0, *self.parents[1:]], :]
+
     @functools.cached_property
     def rotation_parents(self) -> tuple[int, ...]:
         """Joint to which each joint's rotation is relative.

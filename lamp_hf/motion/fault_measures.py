@@ -64,7 +64,7 @@ def frozen(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
 
 def foot_sliding(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     """Return the speed in m/s, kept for a quarter of a second, at which the slowest toe on the ground slides."""
-    toes = _toes(joints, skeleton)
+    toes = joints[:, skeleton.toes]
     speed = np.linalg.norm(_velocity(toes, fps)[..., [0, 2]], axis=-1)
     grounded = toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < _GROUND
     slowest = np.where(grounded, speed, np.inf).min(1)
@@ -84,7 +84,7 @@ def floating(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
 
 def contact_flicker(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     """Return how often a toe starts or stops standing, low and slow, within a second around each frame."""
-    toes = _toes(joints, skeleton)
+    toes = joints[:, skeleton.toes]
     low = toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < STANDING_HEIGHT
     standing = low & (np.linalg.norm(_velocity(toes, fps), axis=-1) < STANDING_SPEED)
     changes = np.zeros(toes.shape[:2])
@@ -106,11 +106,8 @@ def joint_limit(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarra
 def knee_backwards(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
     """Return how far each knee bends against its foot, in degrees: forwards, as no knee does."""
     bends = np.zeros(joints.shape[:2])
-    for ankle, toe in (skeleton.left_foot, skeleton.right_foot):
-        chain = [ankle]
-        while skeleton.parents[chain[-1]] > 0:
-            chain.append(skeleton.parents[chain[-1]])
-        hip, knee, ankle = chain[-1], chain[-2], chain[-3]
+    for toe in skeleton.toes:
+        hip, knee, ankle, *_ = skeleton.leg(toe)
         thigh, shin, foot = (joints[:, b] - joints[:, a] for a, b in ((hip, knee), (knee, ankle), (ankle, toe)))
         axis, hinge = np.cross(thigh, shin), np.cross(shin, foot)
         size = np.linalg.norm(axis, axis=-1) * np.linalg.norm(hinge, axis=-1)
@@ -158,11 +155,7 @@ def runs(mask: np.ndarray, gap: int = 0) -> list[tuple[int, int]]:
 
 
 def _lengths(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    return np.linalg.norm(joints - joints[:, [0, *skeleton.parents[1:]]], axis=-1)
-
-
-def _toes(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    return joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]]
+    return np.linalg.norm(skeleton.bones(joints), axis=-1)
 
 
 def _velocity(points: np.ndarray, fps: float) -> np.ndarray:

@@ -41,7 +41,7 @@ def fix(motion: "Motion", report: Report | None = None) -> "Motion":
         times = [(finding["start"], finding["end"]) for finding in findings if finding["kind"] == "jump"]
         joints = _interpolated(joints, motion.fps, times)
     if "bone_length" in kinds:
-        bones = np.linalg.norm(joints - joints[:, [0, *skeleton.parents[1:]]], axis=-1)
+        bones = np.linalg.norm(skeleton.bones(joints), axis=-1)
         places, lengths = torch.from_numpy(joints), torch.from_numpy(np.median(bones, 0))
         joints = set_bone_lengths(places, places[:, :1], skeleton, lengths).numpy()
     if {"floating", "below_floor"} & kinds:

@@ -98,7 +98,7 @@ def body_of(service: Service) -> np.ndarray:
 
 def contact_joints(skeleton: Skeleton) -> list[str]:
     """Name the joints of the feet, in the order in which the features have their contacts."""
-    return [skeleton.joint_names[joint] for joint in (*skeleton.left_foot, *skeleton.right_foot)]
+    return [skeleton.joint_names[joint] for joint in skeleton.feet]
 
 
 def check(body: GenerateRequest, service: Service) -> None:

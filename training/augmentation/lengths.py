@@ -233,7 +233,7 @@ def last_rest(joints: np.ndarray) -> int | None:
     """Return the last frame of a clip's last 40 % where it may come to rest: upright, a foot down, no joint fast."""
     step = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(-1)
     slow = np.convolve(step < REST, np.ones(3), "full")[: len(step)] == 3  # and for two frames before
-    feet = joints[1:, list(HUMANML3D.left_foot[1:] + HUMANML3D.right_foot[1:]), 1]
+    feet = joints[1:, HUMANML3D.toes, 1]
     frames = np.flatnonzero(slow & _upright(joints[1:]) & (feet.min(-1) < 0.08)) + 1
     return int(frames[-1]) if len(frames) and frames[-1] >= 0.6 * len(joints) else None
 

@@ -157,7 +157,7 @@ def physics_numbers(generated: list[np.ndarray], real: list[np.ndarray]) -> dict
 
 def sinks(joints: np.ndarray) -> bool:
     """Return True if an ankle or a toe gets more than 3 cm below the floor."""
-    feet = joints[:, list(HUMANML3D.left_foot + HUMANML3D.right_foot), 1]
+    feet = joints[:, HUMANML3D.feet, 1]
     return bool(feet.min() < -SINKING)
 
 
