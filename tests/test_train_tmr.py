@@ -41,7 +41,7 @@ def test_it_trains_resumes_validates_and_is_loaded(stage_folder, odd_clips_folde
     numbers = json.loads((tmp_path / "whole" / "evaluations.jsonl").read_text().splitlines()[-1])
     assert numbers["step"] == 4 and numbers["text_to_motion_R@10"] == numbers["motion_to_text_R@10"] == 100
     model = TmrModel.from_pretrained(tmp_path / "whole" / "model")
-    assert model.config.latent_size == 8 and model.config.sentence_size == 32
+    assert model.config.latent_size == 8 and model.config.sentence_size == 16
     assert not torch.equal(model.latent_scale, torch.ones(8))  # fitted to the training clips, and saved
 
     shutil.copytree(tmp_path / "whole", tmp_path / "stopped")

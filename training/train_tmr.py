@@ -2,9 +2,9 @@ r"""TMR (Petrovich et al., ICCV 2023) on LaMP's frozen latents and states of wor
 
 lamp-hf train tmr --recipe small/tmr --data mocap.parquet --lamp runs/lamp/model --output runs/tmr
 
-Encoders, decoder, losses and their weights are TMR's, with two differences. The motion is what LaMP sees of it, the
-tokenizer's latents, and so is what the decoder reconstructs; and padding does not count as motion. It is trained on
-the batches of `lamp-hf train lamp` with the same entries of the recipe.
+Encoders, decoder, losses and their weights are TMR's. What differs: encoders and decoder see a motion as LaMP does, by
+the tokenizer's latents; padding does not count as motion; and a clip may have several captions in a batch. It is
+trained on the batches of `lamp-hf train lamp` with the same entries of the recipe.
 """
 
 import torch
