@@ -12,6 +12,7 @@ from lamp_hf.models.modeling_lamp_qformer_pretraining import LampQFormerForPreTr
 from training.objective import Objective
 from training.train_dual_encoder import DualEncoderConfig, DualEncoderModel, DualEncoderObjective
 from training.train_evaluator import EvaluatorObjective
+from training.train_tmr import TmrConfig, TmrModel, TmrObjective
 
 
 MASK = torch.arange(16) < torch.tensor([16, 9, 12, 16])[:, None]
@@ -49,13 +50,19 @@ def dual_encoder(processor):
     return DualEncoderObjective(DualEncoderModel(config)), new_batch(processor, 4, 2)
 
 
+def tmr(processor):
+    sizes = {"hidden_size": 8, "num_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    model = TmrModel(TmrConfig(latent_size=8, sentence_size=32, **sizes))
+    return TmrObjective(model), new_batch(processor, 4, 2)
+
+
 def evaluator(processor):
     config = MotionEvaluatorConfig(actions=["a", "b"], styles=["c"], width=8, embedding_size=8, text_size=16)
     labels = {"action": torch.tensor([0, 1, 0, 1]), "style": torch.zeros(4, dtype=torch.long)}
     return EvaluatorObjective(MotionEvaluatorModel(config)), MOTION | labels | {"sentence": torch.randn(4, 16)}
 
 
-TRAINED = (tokenizer, lamp, lamp_qformer, text_to_motion, lavimo, dual_encoder, evaluator)
+TRAINED = (tokenizer, lamp, lamp_qformer, text_to_motion, lavimo, dual_encoder, tmr, evaluator)
 
 
 def loss_and_gradients(objective, batch) -> dict[str, torch.Tensor]:

@@ -10,10 +10,11 @@ from conftest import make_clip, tiny_lamp, tiny_qformer_config
 from training_stages import evaluate
 
 import lamp_hf
-from training.evaluation.lamp_pairs import encode_pairs, lamp_scores
+from training.evaluation.lamp_pairs import baseline_scores, encode_pairs, lamp_scores
 from training.evaluation.matching import judged, matching_numbers
 from training.evaluation.retrieval import hits, labelled, paired_differences
 from training.train_dual_encoder import DualEncoderConfig, DualEncoderModel
+from training.train_tmr import TmrConfig, TmrModel
 
 
 TEXTS = ["a person walks forward", "someone waves with the left hand", "a man turns", "she bows", "she turns"]
@@ -34,18 +35,20 @@ def pairs(processor):
     return model, encode_pairs(model, processor, TEXTS, motions), motions
 
 
-def test_lamp_is_evaluated_by_all_scorings_and_compared_with_the_baseline(
+def test_lamp_is_evaluated_by_all_scorings_and_compared_with_baselines(
     folder, humanml3d_folder, bert_folder, tmp_path
 ):
-    baseline = tmp_path / "baseline"
-    DualEncoderModel(DualEncoderConfig(latent_size=8, sentence_size=32, hidden_size=8)).save_pretrained(baseline)
+    plain, tmr = tmp_path / "plain", tmp_path / "tmr"
+    DualEncoderModel(DualEncoderConfig(latent_size=8, sentence_size=32, hidden_size=8)).save_pretrained(plain)
+    TmrModel(TmrConfig(latent_size=8, sentence_size=32, hidden_size=8, num_layers=1)).save_pretrained(tmr)
     options = ("--data", humanml3d_folder, "--model", folder, "--sentence-encoder", bert_folder)
-    numbers = evaluate("retrieval", tmp_path / "numbers.json", *options, "--baseline", baseline, "--rerank", 1)
+    numbers = evaluate("retrieval", tmp_path / "numbers.json", *options, "--baseline", tmr, plain, "--rerank", 1)
     parts = {"whole", "words", "both", "words, mean query"}
-    assert set(numbers["scorings"]) == parts | {"re-ranked", "plain baseline"}
+    assert set(numbers["scorings"]) == parts | {"re-ranked", "plain baseline", "TMR"}
     assert numbers["scorings"]["both"]["all"]["text_to_motion"]["gallery"] == numbers["clips"] == 2
-    wanted = {"both - plain baseline", "both - whole", "words - words, mean query", "re-ranked - both"}
+    wanted = {"both - plain baseline", "both - TMR", "both - whole", "words - words, mean query", "re-ranked - both"}
     assert set(numbers["differences"]) == wanted
+    assert len(numbers["differences"]["both - TMR"]["text_to_motion"]["intervals"]["R@1"]) == 2
     assert numbers["differences"]["both - whole"]["motion_to_text"]["R@10"] == 0  # two clips: all are among the ten
     searched = numbers["motion_index"]
     assert searched["R@1"] == numbers["scorings"]["both"]["all"]["text_to_motion"]["R@1"] and searched["R@10"] == 100
@@ -72,11 +75,17 @@ def test_the_papers_q_former_is_evaluated_by_its_own_scorings(processor, humanml
     assert "differences" not in numbers and "matching" not in numbers
 
 
-def test_a_baseline_of_other_encoders_is_refused(folder, humanml3d_folder, bert_folder, tmp_path):
-    DualEncoderModel(DualEncoderConfig(latent_size=4, sentence_size=16)).save_pretrained(tmp_path)
-    options = ("--data", humanml3d_folder, "--model", folder, "--sentence-encoder", bert_folder)
+def test_baselines_that_do_not_fit_are_refused(folder, pairs, tmp_path):
+    encoded = pairs[1]
+    TmrModel(TmrConfig(latent_size=4, sentence_size=16, hidden_size=8, num_layers=1)).save_pretrained(tmp_path / "tmr")
     with pytest.raises(ValueError, match="frozen encoders of another LaMP"):
-        evaluate("retrieval", tmp_path / "numbers.json", *options, "--baseline", tmp_path)
+        baseline_scores([tmp_path / "tmr"], encoded)
+    with pytest.raises(ValueError, match="it must be dual_encoder or tmr"):
+        baseline_scores([folder], encoded)
+    plain = tmp_path / "plain"
+    DualEncoderModel(DualEncoderConfig(latent_size=8, sentence_size=32, hidden_size=8)).save_pretrained(plain)
+    with pytest.raises(ValueError, match="the plain baseline is compared already"):
+        baseline_scores([plain, plain], encoded)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from training.loop import train as run_loop
 
 TRAINED_STAGES = (
     "tokenizer", "lamp", "matcher", "lamp_qformer", "text_to_motion", "language_model", "captioner", "dual_encoder",
-    "lavimo",
+    "tmr", "lavimo",
 )  # fmt: skip
 
 

@@ -50,6 +50,15 @@ TINY = {
     },
     "captioner": {"language_model_dtype": "float32"},
     "dual_encoder": {"model": {"hidden_size": 8, "projection_dim": 8, "dropout": 0.0}},
+    "tmr": {
+        "model": {
+            "hidden_size": 8,
+            "num_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "similar_caption_threshold": 1.1,
+        }
+    },
     "evaluator": {},
     "vision": {
         "vision": {
@@ -69,6 +78,7 @@ INPUTS = {
     "lamp_qformer": {"tokenizer": "tokenizer"},
     "text_to_motion": {"tokenizer": "tokenizer", "lamp": "lamp"},
     "dual_encoder": {"lamp": "lamp"},
+    "tmr": {"lamp": "lamp"},
     "captioner": {"lamp": "lamp", "language-model": "language_model"},
     "lavimo": {"vision": "vision"},
 }

@@ -65,7 +65,7 @@ ALIASES = {"transitions": ["seams"], "temporal-localization": ["moments"]}  # ea
 _SETTINGS = ("seed", "num_candidates", *DECODING)  # recorded beside the numbers where a task has them
 CHOOSING = ("sampling",)  # tasks that try settings
 _CHOICES = (*DECODING, "num_beams", "length_penalty")  # options that replace settings of a model
-_MODELS = ("model", "lamp", "evaluator", "baseline")  # options that name a model
+_MODELS = ("model", "lamp", "evaluator")  # options that name a model
 
 
 def main(command_line: list[str] | None = None) -> None:
@@ -84,6 +84,8 @@ def main(command_line: list[str] | None = None) -> None:
         for name in _MODELS:
             if value := getattr(arguments, name, None):
                 check_model(value, f"--{name}")
+        for folder in getattr(arguments, "baseline", []):
+            check_model(folder, "--baseline")
         check_data(arguments.data, arguments.split)
         check_choices(arguments)
     except ValueError as error:

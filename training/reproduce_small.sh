@@ -40,6 +40,8 @@ python -m training.train_matcher --recipe "$recipes/matcher.yaml" --data "$data"
     --lamp "$runs/lamp/model" --output "$runs/matcher" --set "$without_sharealike"
 python -m training.train_dual_encoder --recipe "$recipes/dual_encoder.yaml" --data "$data" --lamp "$runs/lamp/model" \
     --output "$runs/dual_encoder" --set "$without_sharealike"
+python -m training.train_tmr --recipe "$recipes/tmr.yaml" --data "$data" --lamp "$runs/lamp/model" --output "$runs/tmr" \
+    --set "$without_sharealike"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
     --tokenizer "$runs/tokenizer/model" --lamp "$runs/matcher/model" --output "$runs/text_to_motion" \
     --set start="$start" "$without_sharealike" data.composed=1500 data.composed_share=null data.lengthened=4000 \
@@ -71,8 +73,8 @@ python -m training.evaluate generation --data "$data" --model "$bundle" --evalua
 python -m training.ablations captioning --data "$data" --lamp "$runs/lamp/model" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$results/lamp_small_captioning/ablations.json"
-python -m training.evaluate retrieval --data "$data" --model "$bundle" --baseline "$runs/dual_encoder/model" \
-    --output "$results/lamp_small/retrieval.json"
+python -m training.evaluate retrieval --data "$data" --model "$bundle" \
+    --baseline "$runs/dual_encoder/model" "$runs/tmr/model" --output "$results/lamp_small/retrieval.json"
 python -m training.evaluate queries --data "$data" --model "$bundle" --output "$results/lamp_small/queries.json"
 python -m training.evaluate knock-outs --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --licenses-left-out "CC BY-SA 3.0" --output "$results/lamp_small/knock_outs.json"

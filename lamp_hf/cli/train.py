@@ -15,6 +15,7 @@ STAGES = {
     "matcher": "LaMP's matcher anew, on LaMP as it is.",
     "lamp-qformer": "The paper's Q-Former, to compare with.",
     "dual-encoder": "Plain baseline of LaMP's retrieval, on the same frozen encoders.",
+    "tmr": "TMR, the published baseline of LaMP's retrieval, on the same frozen encoders.",
     "text-to-motion": "Generator of motion from text.",
     "language-model": "Small language model for the captioner, in place of OPT.",
     "captioner": "Captioner, a language model that reads LaMP's queries.",

@@ -1,21 +1,26 @@
 """Texts and motions of a split as LaMP sees them, and their scores by each part of LaMP."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from lamp_hf.models.modeling_auto_lamp import load_lamp
 from lamp_hf.models.modeling_lamp import LampModel, LampMotionFeatures, LampTextFeatures
 from lamp_hf.models.processing_lamp import LampProcessor
 
 from ..data import shortened
-from ..train_dual_encoder import DualEncoderModel, sentence_embeds
+from ..pretrained import check_model
+from ..train_dual_encoder import DualEncoderModel
+from ..train_tmr import TmrModel
 
 
 BATCH = 64
+BASELINES = {"plain baseline": DualEncoderModel, "TMR": TmrModel}
 
 
 @dataclass
@@ -113,17 +118,32 @@ def lamp_scores(model: LampModel, pairs: LampPairs) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def baseline_scores(folder: Path, pairs: LampPairs) -> torch.Tensor:
-    """Score all texts against all motions, `(num_texts, num_motions)`, by a dual encoder on the same frozen encoders.
+def baseline_scores(folders: list[Path], pairs: LampPairs) -> dict[str, torch.Tensor]:
+    """Score all texts against all motions, `(num_texts, num_motions)`, by models on the same frozen encoders.
+
+    Returns:
+        `dict`: the scores of each model, by its name in [`BASELINES`].
 
     Raises:
-        ValueError: when it was trained on encoders of other sizes.
+        ValueError: when a model is none of these, two are the same one, or one was trained on encoders of other sizes.
     """
-    model = DualEncoderModel.from_pretrained(folder).to(pairs.states.device).eval()
-    sizes = model.config.latent_size, model.config.sentence_size
-    if sizes != (pairs.latents.shape[-1], pairs.states.shape[-1]):
-        raise ValueError(f"--baseline {folder} was trained on the frozen encoders of another LaMP")
-    texts = model.embed_texts(sentence_embeds(pairs.states, pairs.mask))
-    parts = zip(pairs.latents.split(BATCH), pairs.latent_mask.split(BATCH))
-    motions = [model.embed_motions(latents, mask) for latents, mask in parts]
-    return model.score(texts, torch.cat(motions))
+    names = {cls.config_class.model_type: name for name, cls in BASELINES.items()}
+    scores = {}
+    for folder in folders:
+        check_model(folder, "--baseline", tuple(names))
+        name = names[PreTrainedConfig.get_config_dict(folder)[0]["model_type"]]
+        if name in scores:
+            raise ValueError(f"--baseline {folder}: the {name} is compared already, by another folder")
+        model = BASELINES[name].from_pretrained(folder).to(pairs.states.device).eval()
+        sizes = model.config.latent_size, model.config.sentence_size
+        if sizes != (pairs.latents.shape[-1], pairs.states.shape[-1]):
+            raise ValueError(f"--baseline {folder} was trained on the frozen encoders of another LaMP")
+        texts = in_batches(model.embed_texts, pairs.states, pairs.mask)
+        motions = in_batches(model.embed_motions, pairs.latents, pairs.latent_mask)
+        scores[name] = model.score(texts, motions)
+    return scores
+
+
+def in_batches(embed: Callable, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Embed sequences, batch by batch."""
+    return torch.cat([embed(*part) for part in zip(values.split(BATCH), mask.split(BATCH))])

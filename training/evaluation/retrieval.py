@@ -17,15 +17,16 @@ from lamp_hf.models.processing_lamp import LampProcessor
 
 from ..data import Clips, batched, load_clips, shortened
 from ..text_encoder import resolve_text_encoder
-from .lamp_pairs import BATCH, baseline_scores, encode_pairs, lamp_scores
+from .lamp_pairs import BASELINES, BATCH, baseline_scores, encode_pairs, lamp_scores
 from .matching import matching_numbers
 from .motion_index import index_scores
 from .options import add_licenses, add_seed, add_sentence_encoder
 
 
 ALIKE = 0.8  # cosine of captions above which a clip is no wrong answer in matching
-BASELINE, RERANKED = "plain baseline", "re-ranked"
-DIFFERENCES = (("both", BASELINE), ("both", "whole"), ("words", "words, mean query"), (RERANKED, "both"))
+RERANKED = "re-ranked"
+PARTS = (("both", "whole"), ("words", "words, mean query"), (RERANKED, "both"))
+DIFFERENCES = (*(("both", name) for name in BASELINES), *PARTS)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,15 +34,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_licenses(parser)
     note = "candidates of each text and motion to score again by matching, 0 for none"
     parser.add_argument("--rerank", default=16, type=int, help=note)
-    parser.add_argument("--baseline", type=Path, help="folder that training.train_dual_encoder wrote, to compare with")
+    note = "folders of models by `lamp-hf train dual-encoder` and `lamp-hf train tmr`, to compare with"
+    parser.add_argument("--baseline", nargs="+", default=[], type=Path, help=note)
     add_seed(parser)
 
 
 def evaluate(arguments: Namespace) -> dict:
     """Return the metrics of all protocols for each way of scoring first captions against clips.
 
-    LaMP is also compared with its own parts and with the plain baseline, query by query, and its matching is tried on
-    hard negatives. Where the data has families, or actions and styles, first hits are compared by them too.
+    LaMP is also compared with its own parts and with baselines, query by query, and its matching is tried on hard
+    negatives. Where the data has families, or actions and styles, first hits are compared by them too.
     """
     clips = load_clips(arguments)
     captions = [texts[0] for texts in clips.captions]
@@ -125,8 +127,7 @@ def score(
     matching = matching_numbers(model, pairs, scores["both"], alike)
     if arguments.rerank:
         scores[RERANKED] = model.rerank(pairs.text_inputs, pairs.motion_inputs, arguments.rerank)
-    if arguments.baseline:
-        scores[BASELINE] = baseline_scores(arguments.baseline, pairs)
+    scores |= baseline_scores(arguments.baseline, pairs)
     return {name: values.float().cpu().numpy() for name, values in scores.items()}, matching
 
 
