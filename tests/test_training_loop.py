@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import free_port
-from training_stages import INPUTS, ROOT, assert_same, command, environment, run, tiny_recipe, train, weights
+from training_stages import ROOT, assert_same, command, environment, run, tiny_recipe, train, weights
 
 from training.averaging import WeightAverage
 from training.batches import StepDataset, micro_batches
@@ -183,21 +183,3 @@ def test_two_processes_train_like_one_with_the_same_batch(tmp_path, humanml3d_fo
 def test_launch_configurations_are_ones_of_accelerate(name):
     settings = load_config_from_file(str(ROOT / f"training/launch/{name}.yaml"))
     assert settings.distributed_type == "MULTI_GPU" and settings.num_processes == 8 * settings.num_machines
-
-
-SHARDED_STAGES = ("tokenizer", "lamp", "text_to_motion", "captioner", "dual_encoder", "lavimo")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", SHARDED_STAGES)
-def test_processes_that_share_the_weights_train_like_one_that_has_them(
-    stage, tmp_path, humanml3d_folder, bert_folder, stage_folder
-):
-    recipe = tiny_recipe(tmp_path, stage, bert_folder, batch_size=8, gradient_accumulation_steps=2)
-    arguments = ["--recipe", recipe, "--data", humanml3d_folder]
-    arguments += [part for name, of in INPUTS.get(stage, {}).items() for part in (f"--{name}", stage_folder(of) / "model")]
-    run(tmp_path, *command(stage, *arguments, "--output", tmp_path / "one"))
-    sharded = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "training/launch/fsdp.yaml"]
-    sharded += ["--num_processes", "2", "--main_process_port", str(free_port()), "tests/sharded_stage.py", stage]
-    print(run(tmp_path, *sharded, *map(str, arguments), "--output", str(tmp_path / "two"))[-3000:])
-    assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)

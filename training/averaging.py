@@ -31,7 +31,8 @@ class WeightAverage:
         if self._num_updates:
             self._average(averages, weights, self._num_updates)
         else:
-            torch._foreach_copy_(averages, weights)
+            for average, weight in zip(averages, weights):
+                average.copy_(weight)
         self._num_updates += 1
 
     @contextmanager

@@ -4,6 +4,7 @@ Each layer is sharded by itself, so that one at a time is whole, and what is out
 no weight of zero dimensions, such as a temperature: every process keeps these, and their gradients are averaged here.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -26,11 +27,18 @@ def choose_shards(accelerator: Accelerator, objective: nn.Module) -> None:
         objective (`nn.Module`): what it will prepare.
     """
     plugin = accelerator.state.fsdp_plugin
-    layers = (module for module in objective.modules() if isinstance(module, GradientCheckpointingLayer))
-    plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for layer in layers})
+    plugin.transformer_cls_names_to_wrap = sorted(layer_classes(objective))
     plugin.ignored_modules = [nn.ParameterList(_kept_whole(objective)).to(accelerator.device)]
     plugin.mixed_precision_policy = MixedPrecisionPolicy()
     objective.forward = accelerator.autocast()(objective.forward)
+
+
+def layer_classes(objective: nn.Module) -> set[str]:
+    """Return the names of classes of layers, but for those that share weights with others and must stay with them."""
+    uses = Counter(id(parameter) for _, parameter in objective.named_parameters(remove_duplicate=False))
+    layers = [module for module in objective.modules() if isinstance(module, GradientCheckpointingLayer)]
+    tied = [layer for layer in layers if any(uses[id(parameter)] > 1 for parameter in layer.parameters())]
+    return {type(layer).__name__ for layer in layers} - {type(layer).__name__ for layer in tied}
 
 
 def _kept_whole(objective: nn.Module) -> list[nn.Parameter]:
@@ -51,8 +59,8 @@ def callable_by_parts(objective: nn.Module) -> Iterator[None]:
     All processes must call the same. Layers are still whole one at a time. Without shards nothing is done.
     """
     shards = [module for module in objective.modules() if isinstance(module, FSDPModule)]
-    if shards:
-        objective.unshard()
+    if isinstance(objective, FSDPModule):
+        objective.unshard()  # what is outside of layers
     try:
         yield
     finally:
@@ -65,14 +73,14 @@ def gather(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
     Names of one and the same weight get one and the same result.
     """
-    whole: dict[int, torch.Tensor] = {}
-    for weight in weights.values():
-        if not isinstance(weight, DTensor):
-            whole[id(weight)] = weight
-        elif id(weight) not in whole:
-            gathered = weight.detach().full_tensor()
-            if torch.distributed.get_rank() == 0:
-                whole[id(weight)] = gathered.cpu()
+    whole = {}
+    for key, weight in {id(weight): weight for weight in weights.values()}.items():
+        if isinstance(weight, DTensor):
+            weight = weight.detach().full_tensor()  # all processes send their shards
+            if torch.distributed.get_rank():
+                continue
+            weight = weight.cpu()
+        whole[key] = weight
     return {name: whole[id(weight)] for name, weight in weights.items() if id(weight) in whole}
 
 
