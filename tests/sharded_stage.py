@@ -1,7 +1,7 @@
 """Runs a stage with its weights sharded on CPU; tests launch it by Accelerate with training/launch/fsdp.yaml.
 
-Accelerate reads that configuration on accelerators alone: on CPU its state would say MULTI_CPU and have no plugin. This
-puts both where they are on a GPU. The rest, from Accelerate's preparation to PyTorch's shards and gloo, is as it is.
+Accelerate reads that configuration only beside an accelerator: on CPU its state would be MULTI_CPU, without a plugin.
+This makes it what it is on GPUs. All else, from Accelerate's preparation to PyTorch's shards and gloo, is as it is.
 """
 
 import importlib
