@@ -212,8 +212,8 @@ def _resume(accelerator: Accelerator, output: Path) -> int:
 def _patient_barrier(accelerator: Accelerator) -> Callable[[], None]:
     """Return a function that waits for all processes, a day if need be.
 
-    The main process alone validates and writes. A GPU's own barrier would give up on it after ten minutes, which is
-    right for a step that hangs and too short for a long validation.
+    The main process alone writes and, unless weights are sharded, validates. A GPU's own barrier would give up on it
+    after ten minutes, which is right for a step that hangs and too short for a long validation.
     """
     if accelerator.num_processes == 1:
         return lambda: None
