@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from .sharding import gather, shard_like
+
 
 class WeightAverage:
     """Exponential moving averages of a module's trained parameters; frozen ones and buffers need none.
@@ -29,7 +31,8 @@ class WeightAverage:
         if self._num_updates:
             self._average(averages, weights, self._num_updates)
         else:
-            torch._foreach_copy_(averages, weights)
+            for average, weight in zip(averages, weights):
+                average.copy_(weight)
         self._num_updates += 1
 
     @contextmanager
@@ -49,8 +52,8 @@ class WeightAverage:
             self._averages[name].copy_(kept)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the averages under the names that PyTorch's `AveragedModel` gives them."""
-        averages = {f"module.{name}": average for name, average in self._averages.items()}
+        """Return whole averages under the names that PyTorch's `AveragedModel` gives them; see [`gather`]."""
+        averages = {f"module.{name}": average for name, average in gather(self._averages).items()}
         return averages | {"n_averaged": torch.tensor(self._num_updates)}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
@@ -62,5 +65,5 @@ class WeightAverage:
         if missing := [name for name in self._averages if f"module.{name}" not in state]:
             raise ValueError(f"the checkpoint has no average of {missing[0]}")
         for name, average in self._averages.items():
-            average.copy_(state[f"module.{name}"])
+            average.copy_(shard_like(state[f"module.{name}"], average))
         self._num_updates = int(state["n_averaged"])

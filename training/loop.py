@@ -28,6 +28,7 @@ from .gradient_cache import ComparingObjective, losses_of_parts
 from .objective import Objective
 from .recipe import RECORD
 from .schedule import make_schedule
+from .sharding import average_gradients, callable_by_parts, choose_shards, gather
 
 
 def train(
@@ -60,6 +61,8 @@ def train(
     accelerator = _accelerator(recipe, output, objective.leaves_weights_unused)
     if settings.get("gradient_checkpointing"):
         objective.model.activation_checkpointing_enable({"use_reentrant": False})
+    if accelerator.is_fsdp2:
+        choose_shards(accelerator, objective)
     groups = parameter_groups(objective, settings)
     optimizer = torch.optim.AdamW(groups, settings["learning_rate"], tuple(settings["betas"]), fused=True)
     scheduler = make_schedule(optimizer, settings)
@@ -91,19 +94,26 @@ def train(
                 wait()
         if last or step % recipe["checkpoint_steps"] == 0:
             _save_checkpoint(accelerator, output, step, wait)
+    with average.applied():
+        _save_model(accelerator, objective.model, processor, output / "model")
     if accelerator.is_main_process:
-        with average.applied():
-            _save_model(objective.model, processor, output / "model")
         seconds = (time.perf_counter() - started) / max(step - first_step, 1)
         tqdm.write(f"{seconds:.2f} s a step, all included; memory {_memory(accelerator.device):.1f} GB")
     wait()
     accelerator.end_training()
 
 
-def _save_model(model: nn.Module, processor: PushToHubMixin | None, folder: Path) -> None:
-    """Save the averaged model, and its processor if it has one."""
-    parts = [model] if processor is None else [model, processor]
-    save_atomically(lambda temporary: [part.save_pretrained(temporary) for part in parts], folder)
+def _save_model(accelerator: Accelerator, model: nn.Module, processor: PushToHubMixin | None, folder: Path) -> None:
+    """Save the averaged model, and its processor if it has one, on the main process."""
+    weights = gather(model.state_dict(keep_vars=True)) if accelerator.is_fsdp2 else None
+
+    def write(temporary: Path) -> None:
+        model.save_pretrained(temporary, state_dict=weights)
+        if processor is not None:
+            processor.save_pretrained(temporary)
+
+    if accelerator.is_main_process:
+        save_atomically(write, folder)
 
 
 def _accelerator(recipe: dict, output: Path, leaves_weights_unused: bool) -> Accelerator:
@@ -135,6 +145,8 @@ def _take_step(
             loss, logs = next(losses)
             accelerator.backward(loss)
             if accelerator.sync_gradients:
+                if accelerator.is_fsdp2:
+                    average_gradients(accelerator, objective)
                 accelerator.clip_grad_norm_(model.parameters(), settings["max_grad_norm"])
             optimizer.step()
             optimizer.zero_grad()
@@ -200,8 +212,8 @@ def _resume(accelerator: Accelerator, output: Path) -> int:
 def _patient_barrier(accelerator: Accelerator) -> Callable[[], None]:
     """Return a function that waits for all processes, a day if need be.
 
-    The main process alone validates and writes. A GPU's own barrier would give up on it after ten minutes, which is
-    right for a step that hangs and too short for a long validation.
+    The main process alone writes and, unless weights are sharded, validates. A GPU's own barrier would give up on it
+    after ten minutes, which is right for a step that hangs and too short for a long validation.
     """
     if accelerator.num_processes == 1:
         return lambda: None
@@ -224,13 +236,15 @@ def _save_checkpoint(accelerator: Accelerator, output: Path, step: int, wait: Ca
 
 
 def _evaluate(accelerator: Accelerator, objective: nn.Module, evaluate: Callable, output: Path, step: int) -> None:
-    """Compute, log and append the validation numbers, on the main process."""
+    """Compute, log and append the validation numbers, on the main process; the others help if weights are sharded."""
+    if not (accelerator.is_main_process or accelerator.is_fsdp2):
+        return
+    objective.eval()
+    with torch.no_grad(), accelerator.autocast(), callable_by_parts(objective):
+        numbers = {name: round(float(value), 5) for name, value in evaluate(objective).items()}
+    objective.train()
     if accelerator.is_main_process:
-        objective.eval()
-        with torch.no_grad(), accelerator.autocast():
-            numbers = {name: round(float(value), 5) for name, value in evaluate(objective).items()}
         accelerator.log({f"val/{name}": value for name, value in numbers.items()}, step=step)
         tqdm.write(f"step {step}: {numbers}")
         with open(output / "evaluations.jsonl", "a") as file:
             file.write(json.dumps({"step": step} | numbers) + "\n")
-        objective.train()
