@@ -11,7 +11,14 @@ from transformers.utils import ModelOutput
 
 from .configuration_lamp_text_to_motion import LampTextToMotionConfig
 from .modeling_auto_lamp import lamp_class
-from .modeling_common import FrozenPartsMixin, StrictLoadingMixin, full_mask, masked_mean, mean_of_words
+from .modeling_common import (
+    FrozenPartsMixin,
+    StrictLoadingMixin,
+    full_mask,
+    masked_mean,
+    mean_of_words,
+    sinusoidal_positions,
+)
 from .modeling_motion_vqvae import MotionVQVAEModel
 from .motion_requests import check_sampling
 from .motion_transformers import MaskedMotionTransformer, ResidualMotionTransformer, WordAttention
@@ -148,7 +155,10 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return torch.cat(parts, 1)
 
     def _encode_words(self, input_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
-        """Return the embedding of each text, scaled to entries of about 1, and the states of its words behind it."""
+        """Return the embedding of each text, scaled to entries of about 1, and the states of its words behind it.
+
+        The states hardly tell where in the text a word stands, so a code of its position is added: who does what first.
+        """
         words = self.lamp.encode_text(input_ids, mask)
         if self.config.condition_mode == "words":
             text = self.lamp.encode_text_parts(words, mask)
@@ -156,7 +166,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         else:
             whole = nn.functional.normalize(mean_of_words(words, mask).float(), dim=-1)
         whole = nn.functional.pad(whole * whole.shape[-1] ** 0.5, (0, words.shape[-1] - whole.shape[-1]))
-        return torch.cat([whole[:, None].to(words.dtype), words * mask[..., None].to(words.dtype)], 1)
+        words = (words + sinusoidal_positions(*words.shape[1:]).to(words)) * mask[..., None].to(words.dtype)
+        return torch.cat([whole[:, None].to(words.dtype), words], 1)
 
     def forward(
         self,
