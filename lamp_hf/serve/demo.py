@@ -27,7 +27,7 @@ EXAMPLE = (("a person walks forward", 4.0), ("a person waves with the right hand
 _STYLE = """
 .viewer { width: 100%; height: 480px; border: 0; border-radius: 8px; background: #ebeef3; }
 .html-container:has(.viewer) { padding: 0 !important; }
-.floor { width: 100%; max-height: 340px; border-radius: 8px; background: #ebeef3; cursor: crosshair; touch-action: none; }
+.floor { width: 100%; border-radius: 8px; background: #ebeef3; cursor: crosshair; touch-action: none; }
 .floor pattern path { fill: none; stroke: #c4cad2; stroke-width: 0.02; }
 .floor .body { fill: #5b6472; }
 .floor polyline { fill: none; stroke: #e8590c; stroke-width: 0.09; stroke-linecap: round; stroke-linejoin: round; }
@@ -118,14 +118,13 @@ def _timeline_tab(actions: DemoActions) -> None:
     fields: list[gr.Component] = []
     with gr.Row():
         with gr.Column(scale=2):
-            gr.Markdown("### Sentences that follow one another, with their seconds")
-            for number in range(MAX_TEXTS):
-                fields += _sentence_row(number)
-            gr.Markdown(
-                "### Path on the floor, if you like: draw it, from above; the body looks upward, a tile is 1 m"
-            )
+            gr.Markdown("**Sentences** that follow one another, with their seconds")
+            with gr.Group():
+                for number in range(MAX_TEXTS):
+                    fields += _sentence_row(number)
+            gr.Markdown("**Path** on the floor, optional: draw it, seen from above; a tile is 1 m")
             path = _path_field()
-            with gr.Accordion("Key poses, if you like", open=False):
+            with gr.Accordion("Key poses, optional", open=False):
                 for number in range(MAX_POSES):
                     fields += _pose_row(number)
             seed = _seed_field()
@@ -162,13 +161,18 @@ def _sentence_row(number: int) -> list[gr.Component]:
 def _path_field() -> gr.Textbox:
     """Return the points of a path, which are drawn on a floor or typed."""
     here = Path(__file__)
-    floor = gr.HTML(
-        "", html_template=here.with_name("floor.html").read_text(), js_on_load=here.with_name("floor.js").read_text()
-    )
+    template, script = (here.with_name(name).read_text(encoding="utf-8") for name in ("floor.html", "floor.js"))
     with gr.Row():
-        info = "x, z of each point in metres: x to the body's left, z to where it looks"
-        points = gr.Textbox(label="Points of the path", info=info, placeholder="0, 0; 1, 2; 0, 4", scale=4)
-        clear = gr.Button("Clear path", min_width=100)
+        floor = gr.HTML("", html_template=template, js_on_load=script, scale=3, min_width=200)
+        with gr.Column(scale=2, min_width=140):
+            points = gr.Textbox(
+                label="Points",
+                info="Metres to the body's left, and ahead",
+                placeholder="0, 0; 1, 2; 0, 4",
+                lines=4,
+                max_lines=6,
+            )
+            clear = gr.Button("Clear path", size="sm")
     floor.input(None, floor, points, js="text => text")
     points.input(None, points, floor, js="text => text")
     clear.click(None, None, [floor, points], js="() => ['', '']")

@@ -26,7 +26,7 @@ _READY = "ready\n"
 
 
 class MotionReader:
-    """Reads motions and characters in another process, which is started when it is first needed and after it was ended.
+    """Reads motions and characters in another process, which is started when it is needed and there is none.
 
     Args:
         seconds (`float`): time for one file.
