@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from characters import RIGS, write_bvh_character, write_character
+from characters import RIGS, Played, write_bvh_character, write_character
 from conftest import free_port, make_motion
 from test_motion_rigs import in_browser
 
@@ -372,6 +372,23 @@ def test_a_visitor_in_a_browser(serve, tmp_path):
     assert f"{lamp_hf.Motion.load(seen['file']).duration:.1f} s" == seen["note"].split(",")[0]
     assert "describe what the person does" in seen["refusal"]
     assert "system-ui" in seen["fonts"]
+
+
+def test_an_animator_in_a_browser(serve, tmp_path):
+    pose = lamp_hf.Motion(make_motion()).save(tmp_path / "pose.npz")
+    hero = write_character(tmp_path / "hero.glb", **RIGS["mixamo"])
+    (tmp_path / "downloads").mkdir()
+    seen = in_browser("timeline.mjs", serve(), tmp_path / "downloads", pose, hero)
+    assert seen["errors"] == []
+    drawn = [tuple(map(float, point.split(","))) for point in seen["drawn"].split(";")]
+    assert drawn[0] == (0, 0) and drawn[1] == (0, 1) and np.allclose(drawn[-1], (0.9, 2.9), atol=0.3)
+    assert seen["titles"] == list("123456") and seen["moved"] > 500
+    assert seen["note"].startswith("5.0 s, seeds 0 to 5; path and key poses are met within")
+    assert seen["title"] == "a person walks forward, then a person bows"
+    motion = lamp_hf.Motion.load(seen["file"])
+    assert motion.duration == 5.0 and np.allclose(motion.joints[-1, 0, [0, 2]], (1, 2.5), atol=0.2)
+    assert Played(Path(seen["hero"])).duration == pytest.approx(5.0, abs=0.06)
+    assert "too fast" in seen["refusal"]
 
 
 def test_the_space_runs_on_the_gradio_that_is_tested():

@@ -142,7 +142,7 @@ def _timeline_tab(actions: DemoActions) -> None:
 
 def _sentence_row(number: int) -> list[gr.Component]:
     example = EXAMPLE[number] if number < len(EXAMPLE) else ("", 3.0)
-    with gr.Row():
+    with gr.Row(equal_height=True):
         text = gr.Textbox(
             example[0],
             label=f"Sentence {number + 1}",
@@ -163,14 +163,15 @@ def _path_field() -> gr.Textbox:
     here = Path(__file__)
     template, script = (here.with_name(name).read_text(encoding="utf-8") for name in ("floor.html", "floor.js"))
     with gr.Row():
-        floor = gr.HTML("", html_template=template, js_on_load=script, scale=3, min_width=200)
-        with gr.Column(scale=2, min_width=140):
+        floor = gr.HTML("", html_template=template, js_on_load=script, min_width=300)
+        with gr.Column(min_width=120):
             points = gr.Textbox(
                 label="Points",
-                info="Metres to the body's left, and ahead",
+                info="Metres to the left, ahead",
                 placeholder="0, 0; 1, 2; 0, 4",
-                lines=4,
-                max_lines=6,
+                lines=7,
+                max_lines=7,
+                min_width=120,
             )
             clear = gr.Button("Clear path", size="sm")
     floor.input(None, floor, points, js="text => text")
@@ -184,8 +185,8 @@ def _pose_row(number: int) -> list[gr.Component]:
         file = gr.File(
             label=f"Pose {number + 1} ({', '.join(READABLE)})", file_types=list(READABLE), height=90, scale=3
         )
-        time = gr.Number(0, label="At second", min_width=80, step=0.1)
-        second = gr.Number(0, label="Taken from second of the file", min_width=80, step=0.1)
+        time = gr.Number(0, label="At second of the motion", min_width=80, step=0.1)
+        second = gr.Number(0, label="From second of the file", min_width=80, step=0.1)
     return [file, time, second]
 
 

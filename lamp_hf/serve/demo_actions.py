@@ -105,7 +105,7 @@ class DemoActions:
         return viewer([motion]), "\n".join([note, *warnings]), motion
 
     @reports_errors
-    def generate_variants(self, path: str, seed: int | None, *fields) -> tuple[str, str, gr.Radio, list[Motion], None]:
+    def generate_variants(self, path: str, seed: int | None, *fields) -> tuple[str, str, int, list[Motion], None]:
         """Generate variants of a timeline, to choose from.
 
         Args:
@@ -115,8 +115,8 @@ class DemoActions:
                 key pose.
 
         Returns:
-            `tuple[str, str, gr.Radio, list[Motion], None]`: HTML of the viewer, a note, the choice, the variants, and
-            no motion, since none is chosen yet.
+            `tuple[str, str, int, list[Motion], None]`: HTML of the viewer, a note, 0 for all variants, the variants,
+            and no motion, since none is chosen yet.
         """
         rows, poses = fields[: 2 * MAX_TEXTS], fields[2 * MAX_TEXTS :]
         texts, seconds = read_rows(list(zip(rows[::2], rows[1::2])))
@@ -130,8 +130,8 @@ class DemoActions:
         note = f"{variants[0].duration:.1f} s, seeds {seed} to {seed + VARIANTS - 1}"
         if constraints:
             missed = max(error for result in results for error in result["constraint_error"])
-            note += f"; path and key poses are met within {100 * missed:.0f} cm"
-        return _all(variants), "\n".join([note, *warnings]), gr.Radio(value=0), variants, None
+            note += f"; path and key poses are met within {100 * missed:.0f} cm on average"
+        return _all(variants), "\n".join([note, *warnings]), 0, variants, None
 
     @reports_errors
     def choose(self, variants: list[Motion] | None, number: int) -> tuple[str, Motion | None]:

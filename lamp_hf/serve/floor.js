@@ -1,14 +1,14 @@
-// Draws a path on the floor: x points to the body's left, which is left in the picture, and z upward, in metres.
-const spacing = 0.3; // between the points of a drawn line
+// Draws a path on the floor, on from its last point. Metres; x is to the left in the picture, z upward.
+const spacing = 0.3; // between the points of a line
 let drawing = false;
 
 function extend(event) {
-    const toPicture = element.querySelector("svg").getScreenCTM().inverse();
-    const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(toPicture);
+    const toFloor = element.querySelector("svg").getScreenCTM().inverse();
+    const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(toFloor);
+    const x = Math.max(-4, Math.min(4, -place.x)), z = Math.max(-2, Math.min(6, -place.y));
     const text = props.value || "0, 0";
-    const last = text.split(";").at(-1).split(",").map(Number);
-    if (Math.hypot(place.x + last[0], place.y + last[1]) < spacing) return;
-    props.value = `${text}; ${(-place.x).toFixed(1)}, ${(-place.y).toFixed(1)}`;
+    const last = text.split(/[;\n]/).at(-1).split(",").map(Number);
+    if (Math.hypot(x - last[0], z - last[1]) >= spacing) props.value = `${text}; ${x.toFixed(1)}, ${z.toFixed(1)}`;
 }
 
 element.addEventListener("pointerdown", event => {

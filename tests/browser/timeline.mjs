@@ -14,6 +14,11 @@ page.on("console", message => { if (message.type() === "error") errors.push(mess
 page.on("pageerror", error => errors.push(String(error)));
 const field = label => page.getByLabel(label, { exact: true }).filter({ visible: true });
 const button = name => page.getByRole("button", { name, exact: true }).filter({ visible: true });
+const upload = async (label, file) => {
+  const block = page.locator(".block").filter({ hasText: label, visible: true }).last();
+  await block.locator("input[type=file]").setInputFiles(file);
+  await block.getByText(path.parse(file).name).waitFor();
+};
 const saved = async name => {
   const waiting = page.waitForEvent("download");
   await button(name).click();
@@ -48,20 +53,20 @@ const drawn = await field("Points").inputValue();
 await field("Points").fill("0, 0; 0, 1; 1, 2.5");
 await page.waitForFunction(() => document.querySelector("svg.floor polyline").getAttribute("points") === "0,0 0,-1 -1,-2.5");
 await page.getByRole("button", { name: "Key poses, optional" }).click();
-await page.locator("input[type=file]").filter({ visible: false }).nth(0).waitFor({ state: "attached" });
-await page.getByTestId("file-upload").filter({ visible: true }).or(page.locator(".pose input[type=file]")).first().setInputFiles(pose);
-await field("At second").first().fill("1.5");
+await upload("Pose 1", pose);
+await field("At second of the motion").first().fill("1.5");
 await button("Generate 6 variants").click();
 const six = await shown(6);
 const titles = await six.evaluate("motions.map(motion => motion.text)");
-const start = await pixelsAt(six, 0), moved = differing(start, await pixelsAt(six, 0.5));
+const start = await pixelsAt(six, 0);
+const moved = differing(start, await pixelsAt(six, 0.5));
 if (screenshot) await page.screenshot({ path: screenshot, fullPage: true });
 const note = await field("Result").inputValue();
 await page.getByRole("radio", { name: "4", exact: true }).click();
 const title = await (await shown(1)).evaluate("motions[0].text");
 const file = await saved("Download .npz");
 await page.getByRole("button", { name: "On your own character" }).filter({ visible: true }).click();
-await page.locator(".character input[type=file]").filter({ visible: false }).last().setInputFiles(character);
+await upload("Character", character);
 const hero = await saved("Download on this character");
 await button("Clear path").click();
 await page.waitForFunction(() => !document.querySelector("svg.floor polyline").getAttribute("points"));
