@@ -131,7 +131,7 @@ class DemoActions:
         if constraints:
             missed = max(error for result in results for error in result["constraint_error"])
             note += f"; path and key poses are met within {100 * missed:.0f} cm on average"
-        return _all(variants), "\n".join([note, *warnings]), 0, variants, None
+        return _side_by_side(variants), "\n".join([note, *warnings]), 0, variants, None
 
     @reports_errors
     def choose(self, variants: list[Motion] | None, number: int) -> tuple[str, Motion | None]:
@@ -143,7 +143,7 @@ class DemoActions:
         if not variants:
             raise ValueError("generate the variants first")
         if not number:
-            return _all(variants), None
+            return _side_by_side(variants), None
         return viewer([variants[number - 1]]), variants[number - 1]
 
     @reports_errors
@@ -287,7 +287,7 @@ def viewer(motions: list[Motion]) -> str:
     return f'<iframe class="viewer" title="Motion" sandbox="allow-scripts" srcdoc="{content}"></iframe>'
 
 
-def _all(variants: list[Motion]) -> str:
+def _side_by_side(variants: list[Motion]) -> str:
     return viewer([_titled(motion, str(number)) for number, motion in enumerate(variants, 1)])
 
 

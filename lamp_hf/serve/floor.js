@@ -1,6 +1,5 @@
 // Draws a path on the floor, on from its last point. Metres; x is to the left in the picture, z upward.
 const spacing = 0.3; // between the points of a line
-let drawing = false;
 
 function extend(event) {
     const toFloor = element.querySelector("svg").getScreenCTM().inverse();
@@ -13,11 +12,7 @@ function extend(event) {
 
 element.addEventListener("pointerdown", event => {
     element.setPointerCapture(event.pointerId);
-    drawing = true;
     extend(event);
 });
-element.addEventListener("pointermove", event => { if (drawing) extend(event); });
-element.addEventListener("pointerup", () => {
-    drawing = false;
-    trigger("input");
-});
+element.addEventListener("pointermove", event => { if (event.buttons) extend(event); });
+element.addEventListener("pointerup", () => trigger("input"));

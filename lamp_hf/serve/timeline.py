@@ -20,9 +20,9 @@ def read_rows(rows: Sequence[tuple[str | None, float | None]]) -> tuple[list[str
     Raises:
         ValueError: when there is no sentence, one has no seconds, or there is too much of either.
     """
-    rows = [(text.strip(), seconds) for text, seconds in rows if text and text.strip()]
-    texts = read_sentences("\n".join(" ".join(text.split()) for text, _ in rows))
-    seconds = [length for _, length in rows if length]
+    given = [(" ".join(text.split()), length) for text, length in rows if text and text.strip()]
+    texts = read_sentences("\n".join(text for text, _ in given))
+    seconds = [length for _, length in given if length]
     if len(seconds) < len(texts):
         raise ValueError("each sentence takes its seconds, 3 for instance")
     if not sum(seconds) <= MAX_SECONDS:
@@ -42,8 +42,8 @@ def read_path(text: str | None) -> list[Constraint]:
     try:
         rows = [[float(number) for number in point.split(",")] for point in points]
         return [Constraint.path(rows)] if rows else []
-    except ValueError as error:
-        raise ValueError(f"path: {error}; give two points or more, 0, 0; 1, 2 for instance") from None
+    except ValueError:
+        raise ValueError("a path takes two points or more, in metres: 0, 0; 1, 2 for instance") from None
 
 
 def read_poses(rows: Sequence[tuple[str | None, float | None, float | None]]) -> list[Constraint]:
@@ -61,7 +61,7 @@ def read_poses(rows: Sequence[tuple[str | None, float | None, float | None]]) ->
         motion = read_motion(path, fps=None)
         row = round((second or 0.0) * motion.fps)
         if not 0 <= row < motion.num_frames:
-            raise ValueError(f"{motion.text} lasts {motion.duration:g} seconds: it has no pose at second {second:g}")
+            raise ValueError(f"{motion.text} lasts {motion.duration:g} seconds: it has no pose at second {second}")
         joints = motion.joints[row : row + 1] - np.float32([0, motion.joints[..., 1].min(), 0])
         poses.append(Constraint.pose(time or 0.0, Motion(joints, motion.fps, motion.skeleton)))
     return poses

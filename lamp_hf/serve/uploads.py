@@ -63,8 +63,8 @@ def read_motion(path: str | Path, max_seconds: float = MAX_SECONDS, fps: float |
     return motion
 
 
-def put_on_character(motion: Motion, character: str | Path, output: Path) -> Path:
-    """Write an uploaded character that moves as a motion does, and return the file written.
+def put_on_character(motion: Motion, character: str | Path, output: Path) -> None:
+    """Write an uploaded character that moves as a motion does.
 
     Raises:
         ValueError: when it is of another kind, damaged, no person's, or takes too much time or memory.
@@ -72,7 +72,6 @@ def put_on_character(motion: Motion, character: str | Path, output: Path) -> Pat
     character = Path(character)
     _check_suffix(character, CHARACTERS)
     _READERS.retarget(motion, character, output)
-    return output
 
 
 def read_seed(seed: int | None) -> int:
