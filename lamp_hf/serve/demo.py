@@ -181,12 +181,11 @@ def _path_field() -> gr.Textbox:
 
 
 def _pose_row(number: int) -> list[gr.Component]:
-    with gr.Row():
-        file = gr.File(
-            label=f"Pose {number + 1} ({', '.join(READABLE)})", file_types=list(READABLE), height=90, scale=3
-        )
-        time = gr.Number(0, label="At second of the motion", min_width=80, step=0.1)
-        second = gr.Number(0, label="From second of the file", min_width=80, step=0.1)
+    label = f"Pose {number + 1} ({', '.join(READABLE)})"
+    with gr.Row(equal_height=True):
+        file = gr.File(label=label, file_types=list(READABLE), height=120, scale=3)
+        time = gr.Number(0, label="At second", min_width=80, step=0.1)
+        second = gr.Number(0, label="Second in the file", min_width=80, step=0.1)
     return [file, time, second]
 
 
