@@ -175,8 +175,8 @@ def _path_field() -> gr.Textbox:
             )
             clear = gr.Button("Clear path", size="sm")
     floor.input(None, floor, points, js="text => text")
-    points.input(None, points, floor, js="text => text")
-    clear.click(None, None, [floor, points], js="() => ['', '']")
+    points.change(None, points, floor, js="text => text")
+    clear.click(None, None, points, js="() => ''")
     return points
 
 
