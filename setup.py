@@ -22,7 +22,7 @@ setup(
     package_data={
         "lamp_hf.training": ["recipes/*/*.yaml", "augmentation/*.yaml", "evaluation/*.yaml", "launch/*.yaml"],
         "lamp_hf.hub_cards": ["*.md", "*_space/*"],
-        "lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html", "metrics/lamp_bertscore/*"],
+        "lamp_hf": ["checkpoints/*/*", "motion/*.yaml", "motion/*.html", "serve/floor.*", "metrics/lamp_bertscore/*"],
     },
     install_requires=[
         "torch>=2.8",

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from characters import RIGS, Played, write_bvh_character, write_character
 from conftest import free_port, make_motion
 from test_motion_rigs import in_browser
 
@@ -22,7 +23,9 @@ from gradio_client import Client, handle_file  # noqa: E402
 
 from lamp_hf.serve import demo, uploads  # noqa: E402
 from lamp_hf.serve.demo_actions import DemoActions, viewer  # noqa: E402
+from lamp_hf.serve.limits import MAX_TEXTS  # noqa: E402
 from lamp_hf.serve.reading import ReaderPool  # noqa: E402
+from lamp_hf.serve.timeline import MAX_POSES  # noqa: E402
 
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +124,108 @@ class TestGenerating:
     def test_a_text_stays_text_in_the_viewer(self):
         page = viewer([lamp_hf.Motion(make_motion(), text='"><script>alert(1)</script>')])
         assert page.count("<") == 2 and 'sandbox="allow-scripts"' in page
+
+
+def timeline(*rows, path="", poses=(), seed=0) -> list:
+    """Return the fields of the timeline, with rows of sentences and seconds, and of key poses."""
+    rows = [*rows, *[("", 3.0)] * (MAX_TEXTS - len(rows))]
+    poses = [*poses, *[(None, 0, 0)] * (MAX_POSES - len(poses))]
+    return [path, seed, *(field for row in [*rows, *poses] for field in row)]
+
+
+class TestTimeline:
+    def test_six_variants_have_the_seconds_of_their_sentences(self, actions):
+        rows = ("a person walks forward", 2.0), ("", 3.0), ("a person bows", 1.5)
+        page, note, shown, variants, chosen = actions.generate_variants(*timeline(*rows, seed=4))
+        assert page.startswith("<iframe") and note == "3.5 s, seeds 4 to 9" and shown == 0 and chosen is None
+        assert [motion.duration for motion in variants] == 6 * [3.5]
+        assert len({motion.joints.tobytes() for motion in variants}) == 6
+        assert {motion.text for motion in variants} == {"a person walks forward, then a person bows"}
+
+    def test_one_of_the_variants_is_chosen_and_downloaded(self, actions, wave):
+        other = lamp_hf.Motion(make_motion(), text="a walk")
+        page, chosen = actions.choose([wave, other], 2)
+        assert chosen is other and "a walk" in page
+        assert actions.save(chosen, ".npz").endswith("a-walk.npz")
+        page, chosen = actions.choose([wave, other], 0)
+        assert chosen is None and "a walk" not in page
+        assert "choose one" in refusal(actions.save, chosen, ".npz")
+        assert "generate the variants first" in refusal(actions.choose, None, 1)
+
+    def test_variants_follow_a_path_and_take_a_pose(self, actions, tmp_path):
+        clip = lamp_hf.Motion(make_motion())
+        fields = timeline(
+            ("a person walks forward", 3.0),
+            path="0, 0; 0.5, 1\n1, 2",
+            poses=[(str(clip.save(tmp_path / "clip.npz")), 1.5, 1.0)],
+        )
+        note, _, variants, _ = actions.generate_variants(*fields)[1:]
+        assert "path and key poses are met within" in note
+        for motion in variants:
+            assert np.allclose(motion.joints[-1, 0, [0, 2]], (1, 2), atol=0.2)
+            assert np.allclose(shape(motion, 30), shape(clip, 20), atol=0.1)
+
+    def test_each_unfamiliar_sentence_is_warned_of(self, familiar_folder):
+        rows = ("person forward left hand", 1.0), ("she bows", 1.0)
+        with pytest.warns(lamp_hf.UnfamiliarPromptWarning):
+            note = DemoActions(str(familiar_folder)).generate_variants(*timeline(*rows))[1].splitlines()
+        assert len(note) == 2 and note[1].startswith('The model was not trained on anything like "person forward')
+
+    @pytest.mark.parametrize(
+        "rows, options, message",
+        [
+            ([], {}, "describe what"),
+            ([("walk", None)], {}, "takes its seconds"),
+            ([("walk", 0)], {}, "takes its seconds"),
+            ([("walk", -1)], {}, "must be a number"),
+            ([("walk", 30), ("run", 31)], {}, "61 seconds"),
+            ([("walk", float("nan"))], {}, "nan seconds"),
+            ([("walk", 3)], {"seed": -1}, "seed"),
+            ([("walk", 3)], {"path": "0, 0"}, "two points"),
+            ([("walk", 3)], {"path": "0, 0; 1"}, "two points"),
+            ([("walk", 3)], {"path": "0, 0; here"}, "two points"),
+            ([("walk", 3)], {"path": "0, 0; nan, 1"}, "two points"),
+            ([("walk", 3)], {"path": "0, 0; 0, 90"}, "too fast"),
+            ([("walk", 3)], {"path": "0, 0;" * 201}, "at most 200"),
+        ],
+    )
+    def test_bad_timelines_are_refused(self, actions, rows, options, message):
+        assert message in refusal(actions.generate_variants, *timeline(*rows, **options))
+
+    def test_bad_poses_are_refused(self, actions, tmp_path):
+        clip = str(lamp_hf.Motion(make_motion()).save(tmp_path / "clip.npz"))
+        for pose, message in {
+            (clip, 1.0, 9.0): "clip.npz lasts 3 seconds",
+            (clip, 1.0, -1.0): "clip.npz lasts 3 seconds",
+            (clip, 4.0, 1.0): "second 4 is not in a motion of 2 seconds",
+            (str(tmp_path / "clip.fbx"), 1.0, 0): "cannot read clip.fbx",
+        }.items():
+            assert message in refusal(actions.generate_variants, *timeline(("walk", 2.0), poses=[pose]))
+
+
+def shape(motion: lamp_hf.Motion, frame: int) -> np.ndarray:
+    """Return the distances between the joints of a frame, which say what pose it is, wherever it stands and faces."""
+    joints = motion.joints[frame]
+    return np.linalg.norm(joints[:, None] - joints, axis=-1)
+
+
+class TestOwnCharacter:
+    @pytest.mark.parametrize("suffix", [".glb", ".vrm", ".bvh"])
+    def test_a_motion_is_downloaded_on_it(self, actions, wave, tmp_path, suffix):
+        if suffix == ".bvh":
+            hero = write_bvh_character(tmp_path / "hero.bvh")
+        else:
+            hero = write_character(tmp_path / f"hero{suffix}", **RIGS["vrm1" if suffix == ".vrm" else "mixamo"])
+        path = actions.save_on_character(wave, str(hero))
+        assert path.endswith(f"a-person-waves-with-the-left-hand{suffix}")
+        assert Path(path).read_bytes() == lamp_hf.retarget(wave, hero, tmp_path / f"out{suffix}").read_bytes()
+
+    def test_a_file_that_is_none_is_refused(self, actions, wave, tmp_path):
+        (tmp_path / "hero.glb").write_bytes(b"no character")
+        assert "hero.glb" in refusal(actions.save_on_character, wave, str(tmp_path / "hero.glb"))
+        assert "hero.fbx" in refusal(actions.save_on_character, wave, str(tmp_path / "hero.fbx"))
+        assert "choose the file" in refusal(actions.save_on_character, wave, None)
+        assert "generate a motion first" in refusal(actions.save_on_character, None, str(tmp_path / "hero.glb"))
 
 
 class TestSearchCaptionCompare:
@@ -267,6 +372,23 @@ def test_a_visitor_in_a_browser(serve, tmp_path):
     assert f"{lamp_hf.Motion.load(seen['file']).duration:.1f} s" == seen["note"].split(",")[0]
     assert "describe what the person does" in seen["refusal"]
     assert "system-ui" in seen["fonts"]
+
+
+def test_an_animator_in_a_browser(serve, tmp_path):
+    pose = lamp_hf.Motion(make_motion()).save(tmp_path / "pose.npz")
+    hero = write_character(tmp_path / "hero.glb", **RIGS["mixamo"])
+    (tmp_path / "downloads").mkdir()
+    seen = in_browser("timeline.mjs", serve(), tmp_path / "downloads", pose, hero)
+    assert seen["errors"] == []
+    drawn = [tuple(map(float, point.split(","))) for point in seen["drawn"].split(";")]
+    assert drawn[0] == (0, 0) and drawn[1] == (0, 1) and np.allclose(drawn[-1], (0.9, 2.9), atol=0.3)
+    assert seen["titles"] == list("123456") and seen["moved"] > 500
+    assert seen["note"].startswith("5.0 s, seeds 0 to 5; path and key poses are met within")
+    assert seen["title"] == "a person walks forward, then a person bows"
+    motion = lamp_hf.Motion.load(seen["file"])
+    assert motion.duration == 5.0 and np.allclose(motion.joints[-1, 0, [0, 2]], (1, 2.5), atol=0.2)
+    assert Played(Path(seen["hero"])).times[-1] == pytest.approx(99 / 20)
+    assert "too fast" in seen["refusal"]
 
 
 def test_the_space_runs_on_the_gradio_that_is_tested():

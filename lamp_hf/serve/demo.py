@@ -8,6 +8,7 @@ This module lays out the page; `demo_actions` has what its buttons do, `uploads`
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import gradio as gr
 
@@ -15,15 +16,21 @@ from .. import bundled
 from ..motion.clip import READABLE
 from .demo_actions import GALLERY, DemoActions
 from .limits import KEPT_SECONDS, MAX_CANDIDATES, MAX_CHARACTERS, MAX_SECONDS, MAX_TEXTS, MAX_UPLOAD, MAX_WAITING
-from .uploads import VIDEOS
+from .timeline import MAX_POSES, VARIANTS
+from .uploads import CHARACTERS, VIDEOS
 
 
 MAX_FILES = 4  # requests with files that are worked on at the same time
-MAX_SESSIONS = 200  # whose motions are kept at the same time, 0.3 MB each
-DOWNLOADS = (".bvh", ".glb", ".mp4")
+MAX_SESSIONS = 200  # whose motions are kept at the same time, 2 MB for each
+DOWNLOADS = (".bvh", ".glb", ".npz", ".mp4")
+EXAMPLE = (("a person walks forward", 4.0), ("a person waves with the right hand", 3.0))
 _STYLE = """
 .viewer { width: 100%; height: 480px; border: 0; border-radius: 8px; background: #ebeef3; }
 .html-container:has(.viewer) { padding: 0 !important; }
+.floor { width: 100%; border-radius: 8px; background: #ebeef3; cursor: crosshair; touch-action: none; }
+.floor pattern path { fill: none; stroke: #c4cad2; stroke-width: 0.02; }
+.floor .body { fill: #5b6472; }
+.floor polyline { fill: none; stroke: #e8590c; stroke-width: 0.09; stroke-linecap: round; stroke-linejoin: round; }
 """
 _DOWNLOAD_SCRIPT = """file => {
     const link = document.createElement("a");
@@ -61,7 +68,7 @@ def launch(host: str | None = None, port: int | None = None, model: str = "", **
 
 
 def build_demo(model: str = "") -> gr.Blocks:
-    """Build the page, with a tab each to generate, find, caption and compare motions.
+    """Build the page, with a tab each to generate motions in two ways, find, caption and compare them.
 
     Args:
         model (`str`): folder or Hub id of a text-to-motion model; the bundled one if not given.
@@ -102,13 +109,100 @@ def _generate_tab(actions: DemoActions) -> None:
         with gr.Column(scale=3):
             player = _player()
             note = gr.Textbox(label="Result", interactive=False)
-            with gr.Row():
-                downloads = {suffix: gr.Button(f"Download {suffix}", size="sm") for suffix in DOWNLOADS}
-            file = gr.File(interactive=False, visible="hidden")
+            _downloads(actions, motion)
     _on_click(button, actions.generate, [text, duration, seed, best_of], [player, note, motion])
-    for suffix, download in downloads.items():
-        saved = _on_file_click(download, actions.save, [motion, gr.State(suffix)], file, f"save_{suffix[1:]}")
-        saved.success(None, file, js=_DOWNLOAD_SCRIPT)
+
+
+def _timeline_tab(actions: DemoActions) -> None:
+    variants, motion = (gr.State(time_to_live=KEPT_SECONDS) for _ in range(2))
+    fields: list[gr.Component] = []
+    with gr.Row():
+        with gr.Column(scale=2):
+            gr.Markdown("**Sentences** that follow one another, with their seconds")
+            with gr.Group():
+                for number in range(MAX_TEXTS):
+                    fields += _sentence_row(number)
+            gr.Markdown("**Path** on the floor, optional: draw it, seen from above; a tile is 1 m")
+            path = _path_field()
+            with gr.Accordion("Key poses, optional", open=False):
+                for number in range(MAX_POSES):
+                    fields += _pose_row(number)
+            seed = _seed_field()
+            button = gr.Button(f"Generate {VARIANTS} variants", variant="primary")
+        with gr.Column(scale=3):
+            player = _player()
+            choices = [("all", 0), *((str(number), number) for number in range(1, VARIANTS + 1))]
+            choice = gr.Radio(choices, value=0, label="Choose a variant")
+            note = gr.Textbox(label="Result", interactive=False)
+            _downloads(actions, motion)
+    outputs = [player, note, choice, variants, motion]
+    _on_click(button, actions.generate_variants, [path, seed, *fields], outputs)
+    choice.input(actions.choose, [variants, choice], [player, motion], api_name="choose")
+
+
+def _sentence_row(number: int) -> list[gr.Component]:
+    example = EXAMPLE[number] if number < len(EXAMPLE) else ("", 3.0)
+    with gr.Row(equal_height=True):
+        text = gr.Textbox(
+            example[0],
+            label=f"Sentence {number + 1}",
+            placeholder="then ...",
+            show_label=False,
+            container=False,
+            max_length=MAX_CHARACTERS,
+            scale=5,
+        )
+        seconds = gr.Number(
+            example[1], label=f"Seconds {number + 1}", show_label=False, container=False, min_width=80, step=0.5
+        )
+    return [text, seconds]
+
+
+def _path_field() -> gr.Textbox:
+    """Return the points of a path, which are drawn on a floor or typed."""
+    here = Path(__file__)
+    template, script = (here.with_name(name).read_text(encoding="utf-8") for name in ("floor.html", "floor.js"))
+    with gr.Row():
+        floor = gr.HTML("", html_template=template, js_on_load=script, min_width=300)
+        with gr.Column(min_width=120):
+            points = gr.Textbox(
+                label="Points",
+                info="Metres to the left, ahead",
+                placeholder="0, 0; 1, 2; 0, 4",
+                lines=7,
+                max_lines=7,
+                min_width=120,
+            )
+            clear = gr.Button("Clear path", size="sm")
+    floor.input(None, floor, points, js="text => text")
+    points.change(None, points, floor, js="text => text")
+    clear.click(None, None, points, js="() => ''")
+    return points
+
+
+def _pose_row(number: int) -> list[gr.Component]:
+    label = f"Pose {number + 1} ({', '.join(READABLE)})"
+    with gr.Row(equal_height=True):
+        file = gr.File(label=label, file_types=list(READABLE), height=120, scale=3)
+        time = gr.Number(0, label="At second", min_width=80, step=0.1)
+        second = gr.Number(0, label="Second in the file", min_width=80, step=0.1)
+    return [file, time, second]
+
+
+def _downloads(actions: DemoActions, motion: gr.State) -> None:
+    """Add buttons to download the session's motion, also on a character."""
+    with gr.Row():
+        buttons = {suffix: gr.Button(f"Download {suffix}", size="sm", min_width=100) for suffix in DOWNLOADS}
+    with gr.Accordion("On your own character", open=False), gr.Row():
+        character = gr.File(label=f"Character ({', '.join(CHARACTERS)})", file_types=list(CHARACTERS), height=120)
+        button = gr.Button("Download on this character", size="sm")
+    file = gr.File(interactive=False, visible="hidden")
+    saved = [
+        _on_file_click(download, actions.save, [motion, gr.State(suffix)], file, f"save_{suffix[1:]}")
+        for suffix, download in buttons.items()
+    ]
+    for done in [*saved, _on_file_click(button, actions.save_on_character, [motion, character], file)]:
+        done.success(None, file, js=_DOWNLOAD_SCRIPT)
 
 
 def _search_tab(actions: DemoActions) -> None:
@@ -152,7 +246,13 @@ def _compare_tab(actions: DemoActions) -> None:
     _on_file_click(button, actions.compare, inputs, [player, table])
 
 
-TABS = {"Text to motion": _generate_tab, "Search": _search_tab, "Caption": _caption_tab, "Compare": _compare_tab}
+TABS = {
+    "Text to motion": _generate_tab,
+    "Timeline": _timeline_tab,
+    "Search": _search_tab,
+    "Caption": _caption_tab,
+    "Compare": _compare_tab,
+}
 
 
 def _player() -> gr.HTML:

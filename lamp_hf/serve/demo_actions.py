@@ -7,7 +7,6 @@ import functools
 import html
 import logging
 import re
-import secrets
 import tempfile
 import textwrap
 import threading
@@ -21,12 +20,14 @@ from gradio.utils import get_upload_folder
 from transformers import pipeline
 
 from .. import bundled
-from ..models.familiarity import unfamiliar
+from ..models.familiarity import recognise, unfamiliar
+from ..models.prompt_splitting import parts_in_order
 from ..motion.clip import Motion
 from ..motion.html import player_page
 from ..retrieval.index import MotionIndex
-from .limits import MAX_CANDIDATES, MAX_SECONDS
-from .uploads import error_line, read_motion, read_sentences, read_video
+from .limits import MAX_CANDIDATES, MAX_SECONDS, MAX_TEXTS
+from .timeline import VARIANTS, read_path, read_poses, read_rows
+from .uploads import error_line, put_on_character, read_motion, read_seed, read_sentences, read_video
 
 
 GALLERY = (
@@ -98,23 +99,65 @@ class DemoActions:
         """
         with self.lock:
             result = self._generate(text, duration, seed, num_candidates or 1)
-            known = self._generator.processor.familiarity
+            warnings = self._warnings(read_sentences(text))
         motion = Motion(**result)
         note = f"{motion.duration:.1f} s, {motion.num_frames} frames, seed {result['seed']}: {motion.text}"
-        if known is not None and known.is_unfamiliar(result["familiarity"]):
-            line = unfamiliar(motion.text or "", result["nearest"])
-            note += f"\n{line[0].upper()}{line[1:]}."
-        return viewer([motion]), note, motion
+        return viewer([motion]), "\n".join([note, *warnings]), motion
+
+    @reports_errors
+    def generate_variants(self, path: str, seed: int | None, *fields) -> tuple[str, str, int, list[Motion], None]:
+        """Generate variants of a timeline, to choose from.
+
+        Args:
+            path (`str`): points on the floor, see [`read_path`].
+            seed (`int`): of the first variant; None draws one.
+            fields: sentence and seconds of each row, then file, second of the timeline and second of the file of each
+                key pose.
+
+        Returns:
+            `tuple[str, str, int, list[Motion], None]`: HTML of the viewer, a note, 0 for all variants, the variants,
+            and no motion, since none is chosen yet.
+        """
+        rows, poses = fields[: 2 * MAX_TEXTS], fields[2 * MAX_TEXTS :]
+        texts, seconds = read_rows(list(zip(rows[::2], rows[1::2])))
+        constraints = read_path(path) + read_poses(list(zip(poses[::3], poses[1::3], poses[2::3])))
+        seed = read_seed(seed)
+        options = {"mode": "sequence", "num_return_sequences": VARIANTS, "constraints": constraints}
+        with self.lock:
+            results = self._generator(texts, duration=seconds, seed=seed, **options)
+            warnings = self._warnings(texts)
+        variants = [Motion(**result) for result in results]
+        note = f"{variants[0].duration:.1f} s, seeds {seed} to {seed + VARIANTS - 1}"
+        if constraints:
+            missed = max(error for result in results for error in result["constraint_error"])
+            note += f"; path and key poses are met within {100 * missed:.0f} cm on average"
+        return _side_by_side(variants), "\n".join([note, *warnings]), 0, variants, None
+
+    @reports_errors
+    def choose(self, variants: list[Motion] | None, number: int) -> tuple[str, Motion | None]:
+        """Show a variant alone, or all of them for 0.
+
+        Returns:
+            `tuple[str, Motion or None]`: HTML of the viewer, and the motion to download.
+        """
+        if not variants:
+            raise ValueError("generate the variants first")
+        if not number:
+            return _side_by_side(variants), None
+        return viewer([variants[number - 1]]), variants[number - 1]
 
     @reports_errors
     def save(self, motion: Motion | None, suffix: str) -> str:
         """Write the session's motion into the folder that gradio serves and clears, and return the file's path."""
-        if motion is None:
-            raise ValueError("generate a motion first")
-        title = textwrap.shorten((motion.text or "").lower(), 60, placeholder="")
-        name = re.sub(r"\W+", "-", title).strip("-") or "motion"
-        with tempfile.TemporaryDirectory() as folder:
-            return save_file_to_cache(motion.save(Path(folder) / f"{name}{suffix}"), get_upload_folder())
+        return _served(_chosen(motion), suffix, Motion.save)
+
+    @reports_errors
+    def save_on_character(self, motion: Motion | None, character: str | None) -> str:
+        """Write an uploaded character that moves as the session's motion does, and return the file's path."""
+        if not character:
+            raise ValueError("choose the file of a character")
+        suffix = Path(character).suffix.lower()
+        return _served(_chosen(motion), suffix, lambda chosen, path: put_on_character(chosen, character, path))
 
     @reports_errors
     def search(self, text: str, example: str | None, video: str | None) -> tuple[str, str]:
@@ -180,14 +223,25 @@ class DemoActions:
         sentences = read_sentences(text)
         if not 0 <= (duration or 0) <= MAX_SECONDS:
             raise ValueError(f"the duration must be between 0 (the model chooses) and {MAX_SECONDS:g} seconds")
-        if seed is not None and not 0 <= seed < 2**31:
-            raise ValueError(f"the seed must be a whole number from 0 to {2**31 - 1}")
         if not 1 <= num_candidates <= MAX_CANDIDATES:
             raise ValueError(f"the best of 1 to {MAX_CANDIDATES} motions can be shown")
-        seed = secrets.randbelow(2**31) if seed is None else int(seed)
         seconds = duration / len(sentences) if duration else None
         options = {"mode": "sequence", "num_candidates": int(num_candidates)}
-        return self._generator(sentences, duration=seconds, seed=seed, **options)
+        return self._generator(sentences, duration=seconds, seed=read_seed(seed), **options)
+
+    def _warnings(self, texts: list[str]) -> list[str]:
+        """Return a line for each text, or part of one, that is unlike what the model was trained on."""
+        known = self._generator.processor.familiarity
+        if known is None:
+            return []
+        parts = [part for text in texts for part in parts_in_order(text)]
+        told = recognise(self._generator.model.lamp, self._generator.processor, parts)
+        lines = [
+            unfamiliar(part, one["nearest"])
+            for part, one in zip(parts, told)
+            if known.is_unfamiliar(one["familiarity"])
+        ]
+        return [f"{line[0].upper()}{line[1:]}." for line in lines]
 
     def _similarity_table(self, motions: list[Motion], texts: dict[str, str]) -> str:
         embedder = self._lamp_index.embedder
@@ -231,6 +285,26 @@ def viewer(motions: list[Motion]) -> str:
     titled = [_titled(motion, textwrap.shorten(motion.text or "", 90)) for motion in motions]
     content = html.escape(player_page(titled))
     return f'<iframe class="viewer" title="Motion" sandbox="allow-scripts" srcdoc="{content}"></iframe>'
+
+
+def _side_by_side(variants: list[Motion]) -> str:
+    return viewer([_titled(motion, str(number)) for number, motion in enumerate(variants, 1)])
+
+
+def _chosen(motion: Motion | None) -> Motion:
+    if motion is None:
+        raise ValueError("generate a motion first, and choose one where there are several")
+    return motion
+
+
+def _served(motion: Motion, suffix: str, write: Callable[[Motion, Path], object]) -> str:
+    """Write a file that is named after a motion's text where gradio serves files, and return its path."""
+    title = textwrap.shorten((motion.text or "").lower(), 60, placeholder="")
+    name = re.sub(r"\W+", "-", title).strip("-") or "motion"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}{suffix}"
+        write(motion, path)
+        return save_file_to_cache(path, get_upload_folder())
 
 
 def _titled(motion: Motion, title: str) -> Motion:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ..motion.clip import Motion
+from ..motion.onto_character import retarget
 
 
 READ_SECONDS = 20.0
@@ -24,7 +26,7 @@ _READY = "ready\n"
 
 
 class MotionReader:
-    """Reads motion files in another process, which is started when it is first needed and after it was ended.
+    """Reads motions and characters in another process, which is started when it is needed and there is none.
 
     Args:
         seconds (`float`): time for one file.
@@ -47,12 +49,17 @@ class MotionReader:
         """
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "motion.npz"
-            answer = self._ask(json.dumps([str(path), str(output), max_seconds, fps]))
-            if not answer:
-                raise ValueError(f"{path.name} takes too much time or memory to read")
-            if problem := json.loads(answer):
-                raise ValueError(problem)
+            self._do("read", path, output, max_seconds, fps)
             return Motion.load(output)
+
+    def retarget(self, motion: Motion, onto: Path, output: Path) -> None:
+        """Write a character that moves as a motion does, see [`lamp_hf.retarget`].
+
+        Raises:
+            ValueError: when the character cannot be read, or takes too much time or memory.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self._do("retarget", onto, output, str(motion.save(Path(folder) / "motion.npz")))
 
     def close(self) -> None:
         """End the process."""
@@ -60,6 +67,14 @@ class MotionReader:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+    def _do(self, task: str, path: Path, output: Path, *options) -> None:
+        """Have a task done with a file; raise a `ValueError` when there is a problem with it."""
+        answer = self._ask(json.dumps([task, str(path), str(output), *options]))
+        if not answer:
+            raise ValueError(f"{path.name} takes too much time or memory to read")
+        if problem := json.loads(answer):
+            raise ValueError(problem)
 
     def _ask(self, request: str) -> str:
         """Send a line and return the line that answers it; an empty one, and no process, when none came in time."""
@@ -81,7 +96,7 @@ class MotionReader:
 
 
 class ReaderPool:
-    """Lends each thread a reader that no other thread uses.
+    """Readers, each of which works for one thread at a time.
 
     Args:
         size (`int`): number of readers.
@@ -95,9 +110,19 @@ class ReaderPool:
 
     def read(self, path: Path, max_seconds: float, fps: float | None = 20.0) -> Motion:
         """Read a motion file, see [`MotionReader.read`]."""
+        with self._reader() as reader:
+            return reader.read(path, max_seconds, fps)
+
+    def retarget(self, motion: Motion, onto: Path, output: Path) -> None:
+        """Write a character that moves as a motion does, see [`MotionReader.retarget`]."""
+        with self._reader() as reader:
+            reader.retarget(motion, onto, output)
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[MotionReader]:
         reader = self._free.get()
         try:
-            return reader.read(path, max_seconds, fps)
+            yield reader
         finally:
             self._free.put(reader)
 
@@ -134,17 +159,29 @@ def _start_process() -> subprocess.Popen:
     return process
 
 
-def _read(path: Path, output: Path, max_seconds: float, fps: float | None) -> str:
-    """Read a file, write its joints, and return what was wrong; nothing if it was right."""
+def _read(path: Path, output: Path, max_seconds: float, fps: float | None) -> None:
+    """Read a motion and write its joints."""
+    motion = Motion.load(path)
+    check_duration(path, motion.duration, max_seconds)
+    motion = motion if fps is None else motion.resample(fps)
+    np.savez(output, joints=motion.joints, fps=motion.fps, skeleton=motion.skeleton)
+
+
+def _retarget(onto: Path, output: Path, motion: str) -> None:
+    retarget(Motion.load(motion), onto, output)
+
+
+_TASKS: dict[str, Callable[..., None]] = {"read": _read, "retarget": _retarget}
+
+
+def _answer(task: str, path: str, output: str, *options) -> str:
+    """Do a task, and return what was wrong; nothing if it was right."""
     try:
-        motion = Motion.load(path)
-        check_duration(path, motion.duration, max_seconds)
-        motion = motion if fps is None else motion.resample(fps)
+        _TASKS[task](Path(path), Path(output), *options)
     except (ValueError, OSError) as error:
         return str(error) or "it cannot be read"
     except MemoryError:
-        return f"{path.name} takes too much memory to read"
-    np.savez(output, joints=motion.joints, fps=motion.fps, skeleton=motion.skeleton)
+        return f"{Path(path).name} takes too much memory to read"
     return ""
 
 
@@ -157,8 +194,7 @@ def _serve_requests() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     print(_READY, end="", file=answers, flush=True)
     for line in sys.stdin:
-        path, output, *options = json.loads(line)
-        print(json.dumps(_read(Path(path), Path(output), *options)), file=answers, flush=True)
+        print(json.dumps(_answer(*json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import html
 import re
+import secrets
 import textwrap
 import zipfile
 from pathlib import Path
@@ -18,6 +19,7 @@ MAX_VIDEO_SIDE, MAX_VIDEO_RATE = 4096, 120  # pixels, and frames a second: all o
 MAX_VIDEO_PIXELS = 4e9  # of all frames: a minute in full HD at 30 frames per second, decoded within seconds
 MAX_UNPACKED = 200e6  # bytes of an npz
 _READERS = ReaderPool()
+CHARACTERS = (".glb", ".vrm", ".bvh")
 VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
 
 
@@ -59,6 +61,28 @@ def read_motion(path: str | Path, max_seconds: float = MAX_SECONDS, fps: float |
     motion = _READERS.read(path, max_seconds, fps)
     motion.text = path.name
     return motion
+
+
+def put_on_character(motion: Motion, character: str | Path, output: Path) -> None:
+    """Write an uploaded character that moves as a motion does.
+
+    Raises:
+        ValueError: when it is of another kind, damaged, no person's, or takes too much time or memory.
+    """
+    character = Path(character)
+    _check_suffix(character, CHARACTERS)
+    _READERS.retarget(motion, character, output)
+
+
+def read_seed(seed: int | None) -> int:
+    """Return a seed, a random one for None.
+
+    Raises:
+        ValueError: when it is negative, or too large.
+    """
+    if seed is not None and not 0 <= seed < 2**31:
+        raise ValueError(f"the seed must be a whole number from 0 to {2**31 - 1}")
+    return secrets.randbelow(2**31) if seed is None else int(seed)
 
 
 def read_video(path: str | Path) -> Video:
