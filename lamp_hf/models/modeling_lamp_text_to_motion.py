@@ -157,7 +157,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
     def _encode_words(self, input_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
         """Return the embedding of each text, scaled to entries of about 1, and the states of its words behind it.
 
-        The states hardly tell where in the text a word stands, so a code of its position is added: who does what first.
+        The states hardly tell where in the text a word stands, so a code of its position is added.
         """
         words = self.lamp.encode_text(input_ids, mask)
         if self.config.condition_mode == "words":
