@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Train, bundle and evaluate the bundled models from the motion capture parquet. Takes some six hours on two CPU cores; each
 # stage resumes where it stopped.
-#   training/reproduce_small.sh mocap.parquet captions.json runs lamp_small_0.1.0
+#   training/reproduce_small.sh mocap.parquet captions.json runs lamp_small
 # captions.json: sentences whose words are kept in the vocabulary (KIT-ML's annotations).
-# lamp_small_0.1.0: the folder of lamp-small in version 0.1.0, whose tokenizer and transformers are trained further.
+# lamp_small: the folder of lamp-small in commit 31eef64, whose tokenizer is kept and whose transformers are trained further.
 set -euo pipefail
 python -c "import mitsuba" || { echo "videos by another renderer need: pip install mitsuba"; exit 1; }
 data=$1 captions=$2 runs=$3 start=$4
@@ -13,27 +13,15 @@ results=training/results
 
 without_sharealike='data.licenses_left_out=["CC BY-SA 3.0"]' # CC BY-NC, which most clips have, does not mix with it
 
-python - "$start" "$runs/start" <<'PYTHON' # the tokenizer in the generator's folder
-import json
+python - "$start" "$runs/tokenizer/model" <<'PYTHON' # the tokenizer in the generator's folder
 import sys
-from pathlib import Path
 
-from lamp_hf import MotionFeatureExtractor, MotionVQVAEConfig, MotionVQVAEModel
-from safetensors.torch import load_file
+from lamp_hf import LampForTextToMotion, MotionFeatureExtractor
 
 source, target = sys.argv[1:]
-weights = {name: value for file in Path(source).glob("*.safetensors") for name, value in load_file(file).items()}
-config = json.loads((Path(source) / "config.json").read_text())["tokenizer_config"]
-model = MotionVQVAEModel(MotionVQVAEConfig(**config))
-names = {f"vqvae.{name.replace('residual_quantizers', 'refinements')}": name for name in model.state_dict()}
-model.load_state_dict({name: weights[saved] for saved, name in names.items()})
-for part in (model, MotionFeatureExtractor.from_pretrained(source)):
+for part in (LampForTextToMotion.from_pretrained(source).vqvae, MotionFeatureExtractor.from_pretrained(source)):
     part.save_pretrained(target)
 PYTHON
-python -m training.train_tokenizer --recipe "$recipes/residual_tokenizer.yaml" --data "$data" --output "$runs/tokenizer" \
-    --set start="$runs/start" "$without_sharealike" data.rarity_label=family data.rarity_exponent=0.5 data.composed=500 \
-    geometry_weights.raised_hands=0.6 model.quantizer_dropout=0.6 optimization.max_steps=1400 optimization.learning_rate=5.0e-4 \
-    optimization.warmup_steps=50
 python -m training.train_lamp --recipe "$recipes/lamp.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
     --output "$runs/lamp" --set "$without_sharealike" data.vocabulary_captions="$captions"
 python -m training.train_matcher --recipe "$recipes/matcher.yaml" --data "$data" --tokenizer "$runs/tokenizer/model" \
@@ -44,11 +32,11 @@ python -m training.train_tmr --recipe "$recipes/tmr.yaml" --data "$data" --lamp 
     --set "$without_sharealike"
 python -m training.train_text_to_motion --recipe "$recipes/text_to_motion.yaml" --data "$data" \
     --tokenizer "$runs/tokenizer/model" --lamp "$runs/matcher/model" --output "$runs/text_to_motion" \
-    --set start="$start" "$without_sharealike" data.composed=1500 data.composed_share=null data.lengthened=4000 \
-    data.rarity_exponent=0.6 # as the weights that ship were trained; the recipe's own values came later
+    --set start="$start" "$without_sharealike"
 python -m training.train_evaluator --recipe "$recipes/evaluator.yaml" --data "$data" --output "$runs/evaluator"
 
-python -m training.familiarity --data "$data" --model "$runs/text_to_motion/model" --licenses-left-out "CC BY-SA 3.0"
+python -m training.familiarity --data "$data" --model "$runs/text_to_motion/model" --licenses-left-out "CC BY-SA 3.0" \
+    --descriptions descriptions.yaml --sentences 2600
 python -m training.bundle --model "$runs/text_to_motion/model" --output "$bundle"
 training/evaluate_generator.sh "$bundle" "$data" "$runs/evaluator/model" "$results/lamp_small"
 python -m training.evaluate tokenizer --data "$data" --model "$runs/tokenizer/model" --output "$results/lamp_small/tokenizer.json"

@@ -101,7 +101,7 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def choose_threshold(outside: np.ndarray, warned: float = 0.95) -> float:
+def choose_threshold(outside: np.ndarray, warned: float = 0.85) -> float:
     """Return the lowest threshold, to two decimals, that warns of this share of the prompts unlike the data.
 
     A higher one warns of more paraphrases of the data: their scores overlap with those of other prompts.
