@@ -8,7 +8,7 @@ const [address, folder, pose, character, screenshot] = process.argv.slice(2);
 const executablePath = process.env.CHROMIUM;
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 const page = await browser.newPage({ viewport: { width: 1366, height: 900 } });
-page.setDefaultTimeout(120000);
+page.setDefaultTimeout(300000);
 const errors = [];
 page.on("console", message => { if (message.type() === "error") errors.push(message.text()); });
 page.on("pageerror", error => errors.push(String(error)));
@@ -17,7 +17,7 @@ const button = name => page.getByRole("button", { name, exact: true }).filter({ 
 const upload = async (label, file) => {
   const block = page.locator(".block").filter({ hasText: label, visible: true }).last();
   await block.locator("input[type=file]").setInputFiles(file);
-  await block.getByText(path.parse(file).name).waitFor();
+  await block.getByText(path.parse(file).name, { exact: true }).waitFor();
 };
 const saved = async name => {
   const waiting = page.waitForEvent("download");
