@@ -4,8 +4,8 @@ python -m training.familiarity --data mocap.parquet --model runs/generator/model
     --descriptions descriptions.yaml
 
 Writes familiarity.json and familiarity.safetensors into the model's folder; do so before training.bundle. The
-threshold is chosen on one half of the prompts of evaluation/family_prompts.yaml, so that it warns of 85 % of those that
-are unlike the data; `training.evaluate familiarity` reports the other half.
+threshold is chosen on one half of the prompts of evaluation/family_prompts.yaml, so that it warns of 85 % of those
+that are unlike the data; `training.evaluate familiarity` reports the other half.
 """
 
 import argparse

@@ -70,7 +70,7 @@ _BUNDLED = {"text-to-motion": "text-to-motion", "motion-to-text": "captioning"}
 
 
 class FolderReading(TypedDict):
-    """How to read the motion files of a folder: arguments of [`lamp_hf.Motion.load`], each with its option."""
+    """Options that tell how the motion files of a folder are read: arguments of [`lamp_hf.Motion.load`]."""
 
     rig: Annotated[
         Path | None, typer.Option("--rig", help="Bone map in YAML, for a BVH whose bone names are not known.")
@@ -87,7 +87,7 @@ class FolderReading(TypedDict):
 
 
 class FileReading(FolderReading):
-    """How to read single motion files."""
+    """Options that tell how single motion files are read."""
 
     body: Annotated[
         str | None,

@@ -144,20 +144,24 @@ class MotionTextEvaluator:
 
     def embed_motions(self, motions: list[np.ndarray]) -> np.ndarray:
         """Embed features `(num_frames, num_features)` each, `(num_motions, embedding_size)`."""
-        return nn.functional.normalize(self._judge(motions).embedding, dim=-1).numpy()
+        embeddings, _ = self._judge(motions)
+        return nn.functional.normalize(embeddings, dim=-1).numpy()
 
     def recognise(self, motions: list[np.ndarray]) -> list[str]:
         """Return the action, one of the model's, that each motion shows; features `(num_frames, num_features)`."""
         actions = self.model.config.actions or []
-        return [actions[i] for i in self._judge(motions).action_logits.argmax(-1)]
+        _, logits = self._judge(motions)
+        return [actions[i] for i in logits.argmax(-1)]
 
     @torch.no_grad()
-    def _judge(self, motions: list[np.ndarray]) -> MotionEvaluatorOutput:
+    def _judge(self, motions: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return embeddings `(num_motions, embedding_size)` and logits of actions `(num_motions, num_actions)`."""
         order = sorted(range(len(motions)), key=lambda i: len(motions[i]))  # a batch has motions of similar lengths
-        outputs = []
+        embeddings, logits = [], []
         for first in range(0, len(order), 64):
             batch = self.extractor([motions[i] for i in order[first : first + 64]], return_tensors="pt")
-            outputs.append(self.model(batch["motion_values"], batch["motion_attention_mask"]))
+            output = self.model(batch["motion_values"], batch["motion_attention_mask"])
+            embeddings.append(output.embedding)
+            logits.append(output.action_logits)
         back = torch.tensor(order).argsort()
-        whole = {name: torch.cat([part[name] for part in outputs])[back] for name in outputs[0]}
-        return MotionEvaluatorOutput(**whole)
+        return torch.cat(embeddings)[back], torch.cat(logits)[back]

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..models.constraints import Constraint
 from ..motion.clip import Motion
 from .limits import MAX_SECONDS
@@ -62,6 +60,7 @@ def read_poses(rows: Sequence[tuple[str | None, float | None, float | None]]) ->
         row = round((second or 0.0) * motion.fps)
         if not 0 <= row < motion.num_frames:
             raise ValueError(f"{motion.text} lasts {motion.duration:g} seconds: it has no pose at second {second}")
-        joints = motion.joints[row : row + 1] - np.float32([0, motion.joints[..., 1].min(), 0])
+        joints = motion.joints[row : row + 1].copy()
+        joints[..., 1] -= motion.joints[..., 1].min()
         poses.append(Constraint.pose(time or 0.0, Motion(joints, motion.fps, motion.skeleton)))
     return poses
