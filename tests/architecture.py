@@ -21,6 +21,7 @@ FLOORS = (  # from the ground up
     {"retrieval", "evaluators"},
     {"metrics"},
     {"batch_generation", "benchmark", "hub", "import_checkpoint", "serve"},
+    {"training.sharding"},
     {"training.schedule", "training.objective", "training.batches", "training.averaging", "training.motions"},
     {"training.pretrained", "training.progress", "training.recipe", "training.gradient_cache"},
     {"training.augmentation", "training.loop", "training.text_encoder"},

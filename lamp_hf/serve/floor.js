@@ -7,7 +7,7 @@ function extend(event) {
     const x = Math.max(-4, Math.min(4, -place.x)), z = Math.max(-2, Math.min(6, -place.y));
     const text = props.value || "0, 0";
     const last = text.split(/[;\n]/).at(-1).split(",").map(Number);
-    if (Math.hypot(x - last[0], z - last[1]) >= spacing) props.value = `${text}; ${x.toFixed(1)}, ${z.toFixed(1)}`;
+    if (Math.hypot(x - last[0], z - last[1]) >= spacing) props.value = `${text}; ${+x.toFixed(1)}, ${+z.toFixed(1)}`;
 }
 
 element.addEventListener("pointerdown", event => {
