@@ -6,6 +6,7 @@ This makes it what it is on GPUs. All else, from Accelerate's preparation to PyT
 
 import importlib
 import sys
+from pathlib import Path
 
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
@@ -26,5 +27,6 @@ def allow_shards_on_cpu() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where `training` is
     allow_shards_on_cpu()
     importlib.import_module(f"training.train_{sys.argv.pop(1)}").main()
