@@ -7,9 +7,14 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 
-def this_process() -> PartialState:
-    """Return this process's rank, the number of processes, and its device; works without an accelerator too."""
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+def this_process(**options) -> PartialState:
+    """Return this process's rank, the number of processes, and its device; works without an accelerator too.
+
+    Args:
+        options (*optional*): of `torch.distributed.init_process_group`; they count the first time.
+    """
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=cpu, **options)
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""Training with weights sharded among processes: the same weights as in one process, and the same after a stop."""
+"""Training in two processes with copies or with shards of the weights: the model is that of one process."""
 
 import shutil
 import sys
@@ -6,19 +6,30 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import free_port
 from safetensors.torch import load_file
 from torch import nn
-from training_stages import INPUTS, ROOT, command, run, tiny_recipe
+from training_stages import INPUTS, ROOT, TRAINED_STAGES, command, run, tiny_recipe
 
 from lamp_hf.models.modeling_common import MotionSummary
-from training.sharding import gather, layer_classes
+from training.objective import Objective
+from training.sharding import choose_shards, gather, layer_classes
 
 
 LAUNCH = "training/launch/fsdp.yaml"
 LORA = ("lora={r: 2, target_modules: 'language_model\\..*q_proj'}", "trained_modules=[language_projection]")
 CHANGES = {"captioner": ("--set", *LORA)}
+# What two processes would not do like one: each draws wrong pairs to match by itself, and rounding decides which of an
+# untrained model's queries is the best.
+MODELS = {
+    "lamp": {"matching_weight": 0.0},
+    "lamp_qformer": {"matching_weight": 0.0, "contrastive_scoring": "mean"},
+}
+# Without matching, the Q-Former leaves a head without a gradient.
+SHARDED_STAGES = [stage for stage in TRAINED_STAGES if stage != "lamp_qformer"]
 
 
 class Towers(nn.Module):
@@ -36,6 +47,14 @@ def test_layers_are_sharded_one_by_one_unless_they_share_weights():
     assert layer_classes(Towers(tied=True)) == set()
 
 
+def test_a_recipe_that_leaves_weights_unused_is_refused():
+    class Unused(Objective):
+        leaves_weights_unused = True
+
+    with pytest.raises(ValueError, match="cannot be sharded"):
+        choose_shards(Accelerator(cpu=True), Unused(nn.Linear(1, 1)))
+
+
 def test_weights_that_are_not_sharded_stay_what_they_are():
     weight = torch.zeros(2)
     assert gather({"first": weight, "second": weight}) == {"first": weight, "second": weight}
@@ -49,13 +68,23 @@ def test_the_launch_configuration_is_one_of_accelerate():
 @pytest.fixture
 def stage(request, tmp_path, humanml3d_folder, bert_folder, stage_folder) -> tuple[str, list[str]]:
     """A stage's name and the arguments of its tiny run, but for the output."""
-    recipe = tiny_recipe(tmp_path, request.param, bert_folder, batch_size=8, gradient_accumulation_steps=2)
-    if request.param == "lamp":  # each process draws wrong pairs to match by itself
-        recipe.write_text(recipe.read_text().replace("  trunk_size: 16\n", "  trunk_size: 16\n  matching_weight: 0\n"))
-    arguments = ["--recipe", recipe, "--data", humanml3d_folder, *CHANGES.get(request.param, ())]
-    for option, earlier in INPUTS.get(request.param, {}).items():
+    name = request.param
+    recipe = tiny_recipe(tmp_path, name, bert_folder, batch_size=8, gradient_accumulation_steps=2)
+    values = yaml.safe_load(recipe.read_text())
+    values.get("model", {}).update(MODELS.get(name, {}))
+    recipe.write_text(yaml.safe_dump(values))
+    arguments = ["--recipe", recipe, "--data", humanml3d_folder]
+    for option, earlier in INPUTS.get(name, {}).items():
         arguments += [f"--{option}", stage_folder(earlier) / "model"]
-    return request.param, list(map(str, arguments))
+    if name == "lavimo":
+        arguments += ["--cache", tmp_path / "videos"]
+    return name, [*map(str, arguments), *CHANGES.get(name, ())]
+
+
+def run_copied(folder: Path, stage: str, *arguments: str) -> str:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
+    return run(folder, *launch, "-m", f"training.train_{stage}", *arguments)
 
 
 def run_sharded(folder: Path, stage: str, *arguments: str) -> str:
@@ -73,8 +102,17 @@ def assert_same_models(first: Path, second: Path, tolerance: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["tokenizer", "lamp", "text_to_motion", "captioner"], indirect=True)
-def test_two_processes_that_share_the_weights_train_like_one_and_resume(stage, tmp_path):
+@pytest.mark.parametrize("stage", TRAINED_STAGES, indirect=True)
+def test_two_processes_with_copies_of_the_weights_train_like_one(stage, tmp_path):
+    name, arguments = stage
+    run(tmp_path, *command(name, *arguments, "--output", tmp_path / "one"))
+    run_copied(tmp_path, name, *arguments, "--output", str(tmp_path / "two"))
+    assert_same_models(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", SHARDED_STAGES, indirect=True)
+def test_two_processes_with_shards_of_the_weights_train_like_one_and_resume(stage, tmp_path):
     name, arguments = stage
     one, two, stopped = (tmp_path / folder for folder in ("one", "two", "stopped"))
     run(tmp_path, *command(name, *arguments, "--output", one))

@@ -3,25 +3,17 @@
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from conftest import free_port
-from training_stages import ROOT, assert_same, command, environment, run, tiny_recipe, train, weights
+from training_stages import ROOT, TRAINED_STAGES, assert_same, command, environment, run, tiny_recipe, train, weights
 
 from training.averaging import WeightAverage
 from training.batches import StepDataset, micro_batches
 from training.loop import train as run_loop
-
-
-TRAINED_STAGES = (
-    "tokenizer", "lamp", "matcher", "lamp_qformer", "text_to_motion", "language_model", "captioner", "dual_encoder",
-    "tmr", "lavimo",
-)  # fmt: skip
 
 
 class Indices:
@@ -167,16 +159,6 @@ def test_a_killed_run_resumes_exactly_where_it_was(tmp_path, humanml3d_folder, b
     assert list((killed / "checkpoints").glob("step_*"))
     assert "resuming from step" in run(tmp_path, *command("tokenizer", *arguments, "--output", killed))
     assert_same(whole, killed)
-
-
-@pytest.mark.slow
-def test_two_processes_train_like_one_with_the_same_batch(tmp_path, humanml3d_folder, bert_folder):
-    arguments = ("--recipe", tiny_recipe(tmp_path, "tokenizer", bert_folder, batch_size=8), "--data", humanml3d_folder)
-    run(tmp_path, *command("tokenizer", *arguments, "--output", tmp_path / "one"))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
-    run(tmp_path, *launch, "-m", "training.train_tokenizer", *map(str, arguments), "--output", str(tmp_path / "two"))
-    assert_same(tmp_path / "one", tmp_path / "two", tolerance=2e-4)
 
 
 @pytest.mark.parametrize("name", ["ddp", "ddp_machines"])

@@ -71,6 +71,10 @@ TINY = {
     },
     "lavimo": {},
 }
+TRAINED_STAGES = (
+    "tokenizer", "lamp", "matcher", "lamp_qformer", "text_to_motion", "language_model", "captioner", "dual_encoder",
+    "tmr", "lavimo",
+)  # fmt: skip
 # Folders of earlier stages that a stage takes, by its options.
 INPUTS = {
     "lamp": {"tokenizer": "tokenizer"},

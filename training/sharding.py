@@ -15,8 +15,10 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .objective import Objective
 
-def choose_shards(accelerator: Accelerator, objective: nn.Module) -> None:
+
+def choose_shards(accelerator: Accelerator, objective: Objective) -> None:
     """Tell Accelerate what to shard when it prepares an objective, and in which precision to compute.
 
     Layers are those that gradient checkpointing recomputes one by one. Weights keep their precision and passes run
@@ -24,8 +26,13 @@ def choose_shards(accelerator: Accelerator, objective: nn.Module) -> None:
 
     Args:
         accelerator (`Accelerator`): one that shards.
-        objective (`nn.Module`): what it will prepare.
+        objective ([`Objective`]): what it will prepare.
+
+    Raises:
+        ValueError: if some trained weights would get no gradient; the checkpoint would lack what resuming asks for.
     """
+    if objective.leaves_weights_unused:
+        raise ValueError("the recipe leaves weights without a gradient: such a run cannot be sharded, use ddp.yaml")
     plugin = accelerator.state.fsdp_plugin
     plugin.transformer_cls_names_to_wrap = sorted(layer_classes(objective))
     plugin.ignored_modules = [nn.ParameterList(_kept_whole(objective)).to(accelerator.device)]

@@ -12,11 +12,11 @@ from datetime import timedelta
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
 from transformers.image_processing_base import ImageProcessingMixin
 
+from lamp_hf.distributed import this_process
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lavimo import LavimoConfig
 from lamp_hf.models.contrastive import cosines
@@ -58,8 +58,7 @@ class TripleSource:
         self.words = encode_words(model, processor, sorted(texts, key=len))
         self.videos = None
         if model.config.use_video:
-            # The other processes read what the first one wrote; that may take longer than they usually wait.
-            with PartialState(timeout=timedelta(days=1)).main_process_first():
+            with this_process().main_process_first():  # the others read what it wrote
                 self.videos = video_features(model, processor, clips, seeds, cache)
         self._similarity = CaptionSimilarity(clips.captions, data["sentence_encoder"])
 
@@ -242,9 +241,9 @@ def main(command_line: list[str] | None = None) -> None:
     paraphrase = load_paraphraser(data)
     texts = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
     model, processor = build(recipe, texts, str(arguments.vision), extractor)
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
-    else:
+    device = this_process(timeout=timedelta(days=1)).device  # the first renders longer than others usually wait
+    model.to(device)
+    if device.type == "cpu":
         # With sequences as short as these, its backward pass takes a third of a step on a CPU.
         torch.backends.cuda.enable_flash_sdp(False)
     source, validation = (
