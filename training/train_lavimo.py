@@ -190,7 +190,8 @@ def load_text(data: dict, captions: list[str]) -> tuple[PreTrainedModel, object]
         encoder.config.num_hidden_layers = data["text_encoder_layers"]
     words = encoder.get_input_embeddings().weight.detach()[kept]
     encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    encoder.get_input_embeddings().weight.data[: len(kept)] = words
+    rows = encoder.get_input_embeddings().weight.data
+    rows[: len(kept)], rows[len(kept) :] = words, 0  # of [DEC], which no text has
     return encoder, tokenizer
 
 
