@@ -118,7 +118,7 @@ class TestOtherLengths:
         made = [motion for _ in range(40) if (motion := maker.trim(0, rng)) is not None]
         assert made and max(map(len, made)) <= len(resting) - 16 and len({len(motion) for motion in made}) > 5
         reached = [np.ptp(features_to_joints(motion)[:, 20, 1]) for motion in made]  # by the wrist that is lifted
-        assert min(reached) > 0.95 * np.ptp(resting[:, 20, 1])
+        assert min(reached) > np.ptp(resting[:, 20, 1]) - 0.1
         assert all(maker.trim(1, rng) is None for _ in range(10))  # standing has no movement to keep
 
     def test_half_and_full_speed(self):
@@ -159,7 +159,7 @@ class TestOtherLengths:
     def test_the_same_clips_for_the_same_seed_of_all_kinds(self):
         maker = lengthener(WALK, KICK, LIFT, IDLE, max_frames=120)
         made, again = list(maker(20, 3)), list(maker(20, 3))
-        assert [clip.kind for clip in made] == [CROPPED] * 6 + [TILED] * 6 + [FINISHED] * 4 + [TRIMMED] * 2 + [
+        assert [clip.kind for clip in made] == [CROPPED] * 5 + [TILED] * 5 + [FINISHED] * 4 + [TRIMMED] * 4 + [
             RETIMED
         ] * 2
         assert all(np.array_equal(one.motion, other.motion) for one, other in zip(made, again, strict=True))

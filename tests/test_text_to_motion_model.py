@@ -148,6 +148,16 @@ class TestTextToMotion:
         shortest = min(20, *drawn)
         assert all(torch.equal(codes[:shortest], drawn[49][:shortest]) for codes in drawn.values())
 
+    def test_lengths_come_from_the_middle_half_of_the_predicted_distribution(self, processor):
+        model = tiny_text_to_motion(processor, sample_length=True)
+        logits = torch.full((49,), -30.0)
+        logits[[4, 9, 10, 11, 40]] = torch.tensor([0.2, 0.2, 0.2, 0.2, 0.2]).log()
+        model.length_logits = lambda condition: logits.expand(len(condition), -1)
+        generators = [torch.Generator().manual_seed(seed) for seed in range(100)]
+        lengths = model.choose_lengths(torch.zeros(100, 1, 1), [None] * 100, generators).tolist()
+        assert set(lengths) == {10, 11, 12}
+        assert 20 < lengths.count(11) < 60
+
     def test_one_generator_for_two_calls_gives_two_motions(self, processor):
         model, generator = tiny_text_to_motion(processor), torch.Generator().manual_seed(0)
         condition, mask = torch.randn(1, 1, model.config.condition_size), torch.ones(1, 12, dtype=torch.bool)

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from bodies import walking
 from training_stages import changed_parts, evaluate, tiny_recipe, train, weights
 
 import lamp_hf
 from lamp_hf.models.skeleton import HUMANML3D
-from training.train_tokenizer import TokenizerObjective
+from training.train_tokenizer import TokenizerObjective, renormalise
 
 
 def test_it_trains_and_validates(stage_folder):
@@ -21,6 +22,7 @@ def test_it_is_evaluated(stage_folder, humanml3d_folder, tmp_path):
     model = stage_folder("tokenizer") / "model"
     numbers = evaluate("tokenizer", tmp_path / "numbers.json", "--data", humanml3d_folder, "--model", model)
     assert numbers["task"] == "tokenizer" and numbers["split"] == "test" and numbers["joint_error_mm"] > 0
+    assert numbers["shown"].keys() == {"real", "decoded"}
 
 
 def test_a_trained_tokenizer_is_continued(tmp_path, odd_clips_folder, bert_folder, stage_folder):
@@ -29,6 +31,34 @@ def test_a_trained_tokenizer_is_continued(tmp_path, odd_clips_folder, bert_folde
     train("tokenizer", "--recipe", recipe, "--data", odd_clips_folder, "--output", tmp_path, *start)
     before, after = weights(stage_folder("tokenizer")), weights(tmp_path)
     assert changed_parts(before, after) == {"quantizer"}  # codes follow averages, at any learning rate
+
+
+def test_codes_and_motions_stay_when_statistics_change(stage_folder):
+    folder = stage_folder("tokenizer") / "model"
+    extractor = lamp_hf.MotionFeatureExtractor.from_pretrained(folder)
+    other = lamp_hf.MotionFeatureExtractor.from_pretrained(folder)
+    other.mean = [value + 0.3 * std for value, std in zip(extractor.mean, extractor.std)]
+    other.std = [4 * std for std in extractor.std]
+    features = extractor.denormalise(torch.randn(1, 120, 263, generator=torch.Generator().manual_seed(0)))
+    model = lamp_hf.MotionVQVAEModel.from_pretrained(folder)
+    codes = model.encode(extractor.normalise(features))[0]
+    decoded = extractor.denormalise(model.decode(codes))
+    renormalise(model, extractor, other)
+    inner = slice(6, -6)  # tokens that no padding reaches
+    torch.testing.assert_close(model.encode(other.normalise(features))[0][:, inner], codes[:, inner])
+    torch.testing.assert_close(other.denormalise(model.decode(codes)), decoded, rtol=1e-3, atol=1e-3)
+
+
+def test_one_foot_that_kicks_weighs_more_than_its_share_of_the_joints():
+    config = lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=16)
+    objective = TokenizerObjective(lamp_hf.MotionVQVAEModel(config), None, {})
+    truth = torch.from_numpy(lamp_hf.joints_to_features(walking(40)))[None]
+    decoded, mask = truth.clone(), torch.ones(truth.shape[:2], dtype=torch.bool)
+    ankle = HUMANML3D.joint_names.index("left_ankle")
+    decoded[..., HUMANML3D.slices["positions"].start + 3 * (ankle - 1) + 1] += 0.5
+    terms = objective.geometry(decoded, truth, mask)
+    assert terms["joints"].item() == pytest.approx(0.5 / 22, rel=1e-3)
+    assert terms["farthest_joint"].item() == pytest.approx(0.5, rel=1e-3)
 
 
 def test_a_gentle_wave_weighs_as_much_as_a_wide_one_and_hanging_hands_nothing():

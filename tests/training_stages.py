@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 
 ROOT = Path(__file__).parents[1]
-TINY_TOKENIZER = {"width": 16, "codebook_dim": 8, "codebook_size": 16}
+TINY_TOKENIZER = {"width": 16, "codebook_dim": 8, "codebook_size": 16, "num_quantizers": 1}
 TINY = {
     "tokenizer": {"model": TINY_TOKENIZER},
     "residual_tokenizer": {"model": TINY_TOKENIZER | {"num_quantizers": 2}},

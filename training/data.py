@@ -32,8 +32,8 @@ class Clips:
             `license_class` whose clips are not used) and `rarity_label`
             (`"action"` or `"family"`: whose clips `rarity_weights` counts).
 
-    `natural_length` tells for each clip if its captions suggest its length: false for those that `lengthen` adds;
-    `composed` is true for those that `compose` adds.
+    `natural_length` tells for each clip if its captions suggest its length: false for those that `lengthen` and
+    `compose` add. `composed` is true for those that `compose` adds.
 
     Raises:
         ValueError: when no training clip has a licence that is to be left out: misspelt, it would let its clips in.
@@ -100,10 +100,10 @@ class Clips:
             self.actions.append(clip.kind)
             self.families.append(clip.kind)
             self.styles.append("")
-            self.natural_length.append(True)
+            self.natural_length.append(False)
             self.composed.append(True)
         self.lengths = np.array([len(motion) for motion in self.motions])
-        print(f"{sum(self.natural_length) - real} clips composed of {real}")
+        print(f"{sum(self.composed)} clips composed of {real}")
 
     def rarity_weights(self, exponent: float, composed_share: float | None = None) -> np.ndarray:
         """Return weights `(num_clips,)` of n^-exponent for each clip of an action, or family, that has n clips.

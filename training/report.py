@@ -189,6 +189,8 @@ def knockout_table(measured: Measurements) -> str:
         "smallest": "worst family, %",
         "captions_right": "captions right by geometry, %",
         "frechet_ratio": "Fréchet ratio",
+        "two_actions_space": "two actions at once, %",
+        "two_actions_time": "two actions in turn, %",
     }
     knockouts = measured["knock_outs"]["knockouts"]
     columns = {name: label for name, label in columns.items() if name in next(iter(knockouts.values()))}
@@ -221,6 +223,14 @@ def action_table(measured: Measurements) -> str:
     rows += [
         [action, *(f"{column[action]:.0f}" if action in column else "" for column in shares)] for action in shares[0]
     ]
+    return format_rows(rows)
+
+
+def tokenizer_table(measured: Measurements) -> str:
+    """Format the share of real clips that show their action, as they are and decoded from their codes."""
+    shown = measured["tokenizer"]["shown"]
+    rows = [["action", "real clips", "decoded from their codes"]]
+    rows += [[action, f"{share:.0f}", f"{shown['decoded'][action]:.0f}"] for action, share in shown["real"].items()]
     return format_rows(rows)
 
 
@@ -335,6 +345,7 @@ def other_renderer_table(measured: Measurements) -> str:
 TABLES: dict[str, dict[str, Callable[[Measurements], str]]] = {
     "lamp_small": {
         "action_table": action_table,
+        "tokenizer_table": tokenizer_table,
         "generation_table": generation_table,
         "known_systems_table": known_systems_table,
         "length_table": length_table,

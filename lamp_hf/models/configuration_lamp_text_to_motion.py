@@ -77,8 +77,8 @@ class LampTextToMotionConfig(CheckedConfigMixin, ReleasedQuirksMixin, ShippedPip
         top_k (`int`): candidates for each token.
         choice_temperature (`float`): amount of chance in which tokens are settled first, see
             [`MaskedMotionScheduler`]; 0 is the released code's order.
-        sample_length (`bool`): draw the length of a motion, when none is given, from its predicted distribution;
-            otherwise take the most likely.
+        sample_length (`bool`): draw the length of a motion, when none is given, from the middle half of its predicted
+            distribution; otherwise take the most likely.
         released_quirks ([`LampTextToMotionQuirks`] or `dict`, *optional*): behaviour of the released code that
             converted checkpoints need.
     """

@@ -350,7 +350,9 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return self.length_predictor(mean.to(self.length_predictor[1].weight.dtype)).float()
 
     def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
-        """Return `num_tokens`, with None replaced by a length drawn from the predicted distribution.
+        """Return `num_tokens`, with None replaced by a length from the middle half of the predicted distribution.
+
+        Its tails are lengths of few clips, such as a wave of ten seconds, that nobody expects without asking.
 
         Args:
             condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`): result of
@@ -366,7 +368,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         for asked, row, generator in zip(num_tokens, probabilities, generators, strict=True):
             predicted = row.argmax()
             if self.config.sample_length:  # drawn in any case: a length that is asked for changes nothing else
-                predicted = torch.multinomial(row, 1, generator=generator)
+                quantile = 0.25 + 0.5 * torch.rand((), generator=generator)
+                predicted = torch.searchsorted(row.cumsum(0), quantile).clamp(max=len(row) - 1)
             lengths.append(1 + int(predicted) if asked is None else asked)
         return torch.tensor(lengths, device=condition.device)
 

@@ -22,7 +22,7 @@ from .composition import still_shows
 
 
 CROPPED, TILED, RETIMED, FINISHED, TRIMMED = "cropped", "tiled", "retimed", "finished early", "trimmed"
-_SHARES = {CROPPED: 0.3, TILED: 0.3, RETIMED: 0.1, FINISHED: 0.2, TRIMMED: 0.1}
+_SHARES = {CROPPED: 0.25, TILED: 0.25, RETIMED: 0.1, FINISHED: 0.2, TRIMMED: 0.2}
 _FROM_START = 0.5  # share of crops that begin where their clip does: a wave begins with the hand that goes up
 _SHORTEST = 30  # frames of a cropped clip
 _TRIES = 4  # cycles of a clip that are tried
@@ -30,6 +30,7 @@ _MARGIN = 1.1  # by which acceleration in a seam may exceed that of the clip
 _TURN = 30  # degrees that a part, or repetitions, may turn less or more than the clip
 _LEVEL = 0.15  # metres of the pelvis' rise and fall that a part may lack
 _UNCHANGED = 0.25  # metres that a joint may move between where a clip comes to rest and its end
+_STILL = 0.1  # metres that a joint may move in the rests at both ends of a clip
 _TEMPO = (0.85, 1.15)
 
 _ONE_SIDE = r"(?! (?:\w+ )?(?:hand|arm|leg|foot|feet|knee|fist|finger|palm|elbow|shoulder|side|direction)s?\b)"
@@ -163,12 +164,12 @@ class Lengthener:
         return joints_to_features(np.concatenate([joints, held(joints, frames, idle, rng)]))
 
     def trim(self, row: int, rng: np.random.Generator) -> np.ndarray | None:
-        """Cut random parts of the rests at both ends of a clip; None where it hardly rests."""
+        """Cut random parts of the rests at both ends of a clip; None where it hardly rests or does nothing else."""
         joints = features_to_joints(self.motions[row])
-        moving = np.flatnonzero(np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(-1) > REST)
-        if not len(moving) or len(joints) > self.max_frames + 1:
+        left, arrived = _away_from(joints, joints[0]), _away_from(joints, joints[-1])
+        if not len(left) or not len(arrived) or len(joints) > self.max_frames + 1:
             return None
-        start, end = int(rng.integers(moving[0] + 1)), int(rng.integers(moving[-1] + 2, len(joints) + 1))
+        start, end = int(rng.integers(left[0] + 1)), int(rng.integers(arrived[-1] + 2, len(joints) + 1))
         if start + len(joints) - end < SHORTEST_CYCLE or end - start <= _SHORTEST:
             return None
         return joints_to_features(joints[start:end])
@@ -236,6 +237,11 @@ def last_rest(joints: np.ndarray) -> int | None:
     feet = joints[1:, HUMANML3D.toes, 1]
     frames = np.flatnonzero(slow & _upright(joints[1:]) & (feet.min(-1) < 0.08)) + 1
     return int(frames[-1]) if len(frames) and frames[-1] >= 0.6 * len(joints) else None
+
+
+def _away_from(joints: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """Return the frames of a clip in which a joint is not where it is in a pose `(22, 3)`."""
+    return np.flatnonzero(np.linalg.norm(joints - pose, axis=-1).max(-1) > _STILL)
 
 
 def _upright(joints: np.ndarray) -> np.ndarray:

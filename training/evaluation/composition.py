@@ -13,6 +13,7 @@ import yaml
 
 from lamp_hf.metrics.geometry import hand_up, measure, raised, smoothed
 from lamp_hf.models.motion_representation import joints_to_features
+from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 
 from ..augmentation.composition import IN_SPACE, IN_TIME, Composer, follow, graft, say, seam
 from ..data import Clips, load_clips
@@ -22,6 +23,7 @@ from .options import add_decoding, add_evaluator, add_seed
 from .text_to_motion import load_generator
 
 
+SEEDS = 10
 SECONDS = {"space": 5.0, "time": 8.0}
 PAIRS = 40  # of real clips of each kind, to make prompts from and to test the judge on
 WALK_AND_RUN = {"walk", "run"}  # both travel forward, so speed tells them apart
@@ -43,36 +45,19 @@ def evaluate(arguments: Namespace) -> dict:
     clips = load_clips(arguments)
     composer = Composer(clips.motions, clips.captions, clips.rarity_weights(0.5), int(clips.lengths.max()))
     pairs = draw_pairs(composer, clips.actions, arguments.seed)
-    if arguments.split == "test":
-        prompts = yaml.safe_load(Path(__file__).with_name("composed_prompts.yaml").read_text())
-    else:
-        if not all(pairs.values()):
-            raise ValueError(
-                "this split has no pairs of clips whose actions are known and fit together, to make prompts from"
-            )
-        prompts = prompts_of_captions(composer, clips.actions, pairs, arguments.seed)
+    prompts = two_action_prompts(arguments, composer, clips.actions, pairs)
     pipe = load_generator(arguments)
     halves = Halves(Judge(arguments.evaluator), clips) if arguments.evaluator else None
-    numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": 10, "wrong": []}
+    numbers: dict = {"prompts": len(prompts["space"] + prompts["time"]), "seeds": SEEDS, "wrong": []}
     by_evaluator: dict[str, float] = {}
     for name, kind in (("space", "space"), ("time", "time"), ("sequence", "time")):
-        texts = [prompt["text"] for prompt in prompts[kind]]
-        options = {"duration": SECONDS[kind], "seed": arguments.seed, "num_return_sequences": numbers["seeds"]}
-        if name == "sequence":
-            outputs = [pipe(text, mode="sequence", **options) for text in texts]
-        else:
-            outputs = pipe(texts, batch_size=32, **options)
-        answers = np.array(
-            [
-                [JUDGES[kind](motion["joints"], prompt["shows"]) for motion in motions]
-                for prompt, motions in zip(prompts[kind], outputs)
-            ]
-        )
-        numbers[name] = 100 * float(answers.mean())
+        motions = generate(pipe, prompts[kind], kind, arguments.seed, SEEDS, split=name == "sequence")
+        answers = shares_shown(motions, prompts[kind], kind)
+        numbers[name] = float(np.mean(answers))
         if halves and kind == "time":
-            shown = [prompt["shows"] for prompt, motions in zip(prompts[kind], outputs) for _ in motions]
-            by_evaluator[name] = halves([motion["joints"] for motions in outputs for motion in motions], shown)
-        numbers["wrong"] += [f"{name}: {text}" for text, row in zip(texts, answers) if not row.any()]
+            shown = [prompt["shows"] for prompt in prompts[kind] for _ in range(SEEDS)]
+            by_evaluator[name] = halves([joints for row in motions for joints in row], shown)
+        numbers["wrong"] += [f"{name}: {p['text']}" for p, share in zip(prompts[kind], answers) if not share]
     real = {}
     for kind, drawn in pairs.items():
         composed = [put_together(composer, kind, pair) for pair in drawn]
@@ -82,6 +67,42 @@ def evaluate(arguments: Namespace) -> dict:
         if composed and halves and kind == "time":
             by_evaluator["real"] = halves(composed, shown)
     return numbers | {"real": real} | ({"by_evaluator": by_evaluator} if by_evaluator else {})
+
+
+def two_action_prompts(arguments: Namespace, composer: Composer, actions: list[str], pairs: dict) -> dict:
+    """Return prompts `{"text", "shows"}` of each kind: of the test split by hand, of others made from their captions.
+
+    Raises:
+        ValueError: when no captions of the split can be combined.
+    """
+    if arguments.split == "test":
+        return yaml.safe_load(Path(__file__).with_name("composed_prompts.yaml").read_text())
+    if not all(pairs.values()):
+        raise ValueError(
+            "this split has no pairs of clips whose actions are known and fit together, to make prompts from"
+        )
+    return prompts_of_captions(composer, actions, pairs, arguments.seed)
+
+
+def generate(
+    pipe: TextToMotionPipeline, prompts: list[dict], kind: str, seed: int, seeds: int, split: bool = False
+) -> list[list[np.ndarray]]:
+    """Generate joints of `seeds` motions of each prompt of a kind; `split` sentences by `mode="sequence"`."""
+    texts = [prompt["text"] for prompt in prompts]
+    options = {"duration": SECONDS[kind], "seed": seed, "num_return_sequences": seeds}
+    if split:
+        outputs = [pipe(text, mode="sequence", **options) for text in texts]
+    else:
+        outputs = pipe(texts, batch_size=32, **options)
+    return [[motion["joints"] for motion in motions] for motions in outputs]
+
+
+def shares_shown(motions: list[list[np.ndarray]], prompts: list[dict], kind: str) -> list[float]:
+    """Return, for each prompt of a kind, the percentage of its motions that show both actions."""
+    return [
+        100 * float(np.mean([JUDGES[kind](joints, prompt["shows"]) for joints in row]))
+        for row, prompt in zip(motions, prompts, strict=True)
+    ]
 
 
 class Halves:

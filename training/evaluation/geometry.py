@@ -1,7 +1,7 @@
 """Simple prompts judged by geometry: at every length, on the right side, standing still where they say so."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ def evaluate(arguments: Namespace) -> dict:
     `real` is the percentage of the split's clips of the same actions that pass the checks.
     """
     prompts = yaml.safe_load(Path(__file__).with_name("geometry_prompts.yaml").read_text())[arguments.split]
+    clips = load_clips(arguments)
     pipe = load_generator(arguments)
     options = {"seed": arguments.seed, "num_return_sequences": arguments.seeds}
     return {
@@ -40,7 +41,7 @@ def evaluate(arguments: Namespace) -> dict:
         "lengths": length_numbers(pipe, prompts["lengths"], **options),
         "directions": direction_numbers(pipe, prompts["directions"], **options),
         "standing": grid(pipe, dict.fromkeys(prompts["standing"], stays), **options),
-        "real": real_numbers(load_clips(arguments), set(prompts["lengths"].values())),
+        "real": shares_shown(clips, map(lamp_hf.features_to_joints, clips.motions), set(prompts["lengths"].values())),
     }
 
 
@@ -81,12 +82,19 @@ def direction_numbers(pipe: TextToMotionPipeline, prompts: dict[str, dict], **op
     return summary | {"by_kind": kinds}
 
 
-def real_numbers(clips: Clips, names: set[str]) -> dict[str, float]:
-    """Return the percentage of real clips that pass the check of their action or, if it has none, of their family."""
+def shares_shown(clips: Clips, motions: Iterable[np.ndarray], names: Container[str]) -> dict[str, float]:
+    """Return the percentage of motions that pass the check of their clip's action or, if it has none, of its family.
+
+    Args:
+        clips ([`Clips`]): tell the actions and families.
+        motions (`Iterable[np.ndarray]` of shape `(num_frames, 22, 3)`): joints, one motion for each clip.
+        names (`Container[str]`): the checks to take, of `PROMPT_CHECKS`.
+    """
     answers: dict[str, list[bool]] = {}
-    for motion, action, family in zip(clips.motions, clips.actions, clips.families):
-        for name in names & {str(action), str(family)}:
-            answers.setdefault(name, []).append(PROMPT_CHECKS[name](measure(lamp_hf.features_to_joints(motion))))
+    for joints, action, family in zip(motions, clips.actions, clips.families, strict=True):
+        for name in {str(action), str(family)}:
+            if name in names:
+                answers.setdefault(name, []).append(PROMPT_CHECKS[name](measure(joints)))
     return {name: percentage(rights) for name, rights in sorted(answers.items())}
 
 

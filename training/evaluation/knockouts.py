@@ -1,5 +1,6 @@
 """Parts of a generator's condition taken away: the whole text's vector, the words' states, the words' order."""
 
+import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from lamp_hf.metrics.geometry import measure
 from lamp_hf.models.modeling_lamp_text_to_motion import LampForTextToMotion
 from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 
+from ..augmentation.composition import Composer
 from ..data import Clips, batched, load_clips, shortened
 from .action_checks import CHECKS
+from .composition import draw_pairs, generate, shares_shown, two_action_prompts
 from .evaluator import Judge
 from .families import compare, covered_families, draw_captions, recognised_of_real
 from .options import add_decoding, add_evaluator, add_licenses, add_seed
@@ -36,6 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_licenses(parser)
     note = "motions generated from a family's captions, for each knock-out"
     parser.add_argument("--per-family", default=24, type=int, help=note)
+    parser.add_argument("--seeds", default=4, type=int, help="motions of each prompt of two actions")
     add_seed(parser)
     add_decoding(parser)
 
@@ -54,23 +58,39 @@ def evaluate(arguments: Namespace) -> dict:
         raise ValueError(f"{arguments.model} does not attend to the states of words, which are knocked out here")
     judge = Judge(arguments.evaluator)
     covered, clips = covered_families(arguments), load_clips(arguments)
+    composer = Composer(clips.motions, clips.captions, clips.rarity_weights(0.5), int(clips.lengths.max()))
+    pairs = draw_pairs(composer, clips.actions, arguments.seed)
+    two_actions = two_action_prompts(arguments, composer, clips.actions, pairs) if all(pairs.values()) else {}
     real = recognised_of_real(judge, [load_clips(arguments, split) for split in ("val", "test")])
     averages = Averages(pipe, clips)
     texts, durations, rows = draw_captions(clips, covered, arguments, pipe)
     real_embeddings = judge([lamp_hf.features_to_joints(clips.motions[row]) for row in rows])[2]
     numbers = {}
     for name, (whole, words) in REPLACED.items():
-        wanted = [shuffled(text, arguments.seed) for text in texts] if name == SHUFFLED else texts
+        said = functools.partial(shuffled, seed=arguments.seed) if name == SHUFFLED else str
         with condition_changed(pipe.model, averages.replacing(whole, words)):
-            outputs = pipe(wanted, duration=durations, seed=arguments.seed, batch_size=32)
+            outputs = pipe([said(text) for text in texts], duration=durations, seed=arguments.seed, batch_size=32)
+            both = two_action_numbers(pipe, two_actions, said, arguments)
         joints = [output["joints"] for output in outputs]
-        numbers[name] = judged(judge, joints, rows, clips, real, real_embeddings, covered)
+        numbers[name] = judged(judge, joints, rows, clips, real, real_embeddings, covered) | both
     return {
         "least_training_clips": arguments.least,
         "licenses_left_out": arguments.licenses_left_out,
         "motions": len(texts),
         "knockouts": numbers,
     }
+
+
+def two_action_numbers(
+    pipe: TextToMotionPipeline, prompts: dict[str, list[dict]], said: Callable[[str], str], arguments: Namespace
+) -> dict[str, float]:
+    """Return the percentages of motions that show both actions, at the same time and in turn, by a way to say them."""
+    numbers = {}
+    for kind, rows in prompts.items():
+        changed = [row | {"text": said(row["text"])} for row in rows]
+        motions = generate(pipe, changed, kind, arguments.seed, arguments.seeds)
+        numbers[f"two_actions_{kind}"] = float(np.mean(shares_shown(motions, rows, kind)))
+    return numbers
 
 
 class Averages:
