@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field
@@ -10,8 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .claims import claim, name_portion, own_number
 from .data.tables import TOO_MANY_FIELDS, read_csv
-from .distributed import this_process
 from .fingerprint import identify
 from .models.prompt_splitting import parts_in_order
 from .motion.clip import Motion, check_output_path
@@ -44,16 +45,18 @@ class BatchReport:
 
     Args:
         made (`int`): motions generated in this run.
-        kept (`int`): motions that were there already.
+        kept (`int`): motions that were there already, or that other processes have made.
         failed (`dict[str, str]`): names of prompts that were refused, and why.
         unfamiliar (`dict[str, list[str]]`): names of prompts that are unlike all that the model was trained on, and
             the nearest sentences of that; of those made by this run.
+        missing (`int`): motions that other processes had not made yet when this one had nothing else to do.
     """
 
     made: int
     kept: int
     failed: dict[str, str]
     unfamiliar: dict[str, list[str]] = field(default_factory=dict)
+    missing: int = 0
 
 
 def read_prompts(path: Path, seed: int) -> tuple[list[Prompt], dict[str, str]]:
@@ -122,61 +125,88 @@ def generate_files(
 ) -> BatchReport:
     """Write a motion file for each prompt that has none yet, or whose file was made from another prompt.
 
-    Processes share the prompts. A sentence that names an order is generated in this order, see [`parts_in_order`].
-    A motion depends on its own text, seed and duration alone, so an interrupted run that is resumed and any number of
-    processes give the same files.
+    Any number of processes that are given the same prompts share them, see [`~lamp_hf.claims.claim`]. A sentence that
+    names an order is generated in this order, see [`parts_in_order`]. A motion depends on its own text, seed and
+    duration alone, so an interrupted run that is resumed and any number of processes give the same files, but for the
+    last digits of those that were in another batch.
 
     Args:
         pipe ([`TextToMotionPipeline`]): the generator.
         prompts (`list[Prompt]`): all prompts, of all processes.
         folder (`Path`): made if it is missing.
         kind (`str`): suffix of the files without its dot, `"bvh"` for instance.
-        batch_size (`int`): motions that are generated in one batch.
+        batch_size (`int`): motions that are claimed, and generated in one batch.
         options (*optional*): further options of the pipeline's call.
     """
-    state = this_process()
     check_output_path(folder.parent / f"motion.{kind}")
     folder.mkdir(parents=True, exist_ok=True)
-    own = prompts[state.process_index :: state.num_processes]
-    records, model = _read_records(folder), identify(pipe.model.name_or_path, pipe.model.config)
+    records, model = _Records(folder), identify(pipe.model.name_or_path, pipe.model.config)
 
     def recipe(prompt: Prompt) -> list:
         """List all that a motion depends on."""
         return [*astuple(prompt)[1:], model, options]
 
-    def is_current(prompt: Prompt) -> bool:
-        file = f"{prompt.name}.{kind}"
-        return (folder / file).exists() and records.get(file, recipe(prompt)) == recipe(prompt)
+    def find_missing(some: list[Prompt]) -> list[Prompt]:
+        records.refresh()
+        files = {f"{prompt.name}.{kind}": prompt for prompt in some}
+        return [
+            prompt
+            for file, prompt in files.items()
+            if not (folder / file).exists() or records.latest.get(file, recipe(prompt)) != recipe(prompt)
+        ]
 
-    missing = [prompt for prompt in own if not is_current(prompt)]
-    state.wait_for_everyone()  # all have read the records before anyone adds to them
-    record = folder / f"prompts_{state.process_index}.jsonl"
+    ordered = [prompt for batch in _batches(prompts, batch_size) for prompt in batch]
+    parts = [ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)]
+    portions = {name_portion([kind, [prompt.name for prompt in part]]): part for part in parts}
+    claims, done = folder / ".claims", BatchReport(0, 0, {})
+    missing = find_missing(prompts)
+    with own_number(claims) as number, tqdm(total=len(missing), unit=" motions", disable=None) as progress:
+        record = folder / f"prompts_{number}.jsonl"
+        for claimed in claim(portions, claims, lambda name: find_missing(portions[name]), batch_size):
+            for batch in _batches(claimed, batch_size):
+                for prompt, result in zip(batch, _generate(pipe, batch, done.failed, options)):
+                    if result is not None:
+                        _save(result, prompt, folder / f"{prompt.name}.{kind}", pipe, done)
+                        with open(record, "a", encoding="utf-8") as file:
+                            file.write("\n" + json.dumps([time.time(), f"{prompt.name}.{kind}", recipe(prompt)]))
+                progress.update(len(batch))
+    done.missing = sum(prompt.name not in done.failed for prompt in find_missing(prompts))
+    done.kept = len(prompts) - done.made - len(done.failed) - done.missing
+    if not done.missing:
+        shutil.rmtree(claims, ignore_errors=True)
+    return done
+
+
+def _save(result: dict[str, Any], prompt: Prompt, path: Path, pipe, done: BatchReport) -> None:
+    """Write a motion, and report it."""
+    Motion(result["joints"], result["fps"], pipe.skeleton.name, text=prompt.text).save(path)
+    done.made += 1
     familiarity = pipe.processor.familiarity
-    failed: dict[str, str] = {}
-    unfamiliar: dict[str, list[str]] = {}
-    with tqdm(total=len(missing), unit=" motions", disable=None) as progress:
-        for batch in _batches(missing, batch_size):
-            for prompt, result in zip(batch, _generate(pipe, batch, failed, options)):
-                if result is None:
-                    continue
-                motion = Motion(result["joints"], result["fps"], pipe.skeleton.name, text=prompt.text)
-                motion.save(folder / f"{prompt.name}.{kind}")
-                if familiarity is not None and familiarity.is_unfamiliar(result["familiarity"]):
-                    unfamiliar[prompt.name] = result["nearest"]
-                with open(record, "a", encoding="utf-8") as file:
-                    file.write("\n" + json.dumps([time.time(), f"{prompt.name}.{kind}", recipe(prompt)]))
-            progress.update(len(batch))
-    return BatchReport(len(missing) - len(failed), len(own) - len(missing), failed, unfamiliar)
+    if familiarity is not None and familiarity.is_unfamiliar(result["familiarity"]):
+        done.unfamiliar[prompt.name] = result["nearest"]
 
 
-def _read_records(folder: Path) -> dict[str, list]:
-    """Read from which recipe each motion file was made, by any process of any run; the latest record counts."""
-    records = []
-    for path in folder.glob("prompts_*.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # the last line of a run that was killed
-                records.append(json.loads(line))
-    return {name: recipe for _, name, recipe in sorted(records, key=lambda record: record[0])}
+class _Records:
+    """The recipe by which each motion file was made, by any process of any run; the latest record counts."""
+
+    def __init__(self, folder: Path):
+        self.latest: dict[str, list] = {}
+        self._times: dict[str, float] = {}
+        self._folder = folder
+        self._read: dict[Path, int] = {}  # bytes of each file that need not be read again
+
+    def refresh(self) -> None:
+        """Read what was added since the last time."""
+        for path in self._folder.glob("prompts_*.jsonl"):
+            with open(path, "rb") as file:
+                file.seek(self._read.get(path, 0))
+                content = file.read()
+            self._read[path] = self._read.get(path, 0) + content.rfind(b"\n") + 1  # the last line may be half of one
+            for line in content.splitlines():
+                with contextlib.suppress(ValueError):  # the last line of a run that was killed
+                    written, name, recipe = json.loads(line)
+                    if written >= self._times.get(name, 0):
+                        self.latest[name], self._times[name] = recipe, written
 
 
 def _batches(prompts: list[Prompt], batch_size: int) -> Iterator[list[Prompt]]:

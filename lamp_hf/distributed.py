@@ -1,6 +1,7 @@
 """Work shared by the processes that `accelerate launch` or `torchrun` started."""
 
 import atexit
+import os
 
 import torch
 from accelerate import PartialState
@@ -13,8 +14,21 @@ def this_process(**options) -> PartialState:
     Args:
         options (*optional*): of `torch.distributed.init_process_group`; they count the first time.
     """
-    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    return PartialState(cpu=cpu, **options)
+    return PartialState(cpu=_is_on_cpu(), **options)
+
+
+def take_device() -> torch.device:
+    """Make this process's device the current one and return it, without waiting for the other processes."""
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None or _is_on_cpu():
+        return torch.device("cpu")
+    device = torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", 0)) % torch.accelerator.device_count())
+    torch.accelerator.set_device_index(device)
+    return device
+
+
+def _is_on_cpu() -> bool:
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 @atexit.register

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up
     {"models", "_aliases"},
-    {"motion", "distributed", "fingerprint"},
+    {"motion", "claims", "distributed", "fingerprint"},
     {"data"},
     {"retrieval", "evaluators"},
     {"metrics"},

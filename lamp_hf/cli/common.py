@@ -18,6 +18,7 @@ import lamp_hf
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 KINDS = ".bvh, .glb, .vrma, .mp4, .gif, .html, .npz or .npy"
+OTHERS = "other processes; if one of them has ended, give the same command again"  # who has what is missing
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 

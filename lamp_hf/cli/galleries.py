@@ -9,7 +9,7 @@ import typer
 
 import lamp_hf
 
-from .common import FolderReading, Json, app, check_model, report, with_reading_options
+from .common import OTHERS, FolderReading, Json, app, check_model, report, with_reading_options
 
 
 @app.command()
@@ -44,15 +44,14 @@ def index(
 ) -> None:
     """Make a gallery of motion files for `lamp-hf search`.
 
-    Under `accelerate launch -m lamp_hf index ...` processes share the files.
+    Processes that are given the same command share the files, under `accelerate launch -m lamp_hf index ...` too. The
+    same command again goes on after an interruption.
 
     Example: lamp-hf index recordings/ -o gallery/
     """
     from lamp_hf.retrieval.folder import index_folder
 
     done = index_folder(source, output, model or None, update, late_interaction, milvus, **reading)
-    if done is None:
-        return  # not the main process
     for name, problem in done.broken.items():
         print(f"left out: {name}: {problem}", file=sys.stderr)
     result = {
@@ -61,9 +60,12 @@ def index(
         "added": done.added,
         "removed": done.removed,
         "broken": done.broken,
+        "missing": done.missing,
         "seconds": round(done.seconds, 2),
     }
     text = f"{output}: {done.motions} motions, {done.added} of them new, {done.removed} dropped, {done.seconds:.1f} s"
+    if done.missing:
+        text = f"{output}: not written yet, {done.missing} files are with {OTHERS}"
     report(result, text, as_json)
 
 

@@ -12,6 +12,7 @@ import lamp_hf
 
 from .common import (
     KINDS,
+    OTHERS,
     CleanFeet,
     InPlace,
     Json,
@@ -88,8 +89,8 @@ def generate(
 ) -> None:
     """Generate a motion from sentences, or a motion for each sentence of a file.
 
-    Motions of --prompts that exist already are kept. Under `accelerate launch -m lamp_hf generate --prompts ...` the
-    processes share the sentences.
+    Motions of --prompts that exist already are kept. Processes that are given the same command share the sentences,
+    under `accelerate launch -m lamp_hf generate --prompts ...` too.
 
     Example: lamp-hf generate "a person walks forward" "waves" -o walk.mp4 --duration 5 --duration 3 --seed 0
     """
@@ -179,15 +180,15 @@ def _generate_files(
     prompts: Path, output: Path, seed: int, kind: str, batch_size: int, decoding: dict, model: str, as_json: bool
 ) -> None:
     from lamp_hf.batch_generation import generate_files, read_prompts
-    from lamp_hf.distributed import this_process
+    from lamp_hf.distributed import take_device
 
     requests, refused = read_prompts(prompts, seed)
-    pipe = load_pipeline("text-to-motion", model, device=this_process().device)  # each process has its own
+    pipe = load_pipeline("text-to-motion", model, device=take_device())
     done = generate_files(pipe, requests, output, kind, batch_size, **decoding)
-    if this_process().is_main_process:
-        done.failed = refused | done.failed
-    lines = [f"{output}: {done.made} made, {done.kept} there before, {len(done.failed)} failed"]
+    done.failed = refused | done.failed
+    lines = [f"{output}: {done.made} made, {done.kept} there already, {len(done.failed)} failed"]
+    lines += [f"{output}: {done.missing} motions are with {OTHERS}"] if done.missing else []
     lines += [f"{name}: {problem}" for name, problem in done.failed.items()]
     report({"output": str(output), **asdict(done)}, "\n".join(lines), as_json)
-    if done.failed and not done.made + done.kept and this_process().num_processes == 1:
+    if done.failed and not done.made + done.kept + done.missing:
         raise ValueError("no prompt could be turned into a motion")

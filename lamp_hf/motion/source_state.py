@@ -25,7 +25,7 @@ def describe_source(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         "size": status.st_size,
         "modified": status.st_mtime_ns,
         "sha256": _sha256(path),
-        "options": _describe_options(options),
+        "options": describe_options(options),
     }
 
 
@@ -34,7 +34,7 @@ def is_as_described(path: Path, options: dict[str, Any], state: dict[str, Any] |
 
     Where the size is the same and the time is another, older or newer, the content decides.
     """
-    if not isinstance(state, dict) or state.get("options") != _describe_options(options):
+    if not isinstance(state, dict) or state.get("options") != describe_options(options):
         return False
     try:
         status = path.stat()
@@ -45,7 +45,8 @@ def is_as_described(path: Path, options: dict[str, Any], state: dict[str, Any] |
         return False
 
 
-def _describe_options(options: dict[str, Any]) -> dict[str, Any]:
+def describe_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Describe options of [`Motion.load`] as JSON; those that are None do not count, and files count by content."""
     given = {name: value for name, value in options.items() if value is not None}
     return {
         name: _sha256(Path(value)) if isinstance(value, (str, Path)) and Path(value).is_file() else value

@@ -306,6 +306,13 @@ class MotionIndex:
             merged.join(cls.load(folder))
         return merged
 
+    def new_like(self) -> MotionIndex:
+        """Make an empty index of the same model, which is loaded once for both, with its vectors in this process."""
+        index = MotionIndex(self._model, late_interaction=self._late_interaction)
+        index._prepare_rows(self.embedder)
+        index._embedder, index._fingerprint = self.embedder, self.fingerprint
+        return index
+
     def join(self, other: MotionIndex) -> MotionIndex:
         """Add all motions of another index of the same model, and return this one.
 

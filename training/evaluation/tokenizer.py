@@ -1,4 +1,4 @@
-"""What the motion tokenizer keeps of motions: errors of joints, and actions that are still shown."""
+"""Evaluate the motion tokenizer: errors of joints, and the actions that are still shown after decoding."""
 
 from argparse import ArgumentParser, Namespace
 
