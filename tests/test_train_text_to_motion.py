@@ -44,8 +44,8 @@ def test_residual_and_corrupted_codes_of_composed_and_lengthened_clips(
     stage_folder, continued, odd_clips_folder, bert_folder, tmp_path
 ):
     composed, residual = "data.composed=1", tmp_path / "residual"  # of two wild clips: there may be none
-    recipe = tiny_recipe(tmp_path, "residual_tokenizer", bert_folder)
-    train("tokenizer", "--recipe", recipe, "--data", odd_clips_folder, "--output", residual, "--set", composed)
+    recipe, changes = tiny_recipe(tmp_path, "tokenizer", bert_folder), (composed, "model.num_quantizers=2")
+    train("tokenizer", "--recipe", recipe, "--data", odd_clips_folder, "--output", residual, "--set", *changes)
     changes = ("data.lengthened=3", "data.corrupted_tokens=0.3", "data.corrupted_base_codes=0.3")
     pipe = pipeline("text-to-motion", model=str(continued("run", composed, *changes, tokenizer=residual) / "model"))
     assert pipe.model.config.tokenizer_config.num_quantizers == 2 and pipe("she bows", duration=1.0)["fps"] == 20

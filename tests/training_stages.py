@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[1]
 TINY_TOKENIZER = {"width": 16, "codebook_dim": 8, "codebook_size": 16, "num_quantizers": 1}
 TINY = {
     "tokenizer": {"model": TINY_TOKENIZER},
-    "residual_tokenizer": {"model": TINY_TOKENIZER | {"num_quantizers": 2}},
     "lamp": {
         "model": {
             "trunk_size": 16,

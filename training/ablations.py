@@ -1,6 +1,6 @@
 r"""Train a stage in variants with the same data, seed and small budget, and write one table; one subcommand a study.
 
-python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/residual_tokenizer/model \
+python -m training.ablations text-to-motion --data mocap.parquet --tokenizer runs/tokenizer/model \
     --lamp runs/lamp/model --evaluator runs/evaluator/model --output runs/ablations --steps 300
 python -m training.ablations captioning --data mocap.parquet --lamp runs/lamp/model \
     --language-model runs/language_model/model --output runs/captioning_ablations --steps 150
