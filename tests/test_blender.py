@@ -31,7 +31,7 @@ NEAR = 0.002  # metres
 
 @dataclass
 class Clip:
-    """What a file holds: joints `(num_frames, num_joints, 3)` in metres, Y up, and their names."""
+    """The content of a file: joints `(num_frames, num_joints, 3)` in metres, Y up, and their names."""
 
     joints: np.ndarray
     names: list[str]

@@ -368,10 +368,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         for asked, row, generator in zip(num_tokens, probabilities, generators, strict=True):
             predicted = row.argmax()
             if self.config.sample_length:  # drawn in any case: a length that is asked for changes nothing else
-                edges = nn.functional.pad(row.cumsum(0), (1, 0)).clamp(
-                    0.25, 0.75
-                )  # of each length's share of the half
-                predicted = torch.multinomial(edges.diff(), 1, generator=generator)
+                quantiles = nn.functional.pad(row.cumsum(0), (1, 0)).clamp(0.25, 0.75)
+                predicted = torch.multinomial(quantiles.diff(), 1, generator=generator)
             lengths.append(1 + int(predicted) if asked is None else asked)
         return torch.tensor(lengths, device=condition.device)
 
