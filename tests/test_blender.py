@@ -93,10 +93,10 @@ def write_files(folder: Path) -> dict[str, Clip]:
 
 def played(path: Path) -> dict[str, Clip]:
     """Return what another reader than ours finds in a character."""
-    film = Played(path)
-    (skin,) = film.document["skins"]
+    shown = Played(path)
+    (skin,) = shown.document["skins"]
     return {
-        path.name: Clip(film.world[..., :3, 3][:, skin["joints"]], [film.names[i] for i in skin["joints"]], WALK.fps)
+        path.name: Clip(shown.world[..., :3, 3][:, skin["joints"]], [shown.names[i] for i in skin["joints"]], WALK.fps)
     }
 
 

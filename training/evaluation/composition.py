@@ -52,7 +52,7 @@ def evaluate(arguments: Namespace) -> dict:
     by_evaluator: dict[str, float] = {}
     for name, kind in (("space", "space"), ("time", "time"), ("sequence", "time")):
         motions = generate(pipe, prompts[kind], kind, arguments.seed, SEEDS, split=name == "sequence")
-        answers = shares_shown(motions, prompts[kind], kind)
+        answers = shares_with_both(motions, prompts[kind], kind)
         numbers[name] = float(np.mean(answers))
         if halves and kind == "time":
             shown = [prompt["shows"] for prompt in prompts[kind] for _ in range(SEEDS)]
@@ -97,7 +97,7 @@ def generate(
     return [[motion["joints"] for motion in motions] for motions in outputs]
 
 
-def shares_shown(motions: list[list[np.ndarray]], prompts: list[dict], kind: str) -> list[float]:
+def shares_with_both(motions: list[list[np.ndarray]], prompts: list[dict], kind: str) -> list[float]:
     """Return, for each prompt of a kind, the percentage of its motions that show both actions."""
     return [
         100 * float(np.mean([JUDGES[kind](joints, prompt["shows"]) for joints in row]))

@@ -16,7 +16,7 @@ from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
 from ..augmentation.composition import Composer
 from ..data import Clips, batched, load_clips, shortened
 from .action_checks import CHECKS
-from .composition import draw_pairs, generate, shares_shown, two_action_prompts
+from .composition import draw_pairs, generate, shares_with_both, two_action_prompts
 from .evaluator import Judge
 from .families import compare, covered_families, draw_captions, recognised_of_real
 from .options import add_decoding, add_evaluator, add_licenses, add_seed
@@ -89,7 +89,7 @@ def two_action_numbers(
     for kind, rows in prompts.items():
         changed = [row | {"text": said(row["text"])} for row in rows]
         motions = generate(pipe, changed, kind, arguments.seed, arguments.seeds)
-        numbers[f"two_actions_{kind}"] = float(np.mean(shares_shown(motions, rows, kind)))
+        numbers[f"two_actions_{kind}"] = float(np.mean(shares_with_both(motions, rows, kind)))
     return numbers
 
 
