@@ -83,6 +83,15 @@ def test_files_of_any_system_are_judged_by_another_network_on_prompts_of_a_file(
     assert all(np.isfinite(row["foot_skating_m_s"]) for row in samples.values())
 
 
+def test_the_interval_holds_the_distance_that_few_motions_make_large(folder, judge, tmp_path):
+    (few := tmp_path / "few").mkdir()
+    for i in range(8):
+        (folder / f"{i}.npz").rename(few / f"{i}.npz")
+    numbers = evaluate_folder(few, real=folder, evaluator=judge)["distribution"]
+    low, high = numbers["intervals"]["frechet_distance"]
+    assert 0 <= low < numbers["frechet_distance"] < high
+
+
 def test_families_that_prompts_ask_for_are_recognised(folder, judge, tmp_path):
     prompts = tmp_path / "prompts.csv"
     lines = [f"{i},a person walks,{'walk' if i % 2 else ''}" for i in range(33)]
