@@ -12,6 +12,7 @@ from training.evaluation.caption_facts import (
 
 
 def test_numbers_are_read_as_words_and_as_digits():
+    assert stated_facts("she walks 1.5 meters in several steps") == {"metres": 1.5}
     assert stated_facts("a man walks for nine steps covering roughly 7 meters.") == {"steps": 9, "metres": 7}
     assert stated_facts("She waves about ten times") == {"waves": 10}
     assert stated_facts("he turns left making a ninety degree turn") == {"degrees": 90}

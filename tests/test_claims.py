@@ -24,6 +24,9 @@ def standing(num_frames: int = 40) -> np.ndarray:
 
 def test_a_caption_makes_the_claims_that_its_words_make(walk):
     assert check_claims("a person walks forward for about three meters", walk) == {"forward": True, "metres": True}
+    assert check_claims("he walks 2.5 meters", walk) == {"metres": True}
+    assert check_claims("he walks 12.5 meters", walk) == {"metres": False}
+    assert check_claims("he walks a few meters", walk) == {}  # a number is a claim, other words are none
     assert check_claims("a man walks backwards for nine meters", walk) == {"steps backward": False, "metres": False}
     assert check_claims("somebody does something", walk) == {}
 

@@ -98,6 +98,8 @@ def test_families_that_prompts_ask_for_are_recognised(folder, judge, tmp_path):
     prompts.write_text("\n".join(["name,text,family", *lines]))
     numbers = evaluate_folder(folder, prompts, evaluator=judge)
     assert numbers["text"]["family_recognised"] == 100  # the judge knows no other
+    low, high = numbers["text"]["intervals"]["family_recognised"]
+    assert 75 < low < 90 and high == 100  # sixteen right ones of sixteen do not make certainty
     assert sum("family_recognised" in row for row in numbers["samples"]) == 16
     prompts.write_text("name,text,family\n1,a person moonwalks,moonwalk\n")
     with pytest.raises(ValueError, match="knows no family 'moonwalk'"):

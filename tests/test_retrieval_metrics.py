@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lamp_hf
-from lamp_hf.metrics.retrieval import RECALLS, dissimilar_subset, small_batches
+from lamp_hf.metrics.retrieval import RECALLS, dissimilar_subset, small_batches, summarise
 
 
 def plain_rank(scores, right):
@@ -128,6 +128,12 @@ def test_the_dissimilar_subset_drops_near_copies():
     points = np.repeat(np.eye(4), [1, 3, 2, 1], axis=0)
     chosen = dissimilar_subset(points @ points.T, 4)
     assert sorted(points[chosen].argmax(1)) == [0, 1, 2, 3]
+
+
+def test_queries_of_two_small_batches_have_an_interval_of_their_own():
+    rank = [np.array([0, 1] * 16), np.array([1, 0] * 16)]  # batches that are alike, queries that are not
+    interval = summarise(rank, np.random.default_rng(0), 500)["intervals"]["R@1"]
+    assert interval[1] - interval[0] == pytest.approx(4 * 50 / 8, rel=0.2)  # 1.96 standard errors of 64 either way
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_queries():

@@ -7,6 +7,7 @@ import torch
 from conftest import tiny_text_to_motion
 from transformers import pipeline
 
+from training.ablations import STUDIES, folder_name
 from training.evaluation.attention import attention_maps, effective_ranks
 from training.evaluation.plot_sampling import main as plot
 from training.evaluation.sampling import summary
@@ -55,12 +56,12 @@ def test_the_studys_picture_is_drawn_from_its_numbers(tmp_path, monkeypatch):
     guidance = [row | {"guidance_scale": 1.0, "guidance_interval": [0, 1]}]
     guidance += [row | {"guidance_scale": 2.0, "guidance_interval": interval} for interval in ([0, 1], [0.2, 0.8])]
     (tmp_path / "sampling.json").write_text(json.dumps({"steps": steps, "guidance": guidance}))
-    (tmp_path / "LaMP_s_words__causal_300").mkdir()
-    (tmp_path / "LaMP_s_words__causal_300" / "val.json").write_text(
-        json.dumps(numbers | {"attention_effective_rank": [3.0, 2.0]})
-    )
+    modes = [name for name in STUDIES["text-to-motion"].variants if name.startswith("words; ")]
+    for mode in modes:
+        (folder := tmp_path / folder_name(mode, 300)).mkdir()
+        (folder / "val.json").write_text(json.dumps(numbers | {"attention_effective_rank": [3.0, 2.0]}))
     picture = tmp_path / "sampling.png"
     arguments = ["plot", "--sampling", tmp_path / "sampling.json", "--ablations", tmp_path, "--output", picture]
     monkeypatch.setattr("sys.argv", [*map(str, arguments)])
     plot()
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(modes) == 3 and picture.read_bytes().startswith(b"\x89PNG")

@@ -1,11 +1,13 @@
 """`lamp-hf train`: stages from any folder; what is wrong with recipe, data or models is said in one line."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from training_stages import ROOT, environment, tiny_recipe, train
 
 import lamp_hf
@@ -176,6 +178,21 @@ def test_an_output_folder_belongs_to_one_recipe(tmp_path, humanml3d_folder, bert
     (output / "recipe.yaml").unlink()  # as in a folder of version 0.1.0
     with pytest.raises(ValueError, match="step_00000006 is of a model of other sizes: name another --output"):
         train("tokenizer", *arguments, "--set", "model.width=32", "optimization.max_steps=8")
+
+
+def test_checkpoints_belong_to_the_models_that_they_began_with(
+    stage_folder, odd_clips_folder, bert_folder, tmp_path, capsys
+):
+    recipe, output = tiny_recipe(tmp_path, "dual_encoder", bert_folder), tmp_path / "run"
+    lamp = shutil.copytree(stage_folder("lamp") / "model", tmp_path / "lamp")
+    arguments = ("--data", odd_clips_folder, "--lamp", lamp, "--output", output)
+    train("dual_encoder", "--recipe", recipe, *arguments)
+    weights = load_file(lamp / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, lamp / "model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        train("dual_encoder", "--recipe", output / "recipe.yaml", *arguments)
+    assert f"{output} has checkpoints that began with another lamp" in capsys.readouterr().err
 
 
 def test_a_long_preparation_draws_a_bar_in_the_first_process(capsys, monkeypatch):

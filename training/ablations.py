@@ -200,8 +200,7 @@ def main() -> None:
 
 def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str) -> dict:
     """Train and evaluate a variant, unless its folder has the model or the numbers already; return the numbers."""
-    name = "".join(letter if letter.isalnum() else "_" for letter in variant)
-    folder = arguments.output / f"{name}_{arguments.steps}"
+    folder = arguments.output / folder_name(variant, arguments.steps)
     if not (folder / "model").is_dir():
         recipe = Path(__file__).parent / "recipes" / "small" / f"{study.stage}.yaml"
         changes = [f"optimization.max_steps={arguments.steps}", *study.changes, *study.variants[variant]]
@@ -213,6 +212,11 @@ def train_and_evaluate(arguments: argparse.Namespace, study: Study, variant: str
             "--model", folder / "model", "--output", result,
             *folders(arguments, study.judges))  # fmt: skip
     return json.loads(result.read_text())
+
+
+def folder_name(variant: str, steps: int) -> str:
+    """Return the name of a variant's folder."""
+    return "".join(letter if letter.isalnum() else "_" for letter in variant) + f"_{steps}"
 
 
 def folders(arguments: argparse.Namespace, names: tuple[str, ...]) -> list:

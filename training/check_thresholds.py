@@ -95,7 +95,7 @@ def evaluate(clips: list[np.ndarray], seed: int) -> dict:
     reports = [check(lamp_hf.Motion(joints)) for joints in clips]
     flagged = {kind: sum(any(f["kind"] == kind for f in r.findings) for r in reports) for kind in UNITS}
     passing = [row for row, report in enumerate(reports) if report.passed]
-    rng, found, missed = np.random.default_rng(seed), {}, []
+    rng, found, planted = np.random.default_rng(seed), {}, {}
     for kind in FAULTS:
         rights = []
         rows = rng.permutation(passing).tolist()
@@ -104,14 +104,13 @@ def evaluate(clips: list[np.ndarray], seed: int) -> dict:
             if joints is None:
                 continue  # the clip has no place for this fault
             rights.append(is_found(kind, joints))
-        found[kind] = sum(rights)
-        missed += [kind] * (len(rights) - sum(rights))
+        found[kind], planted[kind] = sum(rights), len(rights)
     return {
         "clips": len(clips),
         "real_that_pass": 100 * len(passing) / len(clips),
         "real_flagged_by_kind": flagged,
-        "planted_of_each": EACH,
-        "planted_found": 100 * sum(found.values()) / (EACH * len(found)),
+        "planted": planted,
+        "planted_found": 100 * sum(found.values()) / sum(planted.values()),
         "planted_found_by_kind": found,
     }
 

@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
+from lamp_hf.fingerprint import content_digest
+
 from .augmentation.descriptions import descriptions_file
 from .augmentation.paraphrase import synonyms_file
 from .pretrained import check_model
-from .recipe import check_run, load_recipe
+from .recipe import INPUTS, check_run, load_recipe
 from .text_encoder import resolve_text_encoder
 
 
@@ -32,7 +34,7 @@ def parse_arguments(
         inputs (`str`): names of further required options, each a model of [`MODELS`] or a folder.
 
     Returns:
-        The recipe, with the changes of `--set` applied, and the parsed arguments.
+        The recipe, with the changes of `--set` applied and the fingerprints of the models, and the parsed arguments.
     """
     parser = argparse.ArgumentParser(
         prog=f"lamp-hf train {stage.replace('_', '-')}",
@@ -49,11 +51,13 @@ def parse_arguments(
     arguments = parser.parse_args(command_line)
     try:
         recipe = load_recipe(stage, arguments.recipe, arguments.set)
-        check_run(recipe, arguments.output)
         check_data(arguments.data, "train", "val")
         for name in inputs:
             if name in MODELS:
-                check_model(getattr(arguments, name.replace("-", "_")), f"--{name}", MODELS[name])
+                model = getattr(arguments, name.replace("-", "_"))
+                check_model(model, f"--{name}", MODELS[name])
+                recipe.setdefault(INPUTS, {})[name] = content_digest(model)[:8]
+        check_run(recipe, arguments.output)
         _check_sources(recipe, stage)
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")

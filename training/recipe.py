@@ -11,6 +11,7 @@ from .schedule import MULTISTEP
 
 RECIPES = Path(__file__).with_name("recipes")
 RECORD = "recipe.yaml"  # in the output folder: the recipe that the run there began with
+INPUTS = "inputs"  # in the record: fingerprints of the models that the run began with
 _MAY_CHANGE = ("optimization", "checkpoint_steps", "evaluation_steps")  # when a run resumes
 _TABLES = ("", "data", "optimization", "geometry_weights")  # sections whose entries the stages read one by one
 _AT_LEAST_ONE = {
@@ -41,6 +42,7 @@ def load_recipe(stage: str, name: str, changes: list[str]) -> dict:
     if path is None:
         raise ValueError(f"--recipe {name}: no such file; these come with the package: {', '.join(_shipped(stage))}")
     recipe = _read(path, f"--recipe {name}")
+    recipe.pop(INPUTS, None)  # of a record
     for change in changes:
         _apply(recipe, change)
     _check(
@@ -50,7 +52,7 @@ def load_recipe(stage: str, name: str, changes: list[str]) -> dict:
 
 
 def check_run(recipe: dict, output: Path) -> None:
-    """Refuse an output folder whose checkpoints belong to a run of another recipe.
+    """Refuse an output folder whose checkpoints belong to a run of another recipe, or from other models.
 
     Raises:
         ValueError: names the first entry that differs.
@@ -58,9 +60,14 @@ def check_run(recipe: dict, output: Path) -> None:
     record = output / RECORD
     if not record.is_file() or not list((output / "checkpoints").glob("step_*")):
         return
-    before, now = (_flat(values) for values in (yaml.safe_load(record.read_text(encoding="utf-8")), recipe))
+    recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
+    for name, model in recorded.get(INPUTS, {}).items():
+        if recipe[INPUTS][name] != model:
+            problem = f"{output} has checkpoints that began with another {name}"
+            raise ValueError(f"{problem}: remove the folder, or name another --output")
+    before, now = _flat(recorded), _flat(recipe)
     for name in sorted({*before, *now}):
-        if name.split(".")[0] not in _MAY_CHANGE and before.get(name) != now.get(name):
+        if name.split(".")[0] not in (INPUTS, *_MAY_CHANGE) and before.get(name) != now.get(name):
             raise ValueError(
                 f"{output} has checkpoints of another recipe ({name} is {before.get(name)} there and {now.get(name)} "
                 f"here): resume with --recipe {record}, or name another --output"

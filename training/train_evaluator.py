@@ -104,10 +104,10 @@ def classify(model: MotionEvaluatorModel, motions: list[torch.Tensor]) -> tuple[
     model.eval()
     actions, styles, embeddings = [], [], []
     for batch in batched(motions, 64):
-        output = model(*pad_motions(batch, multiple=8))
+        output = model(*(tensor.to(model.device) for tensor in pad_motions(batch, multiple=8)))
         actions += [model.config.actions[i] for i in output.action_logits.argmax(-1)]
         styles += [model.config.styles[i] for i in output.style_logits.argmax(-1)]
-        embeddings.append(output.embedding.float().numpy())
+        embeddings.append(output.embedding.float().cpu().numpy())
     return actions, styles, np.concatenate(embeddings)
 
 
@@ -140,9 +140,9 @@ def main(command_line: list[str] | None = None) -> None:
 
     def validate(objective: EvaluatorObjective) -> dict[str, float]:
         actions, styles, motion = classify(objective.model, normalised(validation, extractor))
-        text = nn.functional.normalize(objective.model.text_head(sentences), dim=-1).float().numpy()
+        text = nn.functional.normalize(objective.model.text_head(sentences.to(objective.model.device)), dim=-1)
         motion /= np.linalg.norm(motion, axis=-1, keepdims=True)
-        order = np.random.default_rng(0).permutation(len(text))
+        text, order = text.float().cpu().numpy(), np.random.default_rng(0).permutation(len(text))
         return {
             "action": accuracy(actions, labels_of(validation, data)),
             "style": accuracy(styles, validation.styles),

@@ -17,6 +17,8 @@ from .geometry import Measurements, facing_angles, measure
 _INDEX = {name: i for i, name in enumerate(HUMANML3D.joint_names)}
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: i for i, word in enumerate(_WORDS)}
+NUMBER = rf"(?<![\d.])(\d+(?:\.\d+)?|{'|'.join(_WORDS)})"
+"""Pattern of a number in a caption, which [`read_number`] reads."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,16 @@ CLAIMS: dict[str, Claim] = {
     "foot": Claim(
         r"\bkick\w*\b.*\b(left|right) (?:foot|leg)\b", lambda p, side: p.foot * _SIGN[side[1]] > 0, _BOTH_SIDES
     ),
-    "metres": Claim(r"\b(\w+) met(?:er|re)s?\b", lambda p, number: _close(p.measured.path, number[1]), r"\bhalf"),
+    "metres": Claim(
+        rf"\b{NUMBER} met(?:er|re)s?\b", lambda p, said: _close(p.measured.path, read_number(said[1])), r"\bhalf"
+    ),
 }
 """By name, the kinds of claims."""
+
+
+def read_number(word: str) -> float:
+    """Return the value of a match of [`NUMBER`]."""
+    return float(_NUMBERS.get(word, word))
 
 
 def check_claims(caption: str, motion: np.ndarray | Posture) -> dict[str, bool]:
@@ -164,7 +173,6 @@ def _lead(left: np.ndarray, right: np.ndarray, centre: np.ndarray) -> float:
     return float((one - other) / max(one + other, 1e-6))
 
 
-def _close(path: float, word: str) -> bool:
-    """Tell whether a stated distance is right within a metre or a quarter; other words state none."""
-    number = _NUMBERS.get(word, int(word) if word.isdecimal() else None)
-    return number is None or abs(path - number) <= max(1.0, 0.25 * number)
+def _close(path: float, stated: float) -> bool:
+    """Tell whether a stated distance is right within a metre or a quarter."""
+    return abs(path - stated) <= max(1.0, 0.25 * stated)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 
 from ..data.captions import clip_name, mirror_caption, read_caption_table
 from ..data.prompts import Prompt, read_prompt_table
@@ -24,7 +25,7 @@ BATCH_SIZE = 32  # of R-precision, as in the literature
 _BOOTSTRAP = 1000
 _PHYSICS: dict[str, Callable[[Motion], float]] = {
     "foot_skating_m_s": lambda motion: foot_skating(motion.joints, motion.fps, motion.skeleton),
-    "floating_m": lambda motion: floating(motion.joints, skeleton=motion.skeleton),
+    "floating_share": lambda motion: floating(motion.joints, skeleton=motion.skeleton),
     "penetration_m": lambda motion: penetration(motion.joints),
     "jitter_m_s3": lambda motion: jitter(motion.joints, motion.fps),
     "bone_length_variation": lambda motion: bone_length_variation(motion.joints, motion.skeleton),
@@ -66,8 +67,8 @@ def evaluate_folder(
 
     Returns:
         `dict`: `motions`, `broken` (problems by name), `evaluator`, `physics` (means over motions; m/s, shares of
-        frames, metres, m/s³, shares of bone lengths), each with `intervals` of 95 % by the bootstrap, and `samples`, a
-        row for each motion. With prompts also `text`: matching distance, recalls in the whole `gallery`, R-precision
+        frames, metres, m/s³, shares of bone lengths), each with `intervals` of 95 % over motions, and `samples`, a row
+        for each motion. With prompts also `text`: matching distance, recalls in the whole `gallery`, R-precision
         in batches of 32 if there are as many, the share nearer to their own prompt than to its mirror image
         (`sides_right`), and, judged by LaMP, LaMP-BertScore; and the same by `strata`. With `real` also
         `distribution`: Fréchet distance, diversity and physics of both.
@@ -199,14 +200,24 @@ def _similarity(texts: np.ndarray, motions: np.ndarray) -> np.ndarray:
 
 
 def _means(values: dict[str, np.ndarray], rng: np.random.Generator) -> dict:
-    """Return the mean of each number, without NaN, and `intervals` of 95 % by the bootstrap over motions."""
+    """Return the mean of each number, without NaN, and its 95 % interval, in `intervals`."""
     finite = {name: some[np.isfinite(some)] for name, some in values.items()}
     finite = {name: some for name, some in finite.items() if len(some)}
-    intervals = {}
-    for name, some in finite.items():
-        draws = some[rng.integers(len(some), size=(_BOOTSTRAP, len(some)))].mean(1)
-        intervals[name] = np.percentile(draws, [2.5, 97.5]).tolist()
+    intervals = {name: _interval(some, rng) for name, some in finite.items()}
     return {name: float(some.mean()) for name, some in finite.items()} | {"intervals": intervals}
+
+
+def _interval(values: np.ndarray, rng: np.random.Generator) -> list[float]:
+    """Return the 95 % interval of a mean: by the bootstrap, or Wilson's where each value is either 0 or 100 percent.
+
+    Five right ones of five say little about a share, while every sample of them has the same mean.
+    """
+    right = values == 100
+    if (right | (values == 0)).all():
+        share = binomtest(int(right.sum()), len(values)).proportion_ci(method="wilson")
+        return [100 * share.low, 100 * share.high]
+    draws = values[rng.integers(len(values), size=(_BOOTSTRAP, len(values)))].mean(1)
+    return np.percentile(draws, [2.5, 97.5]).tolist()
 
 
 def _text(scores: dict[str, np.ndarray], own: np.ndarray, motions: np.ndarray, rng: np.random.Generator) -> dict:

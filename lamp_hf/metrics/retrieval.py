@@ -56,7 +56,7 @@ def retrieval_metrics(
         names (`Sequence[str]`, *optional*): names of the clips. As in TMR, small batches are drawn with seed 0 from
             the clips sorted by name; without names, from the given order.
         directions (`tuple[str, str]`): names for queries to gallery and for gallery to queries.
-        bootstrap (`int`): bootstrap samples of queries, or of small batches, for the 95 % intervals; 0 for none.
+        bootstrap (`int`): bootstrap samples of queries for the 95 % intervals, within small batches too; 0 for none.
         seed (`int`): seed of the bootstrap.
         model, data (`str`): repeated in the result.
 
@@ -203,10 +203,10 @@ def _same_ids(shape: tuple[int, ...], query_ids: Sequence | None, gallery_ids: S
 
 
 def summarise(groups: list[np.ndarray], rng: np.random.Generator, bootstrap: int) -> dict:
-    """Summarise ranks by recalls and MedR, with bootstrap intervals over queries, or over galleries if several.
+    """Summarise ranks by recalls and MedR, with intervals by the bootstrap over the queries of each gallery.
 
     Args:
-        groups (`list[np.ndarray]`): for each gallery, the [`ranks`] of its queries.
+        groups (`list[np.ndarray]`): for each gallery, the [`ranks`] of its queries; of as many in each.
         rng (`np.random.Generator`): draws the bootstrap samples.
         bootstrap (`int`): their number; 0 for no intervals.
 
@@ -214,25 +214,18 @@ def summarise(groups: list[np.ndarray], rng: np.random.Generator, bootstrap: int
         `dict`: `queries`, `R@1`, ..., `MedR`, and `intervals` with the 2.5 and 97.5 percentiles of each number. With
         several galleries, the numbers are means over them.
     """
-    if len(groups) == 1:
-        values = _statistics(groups[0])
-        samples = [_statistics(_resample(groups[0], rng)) for _ in range(bootstrap)]
-    else:
-        rows = np.array([list(_statistics(group).values()) for group in groups])
-        names = list(_statistics(groups[0]))
-        values = dict(zip(names, rows.mean(0)))
-        samples = [dict(zip(names, _resample(rows, rng).mean(0))) for _ in range(bootstrap)]
-    result: dict = {"queries": sum(map(len, groups))} | {name: float(value) for name, value in values.items()}
+    rank = np.stack(groups)
+    values = _statistics(rank)
+    result: dict = {"queries": rank.size} | {name: float(value) for name, value in values.items()}
     if bootstrap:
+        draws = (rng.integers(rank.shape[1], size=rank.shape) for _ in range(bootstrap))
+        samples = [_statistics(np.take_along_axis(rank, rows, 1)) for rows in draws]
         result["intervals"] = {
             name: np.percentile([sample[name] for sample in samples], [2.5, 97.5]).tolist() for name in values
         }
     return result
 
 
-def _resample(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rows[rng.integers(len(rows), size=len(rows))]
-
-
 def _statistics(rank: np.ndarray) -> dict[str, float]:
-    return {f"R@{k}": 100 * (rank < k).mean() for k in RECALLS} | {"MedR": np.median(rank) + 1}
+    """Return recalls and MedR of ranks `(num_galleries, num_queries)`, means over galleries."""
+    return {f"R@{k}": 100 * (rank < k).mean() for k in RECALLS} | {"MedR": np.median(rank, axis=1).mean() + 1}

@@ -6,16 +6,18 @@ from itertools import pairwise
 
 import numpy as np
 
+from lamp_hf.metrics.claims import NUMBER, read_number
 
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_NUMBERS = {word: i for i, word in enumerate(_WORDS)}
+
 # For each fact: its pattern in captions, the column of its measurement, and the tolerance within which it is right.
 _FACTS = {
-    "steps": (r"\b(\w+) steps\b", "measured_steps", 1),
-    "waves": (r"\b(\w+) times\b", "measured_osc", 1),
-    "metres": (r"\b(\w+) meters?\b", "measured_path", 1),
+    "steps": (rf"\b{NUMBER} steps\b", "measured_steps", 1),
+    "waves": (rf"\b{NUMBER} times\b", "measured_osc", 1),
+    "metres": (rf"\b{NUMBER} meters?\b", "measured_path", 1),
     "degrees": (r"\b(ninety) degree\b", "measured_turn", 30),
 }
+MEASURED = [column for _, column, _ in _FACTS.values()]
+"""Columns of a data set that statements are compared with."""
 # Two sources of the data label the same action differently; no caption tells these apart.
 SAME_ACTIONS = {"walking": "walk", "running": "run"}
 
@@ -78,9 +80,7 @@ def stated_facts(caption: str) -> dict[str, float]:
     for fact, (pattern, _, _) in _FACTS.items():
         if found := re.search(pattern, caption.lower()):
             word = found.group(1)
-            number = 90 if word == "ninety" else _NUMBERS.get(word, int(word) if word.isdecimal() else None)
-            if number is not None:
-                stated[fact] = float(number)
+            stated[fact] = 90.0 if word == "ninety" else read_number(word)
     return stated
 
 

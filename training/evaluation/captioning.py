@@ -18,7 +18,7 @@ from lamp_hf.retrieval.embedder import Embedder
 from ..data import Clips, load_clips
 from ..train_evaluator import load_evaluator
 from .action_checks import WELL_COVERED
-from .caption_facts import SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, stated_styles
+from .caption_facts import MEASURED, SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, stated_styles
 from .options import add_evaluator, add_lamp, add_seed
 
 
@@ -78,8 +78,9 @@ class CaptionJudge:
         self.measured = None
         if arguments.data.suffix == ".parquet":
             rows = Dataset.from_parquet(str(arguments.data), filters=[("split", "==", arguments.split)])
-            measured = {row["name"]: row for row in rows}
-            self.measured = [measured[name] for name in clips.names]
+            if set(MEASURED) <= set(rows.column_names):
+                measured = {row["name"]: row for row in rows}
+                self.measured = [measured[name] for name in clips.names]
         sentences = [(text, action) for texts, action in zip(training.captions, training.actions) for text in texts]
         actions = [SAME_ACTIONS.get(action, action) for _, action in sentences]
         self.classifier = CaptionClassifier([text for text, _ in sentences], actions)
@@ -109,13 +110,15 @@ class CaptionJudge:
         right = np.array([self.classifier(caption) == action for caption, action in zip(captions, actions)])
         covered = np.array([action in WELL_COVERED for action in self.clips.actions])
         sides = [names_its_side(caption, action) for caption, action in zip(captions, self.clips.actions)]
-        styles = np.array(stated_styles(captions, self.training.captions, self.training.styles))
-        named = styles != "normal"
+        told = [(texts, style) for texts, style in zip(self.training.captions, self.training.styles) if style]
+        styles = np.array(stated_styles(captions, *zip(*told)))
+        known = np.array([bool(style) for style in self.clips.styles])
+        named = known & (styles != "normal")
         return {
             "action": 100 * float(right[covered].mean()),
             "action_of_all": 100 * float(right.mean()),
             "side": 100 * float(np.mean([side for side in sides if side is not None])),
-            "style_named": 100 * float(named.mean()),
+            "style_named": 100 * float(named[known].mean()),
             "style": 100 * float((styles == np.array(self.clips.styles))[named].mean()) if named.any() else None,
             "facts": fact_numbers(captions, self.measured),
         }

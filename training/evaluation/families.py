@@ -43,7 +43,8 @@ def evaluate(arguments: Namespace) -> dict:
     real = recognised_of_real(judge, list(clips.values()))
     texts, durations, rows = draw_captions(clips[arguments.split], covered, arguments, pipe)
     families = [clips[arguments.split].families[row] for row in rows]
-    outputs = pipe(texts, duration=durations, seed=arguments.seed, batch_size=32)
+    seeds = [arguments.seed + number for number in range(len(texts))]  # a clip may lend the same caption again
+    outputs = pipe(texts, duration=durations, seed=seeds, batch_size=32)
     answers, _, _ = judge(output["joints"] for output in outputs)
     generated = {family: [a for a, truth in zip(answers, families) if truth == family] for family in covered}
     prompts = yaml.safe_load(Path(__file__).with_name("family_prompts.yaml").read_text())
@@ -52,6 +53,7 @@ def evaluate(arguments: Namespace) -> dict:
     return {
         "least_training_clips": arguments.least,
         "licenses_left_out": arguments.licenses_left_out,
+        "distinct_clips": len(set(rows)),
         "captions": compare(generated, real, covered),
         "paraphrases": numbers,
     }

@@ -97,22 +97,25 @@ class Pairs:
     Args:
         captions (`list[str]`): a caption of each clip.
         motions (`list[np.ndarray]` of shape `(num_frames, num_features)`): the clips, cut to multiples of four.
+        rows (`np.ndarray` of shape `(num_pairs,)`): the clip of each pair.
     """
 
     captions: list[str]
     motions: list[np.ndarray]
+    rows: np.ndarray
 
 
 def draw_pairs(clips: Clips, rng: np.random.Generator) -> Pairs:
     """Draw the pairs of a repeat, see [`evaluate`]."""
     captions, motions = [], []
-    for row in rng.permutation(len(clips))[: len(clips) // BATCH * BATCH]:
+    rows = rng.permutation(len(clips))[: len(clips) // BATCH * BATCH]
+    for row in rows:
         motion = clips.motions[row]
         tokens = len(motion) // UNIT - int(rng.integers(3) == 0)
         start = rng.integers(len(motion) - UNIT * tokens + 1)
         motions.append(motion[start : start + UNIT * tokens])
         captions.append(clips.captions[row][rng.integers(len(clips.captions[row]))])
-    return Pairs(captions, motions)
+    return Pairs(captions, motions, rows)
 
 
 class Protocol:
@@ -160,7 +163,8 @@ class Protocol:
             rng = np.random.default_rng((self.seed, number, 2))
             kinds = {"real": metrics(text, real, again, rng), "generated": metrics(text, generated, real, rng)}
             if new.sum() >= BATCH and not new.all():
-                kinds["real, new captions"] = metrics(text[new], real[new], again, rng)
+                same_clips = np.isin(other.rows, pairs.rows[new])
+                kinds["real, new captions"] = metrics(text[new], real[new], again[same_clips], rng)
                 kinds["generated, new captions"] = metrics(text[new], generated[new], real[new], rng)
             if several:
                 embedded = np.stack([evaluator.embed_motions(row) for row in several])

@@ -65,11 +65,12 @@ def evaluate(arguments: Namespace) -> dict:
     averages = Averages(pipe, clips)
     texts, durations, rows = draw_captions(clips, covered, arguments, pipe)
     real_embeddings = judge([lamp_hf.features_to_joints(clips.motions[row]) for row in rows])[2]
+    seeds = [arguments.seed + number for number in range(len(texts))]
     numbers = {}
     for name, (whole, words) in REPLACED.items():
         said = functools.partial(shuffled, seed=arguments.seed) if name == SHUFFLED else str
         with condition_changed(pipe.model, averages.replacing(whole, words)):
-            outputs = pipe([said(text) for text in texts], duration=durations, seed=arguments.seed, batch_size=32)
+            outputs = pipe([said(text) for text in texts], duration=durations, seed=seeds, batch_size=32)
             both = two_action_numbers(pipe, two_actions, said, arguments)
         joints = [output["joints"] for output in outputs]
         numbers[name] = judged(judge, joints, rows, clips, real, real_embeddings, covered) | both
@@ -77,6 +78,7 @@ def evaluate(arguments: Namespace) -> dict:
         "least_training_clips": arguments.least,
         "licenses_left_out": arguments.licenses_left_out,
         "motions": len(texts),
+        "distinct_clips": len(set(rows)),
         "knockouts": numbers,
     }
 
@@ -156,6 +158,8 @@ def judged(
 ) -> dict:
     """Return the recognised share of motions, those right by geometry, and their Fréchet distance to their clips.
 
+    The distance is that of the first motion of each clip, since clips that stand twice would be near to themselves.
+
     Args:
         judge ([`Judge`]): the trained evaluator.
         joints (`list[np.ndarray]` of shape `(num_frames, 22, 3)`): generated motions, in metres.
@@ -175,4 +179,5 @@ def judged(
     right = [CHECKS[action](measure(clip)) for action, clip in zip(actions, joints) if action in CHECKS]
     if right:
         numbers |= {"captions_right": 100 * float(np.mean(right)), "captions_checked": len(right)}
-    return numbers | frechet_numbers(real_embeddings, embeddings)
+    first = np.unique(rows, return_index=True)[1]
+    return numbers | frechet_numbers(real_embeddings[first], embeddings[first])

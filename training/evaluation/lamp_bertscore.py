@@ -12,7 +12,7 @@ from lamp_hf.metrics.bertscore import BertScorer
 from lamp_hf.metrics.motion_bertscore import derangement, lamp_bertscore
 from lamp_hf.models.skeleton import get_skeleton
 
-from ..data import load_clips
+from ..data import load_clips, shortened
 from .options import add_seed
 
 
@@ -29,8 +29,9 @@ def evaluate(arguments: Namespace) -> dict:
     clips = load_clips(arguments)
     skeleton = get_skeleton(arguments.skeleton)
     real = [lamp_hf.features_to_joints(motion, skeleton) * skeleton.metres for motion in clips.motions]
-    captions = [texts[i % len(texts)] for i, texts in enumerate(clips.captions)]
     pipe = pipeline("text-to-motion", model=str(arguments.model))
+    captions = [texts[i % len(texts)] for i, texts in enumerate(clips.captions)]
+    captions = shortened(captions, pipe.processor.tokenizer)
     longest = int(pipe.max_duration * pipe.fps)
     durations = [min(len(joints), longest) / pipe.fps for joints in real]
     outputs = pipe(captions, duration=durations, seed=arguments.seed, batch_size=32)

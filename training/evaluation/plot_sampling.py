@@ -61,7 +61,9 @@ def plot_guidance(quality, similarity, rows: list[dict]) -> None:
 
 def plot_attention(ranks, quality, folder: Path) -> None:
     """Plot effective rank by layer, and quality as bars, for each attention mode."""
-    found = sorted(folder.glob("LaMP_s_words__*/val.json"))  # these differ in the attention mode only
+    found = sorted(folder.glob("words__*/val.json"))  # these differ in the attention mode only
+    if not found:
+        raise ValueError(f"{folder} holds no variants of the attention mode")
     results = {path.parent.name.split("__")[1].rpartition("_")[0]: json.loads(path.read_text()) for path in found}
     for mode, numbers in results.items():
         values = numbers["attention_effective_rank"]

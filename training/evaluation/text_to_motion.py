@@ -75,7 +75,8 @@ class TextToMotionTest:
         """Return the numbers of a generator, called with further options of the pipeline."""
         durations = [min(len(clip) / pipe.fps, pipe.max_duration) for clip in self.real]
         captions = shortened(self.captions, pipe.processor.tokenizer)
-        outputs = pipe(captions, duration=durations, seed=self.seed, batch_size=32, **options)
+        seeds = [self.seed + row for row in range(len(captions))]  # clips may share their caption
+        outputs = pipe(captions, duration=durations, seed=seeds, batch_size=32, **options)
         generated = [output["joints"] for output in outputs]
         actions, texts = zip(*self.paraphrases)
         outputs = pipe(list(texts), seed=self.seed, batch_size=32, **options)
