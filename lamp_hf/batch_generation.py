@@ -19,7 +19,7 @@ from .motion.clip import Motion, check_output_path
 
 
 _MAX_SEED = 2**63 - 1
-_COLUMNS = {"text", "name", "duration", "seed", "stratum"}  # the last one is for `lamp-hf evaluate`
+_COLUMNS = {"text", "name", "duration", "seed", "stratum", "family"}  # the last two are for `lamp-hf evaluate`
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def _read_rows(path: Path) -> list[dict]:
     rows = read_csv(path)
     columns = [name for name in rows[0] if name is not None] if rows else ["text"]
     if "text" not in columns or set(columns) - _COLUMNS:
-        raise ValueError(f"{path} has columns {columns}; wanted: text, and if you like name, duration and seed")
+        others = ", ".join(sorted(_COLUMNS - {"text"}))
+        raise ValueError(f"{path} has columns {columns}; required: text; optional: {others}")
     return rows
 
 

@@ -13,6 +13,7 @@ from transformers import pipeline
 
 import lamp_hf
 from lamp_hf.batch_generation import Prompt, generate_files, read_prompts
+from lamp_hf.data.prompts import read_prompt_table
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,13 @@ def test_processes_share_the_prompts_and_a_later_run_keeps_what_all_of_them_made
     assert made == [3, 1]
 
 
+def test_one_file_of_prompts_serves_generation_and_evaluation(tmp_path):
+    (tmp_path / "prompts.csv").write_text("text,family,stratum\nshe bows,bow,slow\n")
+    prompts, refused = read_prompts(tmp_path / "prompts.csv", 0)
+    assert [prompt.text for prompt in prompts] == ["she bows"] and not refused
+    assert read_prompt_table(tmp_path / "prompts.csv")["000001"].family == "bow"
+
+
 def test_a_killed_run_leaves_a_record_that_the_next_can_read(pipe, tmp_path):
     prompts = [Prompt("bow", "she bows", 1.0, 3), Prompt("walk", "a man walks", 1.0, 3)]
     generate_files(pipe, prompts[:1], tmp_path, "npz")
@@ -140,7 +148,7 @@ def test_prompts_are_read_from_text_and_csv(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name,duration\na,1\n", r"has columns \['name', 'duration'\]; wanted: text"),
+        ("name,duration\na,1\n", r"has columns \['name', 'duration'\]; required: text"),
         ("text,Duration\nwalk,1\n", "has columns .*'Duration'"),
         ("text,duration\nwalk,soon\n", "row 1: duration and seed must be numbers"),
         ("text,name\nwalk,../a\n", "plain file names"),
