@@ -8,6 +8,7 @@ from training.evaluation.caption_facts import (
     names_its_side,
     stated_facts,
     stated_styles,
+    style_numbers,
 )
 
 
@@ -62,3 +63,11 @@ def test_labels_are_told_by_words():
     training = [["he walks like an old man"] * 6, ["he walks"] * 20, ["he runs"]]
     told = stated_styles(["she waves like an old man", "she waves"], training, ["elderly", "normal", "normal"])
     assert told == ["elderly", "normal"]
+
+
+def test_clips_of_unknown_style_are_neither_named_nor_right():
+    training = [["she walks like an old man"] * 5, ["she walks"] * 9, ["she dances salsa"] * 5]
+    captions, styles = ["walks like an old man", "walks", "dances salsa"], ["elderly", "normal", ""]
+    numbers = style_numbers(captions, styles, training, ["elderly", "normal", ""])
+    assert numbers == {"style_named": 50, "style": 100}
+    assert style_numbers(["dances salsa"], [""], training, ["", "", ""]) == {"style_named": None, "style": None}

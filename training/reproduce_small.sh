@@ -73,9 +73,10 @@ python -m training.evaluate temporal-localization --data "$data" --model "$bundl
 python -m training.evaluate zero-shot-classification --data "$data" --model "$bundle" --output "$results/lamp_small/zero_shot_classification.json"
 
 lavimo=lamp_hf/checkpoints/lavimo_small
-python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" --output "$runs/vision"
+python -m training.train_vision --recipe "$recipes/vision.yaml" --data "$data" --output "$runs/vision" \
+    --set "$without_sharealike"
 python -m training.train_lavimo --recipe "$recipes/lavimo.yaml" --data "$data" --vision "$runs/vision/model" \
-    --cache "$runs/videos" --output "$runs/lavimo"
+    --cache "$runs/videos" --output "$runs/lavimo" --set "$without_sharealike"
 python -m training.bundle --model "$runs/lavimo/model" --output "$lavimo"
 python -m training.video.render_mitsuba --data "$data" --output "$runs/mitsuba"
 python -m training.evaluate lavimo --data "$data" --model "$lavimo" --cache "$runs/videos" --videos "$runs/mitsuba" \

@@ -68,6 +68,29 @@ def stated_styles(captions: list[str], training_captions: list[list[str]], train
     return stated
 
 
+def style_numbers(
+    captions: list[str], styles: list[str], training_captions: list[list[str]], training_styles: list[str]
+) -> dict[str, float | None]:
+    """Return the percentage of captions that name a style, and the percentage right among these.
+
+    Args:
+        captions (`list[str]`): one caption a clip.
+        styles (`list[str]`): the clips' own; those of clips whose style is unknown, which is empty, are left out.
+        training_captions (`list[list[str]]`): captions of clips from which the words of styles are learned.
+        training_styles (`list[str]`): the styles of these clips; clips whose style is unknown are left out.
+    """
+    known = [row for row, style in enumerate(styles) if style]
+    told = [(texts, style) for texts, style in zip(training_captions, training_styles) if style]
+    if not known or not told:
+        return {"style_named": None, "style": None}
+    stated = stated_styles([captions[row] for row in known], *zip(*told))
+    right = [said == styles[row] for said, row in zip(stated, known) if said != "normal"]
+    return {
+        "style_named": 100 * len(right) / len(known),
+        "style": 100 * float(np.mean(right)) if right else None,
+    }
+
+
 def _phrases(caption: str) -> set[tuple[str, ...]]:
     """Return the words of a caption and the pairs of neighbouring words."""
     words = re.findall(r"[a-z']+", caption.lower())

@@ -18,7 +18,7 @@ from lamp_hf.retrieval.embedder import Embedder
 from ..data import Clips, load_clips
 from ..train_evaluator import load_evaluator
 from .action_checks import WELL_COVERED
-from .caption_facts import MEASURED, SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, stated_styles
+from .caption_facts import MEASURED, SAME_ACTIONS, CaptionClassifier, fact_numbers, names_its_side, style_numbers
 from .options import add_evaluator, add_lamp, add_seed
 
 
@@ -110,16 +110,11 @@ class CaptionJudge:
         right = np.array([self.classifier(caption) == action for caption, action in zip(captions, actions)])
         covered = np.array([action in WELL_COVERED for action in self.clips.actions])
         sides = [names_its_side(caption, action) for caption, action in zip(captions, self.clips.actions)]
-        told = [(texts, style) for texts, style in zip(self.training.captions, self.training.styles) if style]
-        styles = np.array(stated_styles(captions, *zip(*told)))
-        known = np.array([bool(style) for style in self.clips.styles])
-        named = known & (styles != "normal")
         return {
             "action": 100 * float(right[covered].mean()),
             "action_of_all": 100 * float(right.mean()),
             "side": 100 * float(np.mean([side for side in sides if side is not None])),
-            "style_named": 100 * float(named[known].mean()),
-            "style": 100 * float((styles == np.array(self.clips.styles))[named].mean()) if named.any() else None,
+            **style_numbers(captions, self.clips.styles, self.training.captions, self.training.styles),
             "facts": fact_numbers(captions, self.measured),
         }
 

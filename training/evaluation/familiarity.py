@@ -35,8 +35,7 @@ def evaluate(arguments: Namespace) -> dict:
 def read_prompts(split: str) -> dict[str, list[str]]:
     """Read a half of the prompts: `inside` for those like the data, and a name for each kind of the others.
 
-    The halves take turns, the validation half first. All `paraphrases` are the validation prompts of that name, which
-    belong to both.
+    The halves take turns, the validation half first. `paraphrases` are all prompts of that name of the split.
     """
     everything = yaml.safe_load(Path(__file__).with_name("family_prompts.yaml").read_text(encoding="utf-8"))
     inside = [text for texts in everything["familiarity"]["inside"].values() for text in texts]
@@ -44,7 +43,8 @@ def read_prompts(split: str) -> dict[str, list[str]]:
     for prompt in everything["familiarity"]["outside"]:
         halves.setdefault(prompt["kind"], []).append(prompt["text"])
     first = ["val", "test"].index(split)
-    paraphrases = [text for texts in everything["paraphrases_val"].values() for text in texts]
+    of_split = everything["paraphrases" if split == "test" else "paraphrases_val"]
+    paraphrases = [text for texts in of_split.values() for text in texts]
     return {name: texts[first::2] for name, texts in halves.items()} | {"paraphrases": paraphrases}
 
 

@@ -122,12 +122,17 @@ def geometry_numbers(joints: list[np.ndarray], actions: list[str]) -> dict:
     covered = [answer for action in WELL_COVERED for answer in right[action]]
     everything = [answer for answers in right.values() for answer in answers]
     return {
-        "well_covered": 100 * float(np.mean(covered)),
-        "all": 100 * float(np.mean(everything)),
-        "sides_confused": 100 * float(np.mean(sided)),
+        "well_covered": percentage(covered),
+        "all": percentage(everything),
+        "sides_confused": percentage(sided),
         "clips": len(everything),
-        "by_action": {action: 100 * float(np.mean(answers)) for action, answers in right.items() if answers},
+        "by_action": {action: percentage(answers) for action, answers in right.items() if answers},
     }
+
+
+def percentage(answers: list[bool]) -> float | None:
+    """Return the percentage of answers that are true; None where there is none."""
+    return 100 * float(np.mean(answers)) if answers else None
 
 
 def physics_numbers(generated: list[np.ndarray], real: list[np.ndarray]) -> dict:
