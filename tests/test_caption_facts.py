@@ -66,8 +66,8 @@ def test_labels_are_told_by_words():
 
 
 def test_clips_of_unknown_style_are_neither_named_nor_right():
-    training = [["she walks like an old man"] * 5, ["she walks"] * 9, ["she dances salsa"] * 5]
+    training = [["she walks like an old man"] * 5, ["she walks"] * 9, ["she waves"], ["she dances salsa"] * 5]
     captions, styles = ["walks like an old man", "walks", "dances salsa"], ["elderly", "normal", ""]
-    numbers = style_numbers(captions, styles, training, ["elderly", "normal", ""])
+    numbers = style_numbers(captions, styles, training, ["elderly", "normal", "normal", ""])
     assert numbers == {"style_named": 50, "style": 100}
-    assert style_numbers(["dances salsa"], [""], training, ["", "", ""]) == {"style_named": None, "style": None}
+    assert style_numbers(["dances salsa"], [""], training, [""] * 4) == {"style_named": None, "style": None}
