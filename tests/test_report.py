@@ -38,7 +38,7 @@ NUMBERS = [
     ("lamp_small", "knock_outs", "motions"),
     ("lamp_small_captioning", "captioning", "captioner", "action"),
     ("lamp_small_captioning", "lamp_bertscore", "all_references"),
-    ("lavimo_small", "retrieval", "foreign_films", "compressed", "among_all", "R@1"),
+    ("lavimo_small", "retrieval", "other_renderer", "compressed", "among_all", "R@1"),
     ("lavimo_small", "retrieval", "pairs", "text / motion", "first_hit_action"),
 ]
 

@@ -335,7 +335,7 @@ def other_renderer_table(measured: Measurements) -> str:
     """Format video to motion for videos of another renderer."""
     names = ["R@1", "R@3", "R@10", "MedR"]
     rows = [["videos", *names, "R@1 in batches of 32"]]
-    for kind, numbers in measured["retrieval"]["foreign_films"].items():
+    for kind, numbers in measured["retrieval"]["other_renderer"].items():
         if isinstance(numbers, dict):
             cells = [format_recall(numbers["among_all"], name) for name in names]
             rows.append([kind, *cells, format_recall(numbers["small_batches"], "R@1")])

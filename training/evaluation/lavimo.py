@@ -33,8 +33,8 @@ DIRECTIONS = "forth", "back"  # from the first in a pair's name to the second, a
 def add_arguments(parser: ArgumentParser) -> None:
     add_sentence_encoder(parser)
     parser.add_argument("--cache", type=Path, help="folder that keeps the encoded videos")
-    note = "folder of videos by another renderer, see training.video.render_mitsuba (earlier name: --films)"
-    parser.add_argument("--videos", "--films", dest="videos", type=Path, help=note)
+    note = "folder of videos by another renderer, see training.video.render_mitsuba"
+    parser.add_argument("--videos", type=Path, help=note)
     add_seed(parser)
 
 
@@ -62,7 +62,7 @@ def evaluate(arguments: Namespace) -> dict:
             scores, clips, arguments.seed, directions=DIRECTIONS
         )
     if arguments.videos:
-        numbers["foreign_films"] = foreign_videos(arguments, clips)
+        numbers["other_renderer"] = videos_of_another_renderer(arguments, clips)
     return numbers
 
 
@@ -88,7 +88,7 @@ def embed(arguments: Namespace, clips: Clips, captions: list[str]) -> dict[str, 
 
 
 @torch.no_grad()
-def foreign_videos(arguments: Namespace, clips: Clips) -> dict:
+def videos_of_another_renderer(arguments: Namespace, clips: Clips) -> dict:
     """Return video-to-motion metrics for videos by another renderer, as they are and degraded in several ways."""
     embedder = Embedder(arguments.model)
     files = {path.stem: path for path in sorted(arguments.videos.glob("*.mp4"))}
@@ -97,7 +97,7 @@ def foreign_videos(arguments: Namespace, clips: Clips) -> dict:
         raise ValueError(f"{arguments.videos} has no video of a clip of this split")
     names = [clips.names[row] for row in rows]
     motions = embedder.embed_motions([motion[: embedder.max_frames] for motion in clips.motions])
-    numbers = {"films": len(rows), "motions": len(clips)}
+    numbers = {"videos": len(rows), "motions": len(clips)}
     for kind, degrade in DEGRADATIONS.items():
         vectors = []
         for name in names:
