@@ -1,10 +1,32 @@
 """The texts of a split's clips, each once, and what is drawn of them."""
 
+from pathlib import Path
+
 import numpy as np
+
+from lamp_hf.data.captions import load_captions
 
 from .augmentation.descriptions import FamilyDescriptions
 from .augmentation.paraphrase import Paraphraser
 from .data import Clips, draw
+
+
+def known_sentences(
+    clips: Clips,
+    paraphrase: Paraphraser | None = None,
+    descriptions: FamilyDescriptions | None = None,
+    file: str | Path | None = None,
+) -> list[str]:
+    """Return the sentences whose words a trimmed vocabulary keeps.
+
+    Args:
+        clips ([`Clips`]): their captions.
+        paraphrase ([`Paraphraser`], *optional*): the words that it puts in.
+        descriptions ([`FamilyDescriptions`], *optional*): its sentences.
+        file (`str` or `Path`, *optional*): further captions, see [`load_captions`].
+    """
+    sentences = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
+    return sentences + (descriptions.sentences if descriptions else []) + (load_captions(file) if file else [])
 
 
 class TextTable:

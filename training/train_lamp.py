@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from lamp_hf.data.captions import load_captions
 from lamp_hf.distributed import this_process
 from lamp_hf.metrics.queries import query_statistics
 from lamp_hf.metrics.retrieval import retrieval_metrics
@@ -29,7 +28,7 @@ from .loop import to_device, train
 from .motions import NormalisedMotions
 from .progress import progress
 from .text_encoder import load_text_encoder
-from .texts import TextTable
+from .texts import TextTable, known_sentences
 
 
 _STARTS = (0, 2)  # frames; latents of a clip from each, so that a crop need not begin where a token does
@@ -225,11 +224,8 @@ def main(command_line: list[str] | None = None) -> None:
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)
     clips = Clips(arguments.data, "train", data)
     paraphrase, descriptions = load_paraphraser(data), load_descriptions(data)
-    captions = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
-    captions += descriptions.sentences if descriptions else []
-    if data["vocabulary_captions"]:
-        captions += load_captions(data["vocabulary_captions"])
-    model, text_tokenizer = build(recipe, captions, tokenizer)
+    sentences = known_sentences(clips, paraphrase, descriptions, data["vocabulary_captions"])
+    model, text_tokenizer = build(recipe, sentences, tokenizer)
     model.to(this_process().device)
     processor = LampProcessor(extractor, text_tokenizer)
     clips.compose(data["composed"], recipe["seed"], data["max_frames"])

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from lamp_hf.data.captions import load_captions
 from lamp_hf.metrics.retrieval import retrieval_metrics
 from lamp_hf.models.configuration_lamp_qformer import LampQFormerConfig
 from lamp_hf.models.contrastive import similarity
@@ -22,6 +21,7 @@ from .command_line import parse_arguments
 from .data import CaptionSimilarity, Clips, batched, draw, normalised, pad_motions, tokenise
 from .loop import Objective, to_device, train
 from .text_encoder import load_text_encoder
+from .texts import known_sentences
 
 
 class PairSource:
@@ -144,10 +144,8 @@ def main(command_line: list[str] | None = None) -> None:
     extractor = MotionFeatureExtractor.from_pretrained(arguments.tokenizer)
     clips = Clips(arguments.data, "train", data)
     paraphrase = load_paraphraser(data)
-    captions = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
-    if data["vocabulary_captions"]:
-        captions += load_captions(data["vocabulary_captions"])
-    model, text_tokenizer = build(recipe, captions, motion_tokenizer)
+    sentences = known_sentences(clips, paraphrase, file=data["vocabulary_captions"])
+    model, text_tokenizer = build(recipe, sentences, motion_tokenizer)
     source = PairSource(clips, extractor, motion_tokenizer, text_tokenizer, data, paraphrase)
     validation = PairSource(Clips(arguments.data, "val", data), extractor, motion_tokenizer, text_tokenizer, data)
 

@@ -31,6 +31,7 @@ from .gradient_cache import ComparingObjective
 from .loop import to_device, train
 from .progress import progress
 from .text_encoder import load_text_encoder
+from .texts import known_sentences
 from .video.rendered_videos import FIXED, UNSEEN, video_features
 
 
@@ -240,8 +241,7 @@ def main(command_line: list[str] | None = None) -> None:
     clips = Clips(arguments.data, "train", data)
     extractor = MotionFeatureExtractor.from_statistics(clips.motions, data["skeleton"])
     paraphrase = load_paraphraser(data)
-    texts = clips.distinct_captions() + (paraphrase.substitutes if paraphrase else [])
-    model, processor = build(recipe, texts, str(arguments.vision), extractor)
+    model, processor = build(recipe, known_sentences(clips, paraphrase), str(arguments.vision), extractor)
     device = this_process(timeout=timedelta(days=1)).device  # the first renders longer than others usually wait
     model.to(device)
     if device.type == "cpu":
