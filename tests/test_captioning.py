@@ -83,6 +83,13 @@ def test_a_language_model_keeps_its_precision_and_lays_down_its_habits(processor
     assert torch.equal(*(one.generate(**motion, max_new_tokens=8) for one in (model, reloaded)))
 
 
+def test_the_motion_encoder_of_a_loaded_captioner_is_frozen(captioner, tmp_path):
+    captioner.save_pretrained(tmp_path)
+    loaded = LampForMotionCaptioning.from_pretrained(tmp_path).train()
+    frozen = {name.split(".")[1] for name, weight in loaded.named_parameters() if not weight.requires_grad}
+    assert frozen == {"motion_encoder"} and not loaded.lamp.motion_encoder.training
+
+
 class TestLora:
     def test_only_adapters_queries_and_projection_learn(self, captioner, batch):
         adapted(captioner)(**batch, labels=batch["input_ids"]).loss.backward()

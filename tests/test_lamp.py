@@ -315,6 +315,18 @@ class TestFolders:
         again = lamp_hf.LampForPreTraining.from_pretrained(tmp_path)
         assert torch.equal(again.code_head.weight, pretraining.code_head.weight)
 
+    @pytest.mark.parametrize("kind", ["lamp", "lamp_qformer"])
+    def test_encoders_are_frozen_also_where_a_loaded_model_has_a_lamp_inside(self, kind, processor, tmp_path):
+        if kind == "lamp":
+            model = lamp_hf.LampForPreTraining(tiny_lamp_config(processor))
+        else:
+            model = lamp_hf.LampQFormerForPreTraining(tiny_qformer_config(processor))
+        model.save_pretrained(tmp_path)
+        loaded = type(model).from_pretrained(tmp_path).train()
+        frozen = {name.split(".")[1] for name, weight in loaded.named_parameters() if not weight.requires_grad}
+        assert frozen == {"motion_encoder", *["text_encoder"] * (kind == "lamp")}
+        assert not any(getattr(loaded.lamp, name).training for name in frozen) and loaded.lamp.training
+
     def test_a_folder_is_loaded_as_what_it_holds(self, processor, lamp_folder, tmp_path):
         assert isinstance(load_lamp(lamp_folder), lamp_hf.LampModel)
         assert type(load_lamp(lamp_folder, motion_only=True)) is lamp_hf.LampMotionModel

@@ -12,6 +12,8 @@ import lamp_hf
 
 
 TEXT = {"model_type": "distilbert", "vocab_size": 30, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+BERT = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+BERT |= {"model_type": "bert", "intermediate_size": 32}
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -260,6 +262,20 @@ def test_it_comes_back_from_a_folder_the_same(inputs, tmp_path):
     assert type(again) is lamp_hf.LavimoModel and again.config.text_config.dim == 16
     for name, values in model(**given(inputs, MODALITIES)).items():
         torch.testing.assert_close(again(**given(inputs, MODALITIES))[name], values)
+
+
+@pytest.mark.parametrize("text", [TEXT, BERT], ids=["without a pooler", "with a pooler"])
+@pytest.mark.parametrize("frozen", [(), ("text",), ("text", "vision")], ids=str)
+def test_encoders_are_frozen_as_configured_in_new_models_and_loaded_ones(text, frozen, tmp_path):
+    options = {f"freeze_{name}": name in frozen for name in ("text", "vision")}
+    new = new_model(text_config=text, **options)
+    new.save_pretrained(tmp_path)
+    for model in (new.train(), lamp_hf.LavimoModel.from_pretrained(tmp_path).train()):
+        trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        assert not any("text_encoder.pooler" in name for name in trained)  # which is not used
+        for name in ("text", "vision"):
+            assert any(f"{name}_encoder" in weight for weight in trained) == (name not in frozen)
+            assert getattr(model, f"{name}_encoder").training == (name not in frozen)
 
 
 @pytest.mark.parametrize(

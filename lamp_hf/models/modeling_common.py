@@ -75,7 +75,7 @@ class StrictLoadingMixin:
 
 
 class FrozenPartsMixin:
-    """Freezes the children of a model that `_frozen_parts` names: no gradients and, even in training, no dropout."""
+    """Freezes the modules of a model that `_frozen_parts` names: no gradients and, even in training, no dropout."""
 
     _frozen_parts: tuple[str, ...] = ()
 
@@ -86,7 +86,7 @@ class FrozenPartsMixin:
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """Load a model as in transformers, which makes its parameters anew; frozen parts stay frozen."""
+        """Load a model as in transformers, which makes its parameters anew; what is frozen in it stays frozen."""
         loaded = super().from_pretrained(*args, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze()
         return loaded
@@ -99,11 +99,12 @@ class FrozenPartsMixin:
         return self
 
     def _freeze(self) -> None:
-        for part in self._frozen_modules():
-            part.requires_grad_(False).eval()  # a new model is in training mode, where encoders drop out
+        for model in self.modules():  # this one, and those inside it
+            for part in model._frozen_modules() if isinstance(model, FrozenPartsMixin) else ():
+                part.requires_grad_(False).eval()  # a new model is in training mode, where encoders drop out
 
     def _frozen_modules(self) -> list[nn.Module]:
-        return [part for name, part in self.named_children() if name in self._frozen_parts]
+        return [part for name, part in self.named_modules() if name in self._frozen_parts]
 
 
 def full_mask(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -14,7 +14,7 @@ from .checkpoint_checks import check_adapter, damaged_file
 from .configuration_common import one_line
 from .configuration_lamp_motion_captioning import LampMotionCaptioningConfig
 from .modeling_auto_lamp import lamp_motion_class
-from .modeling_common import StrictLoadingMixin
+from .modeling_common import FrozenPartsMixin, StrictLoadingMixin
 from .modeling_lamp_motion import LampMotionModel
 from .modeling_lamp_qformer import LampQFormerMotionModel
 from .motion_requests import check_count
@@ -39,8 +39,8 @@ class LampMotionCaptioningOutput(ModelOutput):
     logits: torch.FloatTensor | None = None
 
 
-class LampMotionCaptioningPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
-    """Base class of the captioner, which refuses weight files that do not fit."""
+class LampMotionCaptioningPreTrainedModel(FrozenPartsMixin, StrictLoadingMixin, PreTrainedModel):
+    """Base class that holds strict loading and freezing."""
 
     config: LampMotionCaptioningConfig
     base_model_prefix = "captioner"

@@ -10,7 +10,14 @@ from transformers.utils import ModelOutput
 
 from .configuration_lavimo import LavimoConfig
 from .contrastive import contrastive_loss, contrastive_targets, cosines, global_row_indices
-from .modeling_common import MotionSummary, StrictLoadingMixin, full_mask, gather_with_gradient, masked_mean
+from .modeling_common import (
+    FrozenPartsMixin,
+    MotionSummary,
+    StrictLoadingMixin,
+    full_mask,
+    gather_with_gradient,
+    masked_mean,
+)
 from .modeling_lavimo_towers import Encoded, LavimoDecoder, LavimoFusion, LavimoTower
 
 
@@ -38,7 +45,7 @@ class LavimoOutput(ModelOutput):
     motion_embeds: torch.FloatTensor | None = None
 
 
-class LavimoModel(StrictLoadingMixin, PreTrainedModel):
+class LavimoModel(FrozenPartsMixin, StrictLoadingMixin, PreTrainedModel):
     """Encoders of text, video and motion into one space; of text and motion only with `use_video=False`.
 
     `get_text_features`, `get_video_features` and `get_motion_features` each see their own modality alone. Fusion and
@@ -82,25 +89,13 @@ class LavimoModel(StrictLoadingMixin, PreTrainedModel):
         if not config.use_video:
             video = [r"^vision_encoder", r"^frame_norm", r"^video_tower", r"^heads\.video", r"^fusion\..*video"]
             self._keys_to_ignore_on_load_unexpected += video
-        self._freeze()
         self.post_init()
 
-    def _freeze(self) -> None:
-        """Freeze the pretrained encoders as configured."""
-        self.text_encoder.requires_grad_(not self.config.freeze_text)
-        if getattr(self.text_encoder, "pooler", None) is not None:
-            self.text_encoder.pooler.requires_grad_(False)  # BERT's pooler is not used
-        if self.config.use_video:
-            self.vision_encoder.requires_grad_(not self.config.freeze_vision)
-
-    def train(self, mode: bool = True):
-        """Set training mode; frozen encoders stay in evaluation mode."""
-        super().train(mode)
-        if self.config.freeze_text:
-            self.text_encoder.eval()
-        if self.config.use_video and self.config.freeze_vision:
-            self.vision_encoder.eval()
-        return self
+    @property
+    def _frozen_parts(self) -> tuple[str, ...]:
+        parts = ["text_encoder.pooler"]  # BERT's, which is not used
+        parts += ["text_encoder"] * self.config.freeze_text + ["vision_encoder"] * self.config.freeze_vision
+        return tuple(parts)
 
     @property
     def temperature(self) -> torch.Tensor:
