@@ -9,7 +9,7 @@ from conftest import CAPTIONS, make_motion, tiny_qformer_config
 
 import lamp_hf
 from lamp_hf.models.contrastive import similarity
-from lamp_hf.models.modeling_lamp_qformer_pretraining import draw_negatives
+from lamp_hf.models.modeling_lamp_qformer_pretraining import draw_negatives, qformer_matching_loss
 
 
 @pytest.fixture
@@ -76,6 +76,22 @@ class TestLamp:
             columns, usable = draw_negatives(scores, excluded)
             assert not excluded[torch.arange(4), columns[:4]].any()
             assert usable.tolist() == [1, 1, 1, 1, 0]
+
+    @pytest.mark.parametrize("mask_negatives", [True, False])
+    def test_true_pairs_are_hard_negatives_only_as_released(self, mask_negatives, processor, batch):
+        """Where each text is by far the nearest to its own motion, the released code draws it as the wrong pair."""
+        torch.manual_seed(0)
+        quirks = {"mask_negatives": mask_negatives}
+        config = tiny_qformer_config(processor, released_quirks=quirks, initializer_range=0.5)
+        lamp = lamp_hf.LampQFormerModel(config).eval()
+        lamp.logit_scale.data.fill_(math.log(100))
+        ids, mask, clips = batch["input_ids"], batch["attention_mask"].bool(), torch.arange(4)
+        motion, motion_mask = lamp.encode_motion(batch["motion_values"], batch["motion_attention_mask"])
+        alike = torch.eye(4, config.projection_dim)
+        loss = qformer_matching_loss(lamp, ids, mask, motion, motion_mask, alike, alike[:, None], [clips, clips])
+        odds = lamp.match(ids, mask, motion, motion_mask).log_softmax(-1).mean(0)
+        as_released = -(odds[1] + 2 * odds[0]) / 3  # the true pairs once as right and twice as wrong
+        assert torch.isclose(loss, as_released, atol=1e-4, rtol=0) != mask_negatives
 
     def test_a_new_model_starts_at_the_usual_temperature(self, qformer_config):
         for lamp in (lamp_hf.LampQFormerModel(qformer_config), lamp_hf.LampQFormerForPreTraining(qformer_config).lamp):

@@ -180,9 +180,9 @@ def qformer_matching_loss(
     """
     config = lamp.config
     with torch.no_grad():
-        excluded = torch.eye(len(text_embeds), dtype=torch.bool, device=motion.device)
+        excluded = torch.zeros(len(text_embeds), len(text_embeds), dtype=torch.bool, device=motion.device)
         for values in ids if config.released_quirks.mask_negatives else []:
-            excluded = excluded | equal_pairs(values, values)
+            excluded = excluded | equal_pairs(values, values)  # the true pair among them
         if config.false_negatives != "none":  # a similar caption is not wrong
             excluded = excluded | (cosines(sentence_embeds, sentence_embeds) > config.false_negative_threshold)
         scores = lamp.temperature * similarity(text_embeds, motion_embeds)
