@@ -249,6 +249,16 @@ class TestPipeline:
         three = pipe(motion, num_return_sequences=3)
         assert len(three) == 3 and len({answer["generated_text"] for answer in three}) > 1
 
+    def test_options_given_with_the_model_hold_in_every_call(self, pipe, captioner_folder, motion):
+        options = {"do_sample": True, "temperature": 2.0}
+        sampling = pipeline("motion-to-text", model=str(captioner_folder), **options)
+        captions = sampling([make_motion(30), motion], seed=0)
+        assert captions == pipe([make_motion(30), motion], seed=0, **options)
+        assert sampling(motion, seed=0) == captions[1]  # alone and in any batch
+        assert sampling(motion, do_sample=False) == pipe(motion)
+        with pytest.raises(ValueError, match="seed is for sampling"):
+            sampling(motion, do_sample=False, seed=0)
+
     def test_long_motions_are_captioned_part_by_part(self, pipe):
         (answer,) = pipe(make_motion(500))
         times = [chunk["timestamp"] for chunk in answer["chunks"]]

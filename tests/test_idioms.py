@@ -86,6 +86,24 @@ def test_a_pipeline_of_a_made_model_asks_for_its_processor(text_to_motion_model,
     assert pipeline("text-to-motion", model=text_to_motion_model, processor=processor).processor is processor
 
 
+@pytest.mark.parametrize("task", ["text-to-motion", "motion-to-text", "zero-shot-motion-classification"])
+def test_a_batch_size_may_be_given_with_the_model_or_with_a_call(task, model_folder, captioner_folder):
+    folder = captioner_folder if task == "motion-to-text" else model_folder
+    calls = {
+        "text-to-motion": lambda pipe, **own: pipe(["she bows"] * 3, duration=1.0, guidance_scale=1.0, **own),
+        "motion-to-text": lambda pipe, **own: pipe([make_clip()] * 3, **own),
+        "zero-shot-motion-classification": lambda pipe, **own: pipe([make_clip()] * 3, ["walks", "bows"], **own),
+    }
+    for given, own, largest in (({"batch_size": 2}, {}, 2), ({"batch_size": 2}, {"batch_size": 3}, 3), ({}, {}, 3)):
+        pipe, sizes = pipeline(task, model=str(folder), **given), []
+        part = pipe.model.transformer if task == "text-to-motion" else pipe.model.lamp.motion_encoder
+        part.register_forward_hook(lambda module, inputs, output, sizes=sizes: sizes.append(len(inputs[0])))
+        calls[task](pipe, **own)
+        assert max(sizes) == largest
+    with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
+        calls[task](pipe, batch_size=0)
+
+
 def test_a_result_becomes_a_motion(model_folder):
     made = pipeline("text-to-motion", model=str(model_folder))("she bows", duration=1.0, seed=0)
     motion = lamp_hf.Motion(**made)

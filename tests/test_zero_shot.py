@@ -39,6 +39,13 @@ def test_scores_of_the_papers_q_former_are_the_softmax_of_scaled_cosines(process
         cosines = model.lamp(**inputs, scoring=scoring or "mean").logits_per_text[:, 0]
         expected = (model.lamp.logit_scale.exp() * cosines).softmax(0).tolist()
     assert scores(answer) == pytest.approx(dict(zip(["walks", "bows"], expected)), abs=1e-4)
+    pipe = pipeline("zero-shot-motion-classification", model=model, processor=processor, **options)
+    assert pipe(motion, candidate_labels=["walks", "bows"]) == answer
+
+
+def test_options_that_only_a_call_takes_are_refused_with_the_model(model_folder):
+    with pytest.raises(ValueError, match="unknown option 'candidate_labels'; known: batch_size, scoring"):
+        pipeline("zero-shot-motion-classification", model=str(model_folder), candidate_labels=["walks"])
 
 
 def test_a_list_and_a_long_motion(pipe, tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ..models.motion_representation import set_bone_lengths
-from .check import Report, check
+from .check import Report, check, limits_of
+from .fault_measures import swapped_sides
 
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ _BACK = 0.5  # share of the way there that may separate both sides of such a jum
 def fix(motion: "Motion", report: Report | None = None) -> "Motion":
     """Repair what can be repaired safely.
 
-    Swapped sides are swapped back; bones get their median lengths; frames that jump away and back are interpolated;
-    a clip that is too high or too low as a whole is put on the floor; feet that slide or flicker are held.
+    Sides that are swapped in the whole body are swapped back; bones get their median lengths; frames that jump away
+    and back are interpolated; a clip that is too high or too low as a whole is put on the floor; feet that slide or
+    flicker are held.
 
     Args:
         motion ([`Motion`]): the motion, which stays as it is.
@@ -35,8 +37,11 @@ def fix(motion: "Motion", report: Report | None = None) -> "Motion":
     findings = (report or check(motion)).findings
     kinds = {finding["kind"] for finding in findings}
     joints, skeleton = np.asarray(motion.joints, np.float64), motion._skeleton
-    if any(finding["kind"] == "swapped_sides" and finding["value"] > 0.9 for finding in findings):
-        joints = joints[:, list(skeleton.mirrored_joints)]
+    if "swapped_sides" in kinds:
+        swapped = joints[:, list(skeleton.mirrored_joints)]
+        limit = limits_of("swapped_sides", skeleton)[0]
+        if swapped_sides(swapped, motion.fps, skeleton).max() <= limit:  # not where arms or legs alone are swapped
+            joints = swapped
     if "jump" in kinds:
         times = [(finding["start"], finding["end"]) for finding in findings if finding["kind"] == "jump"]
         joints = _interpolated(joints, motion.fps, times)
