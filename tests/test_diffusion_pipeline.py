@@ -108,6 +108,28 @@ def test_a_callback_sees_every_step_and_may_change_the_tokens(pipe):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("when", [0, 2, 4])
+def test_tokens_that_a_callback_masks_are_settled_by_later_steps(pipe, when):
+    mask, last = pipe.model.transformer.mask_token_id, []
+
+    def hide(own, step, timestep, tensors):
+        last[:] = [tensors["codes"]]
+        return {"codes": torch.full_like(tensors["codes"], mask)} if step == when else {}
+
+    durations = [2.0, 0.2]  # no step after the fifth settles any of a motion of one token
+    made = pipe(["she bows"] * 2, durations, num_inference_steps=6, callback_on_step_end=hide)
+    assert all(np.isfinite(joints).all() for joints in made.joints)
+    assert (last[0][0] < mask).all() and last[0][1, 0] < mask
+
+
+def test_a_callback_cannot_mask_after_the_last_step(pipe):
+    def hide(own, step, timestep, tensors):
+        return {"codes": torch.full_like(tensors["codes"], pipe.model.transformer.mask_token_id)}
+
+    with pytest.raises(ValueError, match="masks tokens after the last step"):
+        pipe("she bows", duration=1.0, callback_on_step_end=hide)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

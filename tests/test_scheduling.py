@@ -58,9 +58,14 @@ class TestSchedule:
         assert counts == [[10, 100], [9, 92], [7, 71], [4, 38], [0, 0]]
 
     def test_a_short_clip_settles_no_token_in_some_steps(self):
-        settles = [scheduler_of(6).settles(step, torch.tensor([1, 2, 12])).tolist() for step in range(6)]
+        scheduler, counts = scheduler_of(6), torch.tensor([1, 2, 12])
+        settles = [scheduler.settles(i, scheduler.still_masked(i, counts), counts).tolist() for i in range(6)]
         assert [sum(column) for column in zip(*settles)] == [1, 2, 5]
         assert settles[0] == [False, False, False] and settles[5] == [False, True, True]
+
+    def test_a_step_settles_what_was_masked_again_since_the_last(self):
+        counts, again = torch.tensor([1, 1]), torch.tensor([0, 1])
+        assert scheduler_of(6).settles(5, again, counts).tolist() == [False, True]
 
     def test_guidance_lasts_from_the_beginning_of_its_interval_to_before_its_end(self):
         scheduler = scheduler_of(10)

@@ -102,7 +102,8 @@ class LampTextToMotionDiffusionPipeline(DiffusionPipeline):
                 text if not given. Without guidance, at a scale of 1, it has no effect.
             num_motions_per_prompt (`int`): motions of each prompt, one after another in the result.
             callback_on_step_end (`Callable`, *optional*): called after each step as `callback(pipe, step, timestep,
-                tensors)`; returns a dictionary, whose `codes` replace those of the step.
+                tensors)`; returns a dictionary, whose `codes` replace those of the step. Tokens that it masks are
+                settled by later steps; after the last one it may mask none.
             callback_on_step_end_tensor_inputs (`list[str]`): names of the tensors that it is given. There is one,
                 `codes` `(batch_size, num_tokens)`: indices, the mask's where a token is not settled yet.
 

@@ -291,10 +291,14 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
             negative_condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`, *optional*):
                 what guidance leads away from; zeros, which stand for no text, if not given.
             on_step_end (`Callable`, *optional*): called after each step of masked decoding with its index and the
-                tokens `(batch_size, num_tokens)`, returns the tokens to continue with.
+                tokens `(batch_size, num_tokens)`, returns the tokens to continue with. Those that it masks are
+                settled by later steps.
 
         Returns:
             `torch.LongTensor` of shape `(batch_size, num_tokens, num_quantizers)`: indices.
+
+        Raises:
+            ValueError: when an option of sampling cannot be met, or `on_step_end` masks tokens after the last step.
         """
         config, mask_token_id = self.config, self.transformer.mask_token_id
         steps = config.num_inference_steps if num_inference_steps is None else num_inference_steps
@@ -313,7 +317,8 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         seeds = [int(torch.randint(2**62, (), generator=generator)) for generator in generators]
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         for timestep in scheduler.timesteps.tolist():
-            rows = scheduler.settles(timestep, num_masked).nonzero()[:, 0]
+            masked = ((codes == mask_token_id) & token_mask).sum(1)
+            rows = scheduler.settles(timestep, masked, num_masked).nonzero()[:, 0]
             if len(rows):
                 guidance = scheduler.guidance(timestep, scale, config.guidance_interval)
                 inputs = codes[rows], token_mask[rows]
@@ -324,7 +329,10 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
                 ).prev_sample
             if on_step_end is not None:
                 codes = on_step_end(timestep, codes)
-        codes = codes[..., None]
+        unsettled = codes == mask_token_id
+        if (unsettled & token_mask).any():
+            raise ValueError("on_step_end masks tokens after the last step, which nothing settles any more")
+        codes = codes.masked_fill(unsettled, 0)[..., None]  # on_step_end may have masked padding
         for level in range(1, config.motion_config.num_quantizers):
             levels = torch.full((len(codes),), level, device=codes.device)
             logits = self._guided(self.residual_transformer, scale, codes, token_mask, condition, negative, levels)

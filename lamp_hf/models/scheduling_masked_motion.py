@@ -66,16 +66,17 @@ class MaskedMotionScheduler(SchedulerMixin, ConfigMixin):
         progress = torch.tensor(steps / self.num_inference_steps, dtype=torch.float32)
         return (self.mask_ratio(progress) * num_masked).round().long()
 
-    def settles(self, timestep: int, num_masked: torch.LongTensor) -> torch.BoolTensor:
-        """Tell for each sample `(batch_size,)` if a step settles any token.
+    def settles(self, timestep: int, masked: torch.LongTensor, num_masked: torch.LongTensor) -> torch.BoolTensor:
+        """Tell for each sample `(batch_size,)` if a step settles any token: if more are masked than it leaves.
 
         Many steps settle none of a short clip, and can be left out.
 
         Args:
             timestep (`int`): index of the step.
+            masked (`torch.LongTensor` of shape `(batch_size,)`): tokens that are masked before the step.
             num_masked (`torch.LongTensor` of shape `(batch_size,)`): tokens that were masked before the first step.
         """
-        return self.still_masked(timestep + 1, num_masked) < self.still_masked(timestep, num_masked)
+        return masked > self.still_masked(timestep + 1, num_masked)
 
     def add_noise(self, codes: torch.LongTensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Corrupt one clip for training: mask a random share, of which 10 % become a random code and 10 % stay.
