@@ -1,9 +1,11 @@
 """Best of several candidates: the seed that LaMP likes best, alone, in lists, in sequences and in long motions."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from conftest import make_motion, tiny_lamp_config
+from conftest import make_motion, tiny_lamp_config, tiny_text_to_motion
 from transformers import pipeline
 
 import lamp_hf
@@ -49,6 +51,27 @@ def test_the_score_of_a_motion_is_the_same_beside_a_longer_one(pipe):
         lamp, **pipe.processor(text="she bows"), motion_values=values[1:, :31], num_frames=torch.tensor([31])
     )
     torch.testing.assert_close(both[1:], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_window_that_is_longer_than_lamp_reads_is_judged_in_pieces(processor):
+    """A coarser tokenizer than LaMP's: 49 of its tokens are twice as many frames."""
+    torch.manual_seed(0)
+    tokenizer = lamp_hf.MotionVQVAEConfig(width=16, codebook_dim=8, codebook_size=32, num_downsamplings=3)
+    model = tiny_text_to_motion(processor, tokenizer_config=tokenizer)
+    pipe, options = pipeline("text-to-motion", model=model, processor=processor), {"duration": 16.0, "seed": 3}
+    best = pipe("she bows", num_candidates=2, **options)
+    np.testing.assert_allclose(
+        best["joints"], pipe("she bows", **options | {"seed": best["seed"]})["joints"], atol=1e-5
+    )
+
+    values = torch.randn(3, 320, 263, generator=torch.Generator().manual_seed(0))
+    inputs, frames = processor(text=["she bows", "a man", "she bows"]), torch.tensor([320, 100, 200])
+    found = match_scores(model.lamp, **inputs, motion_values=values, num_frames=frames)
+    for row, ends in enumerate(([0, 160, 320], [0, 100], [0, 100, 200])):
+        parts = [values[row, start:end] for start, end in itertools.pairwise(ends)]
+        text = {name: part[row : row + 1] for name, part in inputs.items()}
+        alone = [model.lamp.get_pair_scores(motion_values=part[None], **text) for part in parts]
+        torch.testing.assert_close(found[row], torch.cat(alone).mean(), atol=1e-4, rtol=1e-4)
 
 
 def test_texts_lengths_and_sequences_have_candidates_of_their_own(pipe):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from .motion_requests import MotionRequest
 
@@ -35,6 +36,8 @@ def match_scores(
 ) -> torch.FloatTensor:
     """Score how well text i and motion i belong together, see [`LampModel.get_pair_scores`].
 
+    A motion that is longer than LaMP reads is cut into pieces of similar length; the mean of their scores is its own.
+
     Args:
         lamp ([`LampModel`]): the judge.
         input_ids, attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): texts.
@@ -44,12 +47,19 @@ def match_scores(
     Returns:
         `torch.FloatTensor` of shape `(batch_size,)`.
     """
-    mask = torch.arange(motion_values.shape[1], device=motion_values.device) < num_frames.to(lamp.device)[:, None]
-    return lamp.get_pair_scores(input_ids, motion_values, attention_mask, mask)
+    longest = lamp.config.max_frames
+    cuts = [row[:count].tensor_split(-(-count // longest)) for row, count in zip(motion_values, num_frames.tolist())]
+    pieces = [piece for cut in cuts for piece in cut]
+    rows = [row for row, cut in enumerate(cuts) for _ in cut]  # of each piece
+    values = pad_sequence(pieces, batch_first=True)
+    lengths = torch.tensor([len(piece) for piece in pieces], device=values.device)
+    mask = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    scores = lamp.get_pair_scores(input_ids[rows], values, attention_mask[rows], mask)
+    return torch.stack([part.mean() for part in scores.split([len(cut) for cut in cuts])])
 
 
 def score_parts(lamp, processor, texts: list[str], features: np.ndarray, num_frames: list[int]) -> float:
-    """Score a motion of several texts: the mean over texts, each with its frames, in pieces that LaMP can read.
+    """Score a motion of several texts: the mean over texts, each with its frames.
 
     Args:
         lamp ([`LampModel`]): the judge.
@@ -62,9 +72,8 @@ def score_parts(lamp, processor, texts: list[str], features: np.ndarray, num_fra
     scores = []
     for text, part in zip(texts, values.split(num_frames)):
         inputs = processor(text=text).to(lamp.device)
-        pieces = part.tensor_split(-(-len(part) // lamp.config.max_frames))
-        rows = [match_scores(lamp, **inputs, motion_values=p[None], num_frames=torch.tensor([len(p)])) for p in pieces]
-        scores.append(float(torch.cat(rows).mean()))
+        (score,) = match_scores(lamp, **inputs, motion_values=part[None], num_frames=torch.tensor([len(part)]))
+        scores.append(float(score))
     return float(np.mean(scores))
 
 
