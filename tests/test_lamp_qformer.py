@@ -117,6 +117,20 @@ class TestLamp:
         quirks = lamp_hf.LampQFormerConfig.from_pretrained(tmp_path).released_quirks
         assert (quirks.position_motion, quirks.grounding_text, quirks.mask_negatives) == (False, "embeddings", True)
 
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"text_pooling": "CLS"}, "unknown text_pooling 'CLS'; known: cls, mean"),
+            ({"false_negatives": "hard"}, "unknown false_negatives 'hard'; known: none, filter, soft"),
+            ({"contrastive_scoring": "best"}, "unknown contrastive_scoring 'best'; known: max, mean, both"),
+            ({"released_quirks": {"grounding_text": "embedding"}}, "'embedding'; known: hidden_states, embeddings"),
+            ({"grounding_text": "embedding"}, "unknown grounding_text 'embedding'"),  # as in older files
+        ],
+    )
+    def test_unknown_choices_are_refused(self, changes, message):
+        with pytest.raises(ValueError, match=message):
+            lamp_hf.LampQFormerConfig(**changes)
+
     def test_a_summary_counts_where_a_mean_cannot(self, processor):
         """The same token once and many times: sums over time differ, whatever the weights."""
         torch.manual_seed(0)

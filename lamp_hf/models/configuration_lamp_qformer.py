@@ -31,6 +31,14 @@ class LampQFormerQuirks:
     mask_negatives: bool = True
 
 
+_CHOICES = {
+    "text_pooling": ("cls", "mean"),
+    "false_negatives": ("none", "filter", "soft"),
+    "contrastive_scoring": ("max", "mean", "both"),
+    "grounding_text": ("hidden_states", "embeddings"),
+}
+
+
 @strict
 class LampQFormerConfig(CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipelinesMixin, PreTrainedConfig):
     """Configuration of [`LampQFormerModel`] and [`LampQFormerForPreTraining`]; by default of the paper's sizes.
@@ -62,6 +70,10 @@ class LampQFormerConfig(CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipeline
             four losses.
         released_quirks ([`LampQFormerQuirks`] or `dict`, *optional*): Behaviour of the released code that converted
             checkpoints need.
+
+    Raises:
+        ValueError: If `text_pooling`, `false_negatives`, `contrastive_scoring` or `grounding_text` is unknown, or a
+            token is not in the vocabulary.
     """
 
     model_type = "lamp_qformer"
@@ -108,6 +120,10 @@ class LampQFormerConfig(CheckedConfigMixin, ReleasedQuirksMixin, ShippedPipeline
         elif isinstance(self.motion_config, dict):
             self.motion_config = MotionVQVAEConfig(**self.motion_config)
         super().__post_init__(**kwargs)
+        for name, known in _CHOICES.items():
+            choice = getattr(self.released_quirks if name == "grounding_text" else self, name)
+            if choice not in known:
+                raise ValueError(f"unknown {name} {choice!r}; known: {', '.join(known)}")
         for name in ("pad_token_id", "decoder_start_token_id"):
             if getattr(self, name) >= self.vocab_size:
                 raise ValueError(f"{name} is {getattr(self, name)}; the vocabulary has {self.vocab_size} words")
