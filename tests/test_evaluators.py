@@ -1,7 +1,9 @@
 """Networks that judge motions: Guo et al.'s and the project's own."""
 
+import io
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -13,8 +15,14 @@ from torch import nn
 import lamp_hf
 from lamp_hf.evaluators.guo import GuoEvaluator, GuoEvaluatorConfig, GuoEvaluatorModel
 from lamp_hf.evaluators.motion_evaluator import MotionEvaluatorConfig, MotionEvaluatorModel, MotionTextEvaluator
-from lamp_hf.import_checkpoint.guo import convert_guo_evaluator
+from lamp_hf.import_checkpoint.guo import convert_guo_evaluator, main
 from lamp_hf.retrieval.embedder import Embedder
+
+
+def npy(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
 
 
 class TestGuo:
@@ -94,7 +102,43 @@ class TestGuo:
         (tmp_path / "our_vab_words.pkl").write_bytes(pickle.dumps(Harm()))
         with pytest.raises(ValueError, match=r"our_vab_words\.pkl: refused"):
             convert_guo_evaluator(files / "finest.tar", files, tmp_path, tmp_path / "out")
+        torch.save({"movement_encoder": Harm()}, tmp_path / "harm.tar")
+        with pytest.raises(ValueError, match=r"harm\.tar: refused: reading it would run"):
+            convert_guo_evaluator(tmp_path / "harm.tar", files, files, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("finest.tar", b"no checkpoint", "refused: it is not a PyTorch checkpoint, or it is damaged"),
+            ("finest.tar", b"", "refused: it is not a PyTorch checkpoint, or it is damaged"),
+            ("mean.npy", b"", "it is not a NumPy array of numbers, or it is damaged"),
+            ("std.npy", npy(np.full(263, np.nan)), "it holds NaN or infinity"),
+            ("our_vab_data.npy", npy(np.zeros(8)), "an array of numbers with 2 dimensions is needed"),
+            ("our_vab_words.pkl", pickle.dumps(["sos", "eos"])[:-4], "refused"),
+            ("our_vab_words.pkl", b"", "refused: it is no pickle, or it is damaged"),
+            ("our_vab_words.pkl", pickle.dumps({"sos": 1}), "it holds no list of words"),
+            ("our_vab_idx.pkl", pickle.dumps({"sos": 0, "eos": 1, "unk": 8}), "each word's row of the 8 vectors"),
+        ],
+    )
+    def test_damaged_files_are_refused_in_a_line_and_leave_nothing_behind(
+        self, files, tmp_path, name, content, message, capsys
+    ):
+        folder = tmp_path / "files"
+        shutil.copytree(files, folder, ignore=shutil.ignore_patterns("converted"))
+        (folder / name).write_bytes(content)
+        arguments = [f"--{option}={folder}" for option in ("meta", "glove")]
+        arguments += [f"--checkpoint={folder / 'finest.tar'}", f"--output={tmp_path / 'out'}"]
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        error = capsys.readouterr().err
+        assert stopped.value.code == 1 and error.startswith(f"lamp-hf: {folder / name}: ") and message in error
+        assert error.count("\n") == 1 and list(tmp_path.iterdir()) == [folder]
+
+    def test_a_folder_that_exists_is_not_overwritten(self, files, evaluator):
+        with pytest.raises(ValueError, match="converted exists already: name a new folder"):
+            convert_guo_evaluator(files / "finest.tar", files, files, files / "converted")
+        assert not list(files.glob(".converted*"))
 
 
 def test_evaluator_embeds_padded_clips_as_it_embeds_them_alone():

@@ -8,6 +8,8 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -36,7 +38,7 @@ class Checkpoint:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.values = _read(self.path)
+        self.values = read_checkpoint(self.path)
         self.kind, self.format = "", ""
         self.weights, self.used, self.ignored = {}, {}, {}
 
@@ -129,7 +131,12 @@ class Checkpoint:
             raise self.error(f"{problem} {names[0]}{more}")
 
 
-def _read(path: Path) -> dict:
+def read_checkpoint(path: Path) -> dict:
+    """Read a dictionary that `torch.save` wrote.
+
+    Raises:
+        ValueError: when the file is not such a dictionary, or reading it would run code.
+    """
     try:
         # Memory-mapped: the state of the optimiser is twice the size of the weights and is not read.
         values = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -146,6 +153,23 @@ def _read(path: Path) -> dict:
     return values
 
 
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Give a temporary folder to write into, which takes the name `output` once all is written.
+
+    Args:
+        output (`Path`): the folder; there is none of this name yet.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        os.replace(temporary, output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_folder(output: Path, models: dict[str, PreTrainedModel], processor, report: dict, card: str) -> None:
     """Write models, their processor, the report and the card, all or nothing.
 
@@ -157,16 +181,10 @@ def write_folder(output: Path, models: dict[str, PreTrainedModel], processor, re
         report (`dict`): content of `conversion.json`.
         card (`str`): content of `README.md`.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    try:
+    with new_folder(output) as temporary:
         for subfolder, model in models.items():
             model.save_pretrained(temporary / subfolder)
             part = getattr(processor, "feature_extractor", processor) if subfolder else processor
             part.save_pretrained(temporary / subfolder)
         (temporary / "conversion.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        temporary.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-        os.replace(temporary, output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
