@@ -1,5 +1,7 @@
 """Masked decoding: how clips are corrupted for training and settled step by step."""
 
+import math
+
 import pytest
 import torch
 
@@ -56,6 +58,12 @@ class TestSchedule:
         torch.testing.assert_close(shares, torch.tensor([1.0, 0.75**0.5, 0.5**0.5, 0.0]), atol=1e-6, rtol=0)
         counts = [scheduler_of(4).still_masked(step, torch.tensor([10, 100])).tolist() for step in range(5)]
         assert counts == [[10, 100], [9, 92], [7, 71], [4, 38], [0, 0]]
+
+    @pytest.mark.parametrize("length", [5, 20, 49])
+    def test_the_released_schedule_has_one_step_more_which_draws_a_token_again(self, length):
+        released = [max(1, round(math.cos(math.pi * t / 2) * length)) for t in torch.linspace(0, 1, 10).tolist()]
+        masked = [scheduler_of(9).still_masked(step, torch.tensor([length])).item() for step in range(9)]
+        assert released == [*masked, 1]
 
     def test_a_short_clip_settles_no_token_in_some_steps(self):
         scheduler, counts = scheduler_of(6), torch.tensor([1, 2, 12])

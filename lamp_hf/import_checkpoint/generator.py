@@ -2,8 +2,9 @@
 
 The file has no motion encoder, heads or tokenizer: they come from the Q-Former's file and, if given, the tokenizer's.
 It has no length predictor either (the released demo borrows MoMask's, which reads CLIP features): the converted model
-always predicts the longest duration. The embedding of padding is left out. Padding is not attended to, so every motion
-equals the one that the released code generates in a batch of one.
+always predicts the longest duration. The embedding of padding is left out. Padding is not attended to, so logits equal
+those of the released code in a batch of one. Motions are drawn by [`MaskedMotionScheduler`]: its steps mask as many
+tokens as those of the released code with one step more, which draws a single token again.
 """
 
 import math
