@@ -90,7 +90,7 @@ def test_what_makes_no_constraint_is_refused_in_a_line(make, message):
     assert "\n" not in str(caught.value)
 
 
-POSE = make_motion(1)[0] - [0, make_motion(1)[0, :, 1].min(), 0]
+POSE, STRIDE = (frame - [0, frame[:, 1].min(), 0] for frame in make_motion(31)[[0, 30]])
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,11 @@ POSE = make_motion(1)[0] - [0, make_motion(1)[0, :, 1].min(), 0]
         ([Constraint.point("right_wrist", 1.0, (0, -0.5, 0))], "a height of -0.5 m"),
         ([Constraint.point("tail", 1.0, (0, 1, 0))], "no joint 'tail'; known: pelvis"),
         ([Constraint.point("head", 1.0, (30, 1, 0))], "out of reach"),
-        ([Constraint.pose(1.0, POSE), Constraint.pose(1.01, POSE)], "at the same time"),
-        ([Constraint.pose(1.0, POSE), Constraint.point("head", 1.0, (0, 1.6, 1))], "head at the same time"),
+        ([Constraint.pose(1.0, POSE), Constraint.pose(1.01, POSE)], "pelvis in the same frame, at 1 s: give one"),
+        ([Constraint.pose(2.0, POSE), Constraint.pose(2.0, STRIDE)], "pose at 2 s and pose at 2 s want pelvis"),
+        ([Constraint.pose(1.0, POSE), Constraint.point("head", 1.0, (0, 1.6, 1))], "head in the same frame"),
+        ([Constraint.point("head", 3, (0, 1.5, z)) for z in (1, 1.3)], "head in the same frame, at 3 s: give one"),
+        ([Constraint.point("head", t, (0, 1.5, 0)) for t in np.linspace(0, 4, 81)], "at 3.95 s, the last one"),
         ([Constraint.point("left_wrist", 1, (0, 1, 2)), Constraint.point("head", 1, (0, 1, 0))], "2.00 m apart"),
         ([Constraint.point("head", 1, (0, 1.5, 0)), Constraint.point("head", 1.1, (0, 1.5, 2))], "20 m/s"),
         ([Constraint.path(CIRCLE, times=np.arange(13) / 4), Constraint.point("head", 3, (0, 1, 0))], "out of reach"),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .constraints import Constraint, check_constraints, path_length
+from .constraints import Constraint, check_constraints, nearest_frame, path_length
 from .foot_placement import place_feet, standing_feet
 from .key_poses import apply_key_poses
 from .motion_representation import bone_directions, joints_to_features, rotate_y, set_bone_lengths
@@ -208,7 +208,7 @@ class ConstraintFit:
         return min(time * self.fps, self.num_frames - 1)
 
     def _frame(self, one: Constraint) -> int:
-        return round(self._at(one.times[0]))
+        return nearest_frame(one.times[0], self.fps, self.num_frames)
 
     def _joint(self, one: Constraint) -> int:
         return self.skeleton.joint_names.index(one.joints[0])

@@ -194,9 +194,14 @@ def check_constraints(
         _check_one(one, duration, skeleton)
     if sum(one.kind == "path" for one in constraints) > 1:
         raise ValueError("a motion has one path: join the points of several")
-    _check_places(_places(constraints, skeleton), fps, skeleton)
+    _check_places(constraints, round(duration * fps), fps, skeleton)
     _check_root(constraints, fps, skeleton)
     return constraints
+
+
+def nearest_frame(time: float, fps: float, num_frames: int) -> int:
+    """Return the frame nearest to a time in seconds; the end of a motion means its last frame."""
+    return min(round(time * fps), num_frames - 1)
 
 
 def path_length(points) -> float:
@@ -252,41 +257,48 @@ def _check_one(one: Constraint, duration: float, skeleton: Skeleton) -> None:
             raise ValueError(f"{one}: its lowest joint is at {joints[:, 1].min():.2f} m: the floor is at height 0")
 
 
-def _places(constraints: list[Constraint], skeleton: Skeleton) -> list[tuple[float, str, np.ndarray | None, str]]:
+def _places(constraints: list[Constraint], skeleton: Skeleton) -> list[tuple[float, str, np.ndarray | None, int]]:
     """List the joints that have a place at a time: seconds, joint, place (None if it is relative), constraint."""
     places = []
-    for one in constraints:
+    for number, one in enumerate(constraints):
         if one.kind == "pose":
             for name in one.joints or skeleton.joint_names:
                 joint = skeleton.joint_names.index(name)
-                places.append((one.times[0], name, np.array(one.positions[joint]) if one.place else None, str(one)))
+                places.append((one.times[0], name, np.array(one.positions[joint]) if one.place else None, number))
         elif one.kind == "point":
-            places.append((one.times[0], one.joints[0], np.array(one.positions[0]), str(one)))
+            places.append((one.times[0], one.joints[0], np.array(one.positions[0]), number))
     return sorted(places, key=lambda place: place[0])
 
 
-def _check_places(places: list, fps: float, skeleton: Skeleton) -> None:
-    for _, joint, place, name in places:
+def _check_places(constraints: list[Constraint], num_frames: int, fps: float, skeleton: Skeleton) -> None:
+    places, names = _places(constraints, skeleton), [str(one) for one in constraints]
+    for _, joint, place, number in places:
         if place is not None and not -DEEPEST <= place[1] <= highest(joint, skeleton):
             limit = highest(joint, skeleton)
             raise ValueError(
-                f"{name}: {joint} at a height of {place[1]:.3g} m, it gets from the floor to {limit:.2f} m"
+                f"{names[number]}: {joint} at a height of {place[1]:.3g} m, it gets from the floor to {limit:.2f} m"
             )
-    for i, (time, joint, place, name) in enumerate(places):
-        for later, other, there, second in places[i + 1 :]:
-            if name == second:
+    for i, (time, joint, place, one) in enumerate(places):
+        frame = nearest_frame(time, fps, num_frames)
+        for later, other, there, two in places[i + 1 :]:
+            if one == two:
                 continue
             apart = 0.0 if place is None or there is None else float(np.linalg.norm(there - place))
-            if round(later * fps) == round(time * fps):
+            if nearest_frame(later, fps, num_frames) == frame:
                 if other == joint:
-                    raise ValueError(f"{second} and {name} want {joint} at the same time: give one of them")
+                    where = f"at {frame / fps:g} s{', the last one' if frame == num_frames - 1 else ''}"
+                    raise ValueError(
+                        f"{names[one]} and {names[two]} want {joint} in the same frame, {where}: give one of them"
+                    )
                 if apart and apart > bones_between(joint, other, skeleton) + SAME_PLACE:
                     length = bones_between(joint, other, skeleton)
-                    raise ValueError(f"{second} and {name} are {apart:.2f} m apart, the bones between {length:.2f} m")
+                    raise ValueError(
+                        f"{names[one]} and {names[two]} are {apart:.2f} m apart, the bones between {length:.2f} m"
+                    )
             elif other == joint:
                 if apart > MAX_JOINT_SPEED * (later - time):
                     speed = apart / (later - time)
-                    raise ValueError(f"{second} and {name}: {joint} would have to move at {speed:.0f} m/s")
+                    raise ValueError(f"{names[one]} and {names[two]}: {joint} would have to move at {speed:.0f} m/s")
                 break
 
 
@@ -341,4 +353,4 @@ def _is_number(value) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-__all__ = ["Constraint", "check_constraints", "path_length"]
+__all__ = ["Constraint", "check_constraints", "nearest_frame", "path_length"]
