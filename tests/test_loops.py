@@ -11,6 +11,7 @@ from bodies import PACE, PERIOD, kicking, walking
 
 import lamp_hf
 from lamp_hf.cli import main
+from lamp_hf.metrics.geometry import facing_angles
 from lamp_hf.models.motion_cycles import best_cycle
 from lamp_hf.models.motion_loops import close_cycle, generate_loops, repeated
 from lamp_hf.models.motion_requests import MotionRequest
@@ -206,6 +207,15 @@ class TestGenerate:
     def test_a_motion_is_longer_than_the_loop_that_is_cut_from_it(self):
         (result,), asked = self.loops({0: walking(120)}, num_frames=40)
         assert asked == [[(0, [80])]] and len(result["joints"]) == pytest.approx(40, abs=2)
+
+    def test_a_loop_starts_over_the_origin_facing_ahead_as_its_features_say(self):
+        (result,), _ = self.loops({0: walking(turning=1.5) + [1.0, 0.2, 2.0]})
+        joints, cycle = result["joints"], result["cycle"]
+        assert cycle.start > 0 and np.abs(joints[0, 0, [0, 2]]).max() < 1e-6
+        assert facing_angles(joints)[0] == pytest.approx(0, abs=1e-5)
+        np.testing.assert_allclose(lamp_hf.features_to_joints(result["features"]), joints, atol=1e-4)
+        assert jolt(repeated(joints, cycle, 2)).max() < 1.2 * jolt(walking(turning=1.5)).max()
+        assert cycle.travel[1] == pytest.approx(PACE * len(joints), rel=0.1) and cycle.travel[0] > 0.1
 
     def test_a_text_without_a_cycle_is_refused_in_one_line(self):
         with pytest.raises(ValueError, match=r"no loop of 'a person walks' in 8 motions from seed 0 on: .* no cycle"):

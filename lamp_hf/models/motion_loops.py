@@ -126,7 +126,8 @@ def generate_loops(
         longest (`float`): seconds that can be generated.
 
     Returns:
-        Results of the pipeline, whose `joints` and `features` are those of the loop; `cycle` is its [`Cycle`].
+        Results of the pipeline, whose `joints` and `features` are those of the loop, from the origin on, facing Z+;
+        `cycle` is its [`Cycle`].
 
     Raises:
         ValueError: when a request has several texts, or none of its motions has a cycle.
@@ -168,8 +169,18 @@ def _with_room(num_frames: int | None, fps: float, longest: float) -> int | None
 
 def _looped(result: dict, skeleton: Skeleton, seconds: float | None) -> dict:
     joints, cycle = find_loop(result["joints"], result["features"], result["fps"], skeleton, seconds)
+    joints, cycle = _from_the_origin(joints, cycle, skeleton)
     features = joints_to_features(repeated(joints, cycle, 1) / skeleton.metres, skeleton)
     return result | {"joints": joints, "features": features, "cycle": cycle}
+
+
+def _from_the_origin(joints: np.ndarray, cycle: Cycle, skeleton: Skeleton) -> tuple[np.ndarray, Cycle]:
+    """Move a loop so that it starts over the origin facing Z+, on the floor: where its features have it."""
+    joints = joints.astype(np.float64)
+    turn, (x, _, z) = -_facing(joints[:1], skeleton)[0], joints[0, 0]
+    (travel,) = _turned(np.array([[cycle.travel[0], 0.0, cycle.travel[1]]]), turn)
+    joints = _turned(joints - [x, joints[..., 1].min(), z], turn)
+    return joints.astype(np.float32), replace(cycle, travel=(float(travel[0]), float(travel[2])))
 
 
 def _meet(values: np.ndarray, start: int, end: int, fade: int, reach: int) -> np.ndarray:
