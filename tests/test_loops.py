@@ -98,6 +98,8 @@ class TestMotion:
             (kicking(), None, "no cycle: nothing in it goes on and on"),
             (walking(8), None, "0.5 seconds or more"),
             (walking(60), 9.0, "too short for a cycle of 9 seconds"),
+            (walking(1400), 60.0, "from 0.5 to 30 seconds, not 60"),
+            (walking(), 0.3, "from 0.5 to 30 seconds, not 0.3"),
             (walking(1)[:1], None, "one frame"),
             (walking(), -1.0, "positive number of seconds"),
         ],
@@ -221,10 +223,18 @@ class TestGenerate:
         with pytest.raises(ValueError, match=r"no loop of 'a person walks' in 8 motions from seed 0 on: .* no cycle"):
             self.loops(dict.fromkeys(range(0, 16, 2), kicking()))
 
-    def test_a_sequence_does_not_loop(self):
-        request = MotionRequest(["a person walks", "waves"], [40, 40], 0)
-        with pytest.raises(ValueError, match="one action"):
-            generate_loops(lambda requests: [], [request], 1, HUMANML3D, 600.0)
+    @pytest.mark.parametrize(
+        "texts, num_frames, reason",
+        [
+            (["a person walks", "waves"], [40, 40], "one action"),
+            (["a person walks"], [1200], "from 0.5 to 30 seconds, not 60"),
+            (["a person walks"], [6], "from 0.5 to 30 seconds, not 0.3"),
+        ],
+    )
+    def test_what_is_no_loop_is_refused_before_anything_is_generated(self, texts, num_frames, reason):
+        requests = [MotionRequest(["a person walks"], [40], 0), MotionRequest(texts, num_frames, 0)]
+        with pytest.raises(ValueError, match=reason):
+            generate_loops(None, requests, 1, HUMANML3D, 600.0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ _FARTHEST, _FASTEST = 0.1, 0.02  # greatest difference of any joint there: metre
 _QUICK = 0.05  # metres a frame: poses that change as fast may be twice as far apart, for they fall between frames
 _SEAMS = 64  # pairs of frames that are looked at more closely in each clip
 _STEADY = 0.6  # least ratio of the speeds of a cycle and its clip
-_WINDOW = 600  # frames of a long clip that are searched together
+_WINDOW = 600  # frames of a long clip that are searched together, and of the longest loop that is looked for
 _LONG = 0.15  # how much nearer alike the ends of a cycle have to be that is twice as long
 _MOVING = 0.2  # the same for a cycle that is cut where the body moves twice as fast as it does on average
 _OFF = 0.5  # the same for a cycle that is twice as long, or half as long, as is asked for
@@ -45,6 +45,17 @@ def find_cycles(features: np.ndarray) -> np.ndarray:
     return np.array([pair for pair in pairs.tolist() if _goes_on(*pair, apart, alike, speed)], int).reshape(-1, 2)
 
 
+def check_loop_length(seconds: float, skeleton: Skeleton) -> None:
+    """Refuse a loop that is shorter or longer than those that [`best_cycle`] looks for.
+
+    Raises:
+        ValueError: when it is not from 0.5 to 30 seconds long, at 20 frames per second.
+    """
+    longest = _WINDOW / skeleton.fps
+    if not _SHORTEST_LOOP <= seconds <= longest:
+        raise ValueError(f"a loop lasts from {_SHORTEST_LOOP:g} to {longest:g} seconds, not {seconds:g}")
+
+
 def best_cycle(features: np.ndarray, skeleton: Skeleton, seconds: float | None = None) -> tuple[int, int]:
     """Return the cycle of a clip whose ends are most alike, as the first frame and the one after its last.
 
@@ -55,11 +66,13 @@ def best_cycle(features: np.ndarray, skeleton: Skeleton, seconds: float | None =
         features (`np.ndarray` of shape `(num_frames, num_features)`): of the clip; a long one is searched in parts of
             600 frames.
         skeleton ([`Skeleton`]): of the features.
-        seconds (`float`, *optional*): how long the cycle is to last.
+        seconds (`float`, *optional*): how long the cycle is to last, see [`check_loop_length`].
 
     Raises:
-        ValueError: when the clip has no cycle, saying why.
+        ValueError: when the clip has no cycle, or none as long is looked for, saying why.
     """
+    if seconds is not None:
+        check_loop_length(seconds, skeleton)
     shortest = round(_SHORTEST_LOOP * skeleton.fps)
     if len(features) < shortest + 2:
         raise ValueError(f"a cycle lasts {_SHORTEST_LOOP:g} seconds or more, the motion is shorter")
@@ -162,4 +175,4 @@ def _goes_on(start: int, end: int, apart: np.ndarray, alike: float, speed: np.nd
     return bool(recurs or (under_way and end - start <= 2 * SHORTEST_CYCLE))
 
 
-__all__ = ["best_cycle", "differences", "find_cycles", "poses", "speeds"]
+__all__ = ["best_cycle", "check_loop_length", "differences", "find_cycles", "poses", "speeds"]

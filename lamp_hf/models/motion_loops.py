@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .motion_cycles import best_cycle
+from .motion_cycles import best_cycle, check_loop_length
 from .motion_representation import joints_to_features
 from .motion_requests import MotionRequest
 from .skeleton import Skeleton
@@ -130,10 +130,15 @@ def generate_loops(
         `cycle` is its [`Cycle`].
 
     Raises:
-        ValueError: when a request has several texts, or none of its motions has a cycle.
+        ValueError: when a request has several texts, its length is not that of a loop, or none of its motions has a
+            cycle.
     """
     if any(len(request.texts) > 1 for request in requests):
         raise ValueError("a loop shows one action: give one text, which does not say an order")
+    lengths = [frames and frames / skeleton.fps for request in requests for frames in request.num_frames]
+    for seconds in lengths:
+        if seconds is not None:
+            check_loop_length(seconds, skeleton)
     made: dict[int, dict] = {}
     reasons: dict[int, str] = {}
     for attempt in range(TRIES):
@@ -147,9 +152,8 @@ def generate_loops(
             for row in missing
         ]
         for row, result in zip(missing, generate(tried) if tried else []):
-            seconds = requests[row].num_frames[0] and requests[row].num_frames[0] / skeleton.fps
             try:
-                made[row] = _looped(result, skeleton, seconds)
+                made[row] = _looped(result, skeleton, lengths[row])
             except ValueError as error:
                 reasons[row] = str(error)
     for row, request in enumerate(requests):
