@@ -278,6 +278,13 @@ def test_an_empty_list_changes_nothing(pipe):
     np.testing.assert_array_equal(pipe("she bows", duration=2.0, seed=0, constraints=[])["joints"], plain["joints"])
 
 
+def test_the_end_of_a_sequence_of_odd_durations_is_where_a_constraint_says(pipe):
+    constraints = [Constraint.path([(0, 0), (1, 2)], times=[0, 6.15])]
+    made = pipe(["she bows", "a man", "she bows"], mode="sequence", duration=2.05, seed=0, constraints=constraints)
+    assert len(made["joints"]) == 123
+    np.testing.assert_allclose(made["joints"][-1, 0, [0, 2]], (1, 2), atol=0.01)
+
+
 def test_a_sequence_and_a_long_motion_are_fitted_as_a_whole(pipe):
     constraints = [Constraint.path([(0, 0), (1, 4)])]
     for request in ({"inputs": ["she bows", "a man"], "mode": "sequence", "duration": [2.0, 2.0]},

@@ -9,6 +9,7 @@ from transformers import pipeline
 import lamp_hf
 from lamp_hf.metrics.geometry import facing_angles, measure
 from lamp_hf.models.motion_inbetweening import _blend
+from lamp_hf.models.windowed_generation import cut_at_tokens
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,16 @@ def test_a_sequence_of_texts_makes_one_motion_that_starts_as_the_first_does(pipe
     np.testing.assert_allclose(lamp_hf.features_to_joints(made["features"]), made["joints"], atol=1e-4)
     both = pipe(["she bows", "a man"], mode="sequence", duration=1.0, seed=4, num_return_sequences=2)
     assert len(both) == 2 and not np.allclose(both[0]["joints"], both[1]["joints"])
+
+
+def test_a_sequence_lasts_as_long_as_its_texts_together_and_each_starts_within_three_frames(pipe):
+    made = pipe(["she bows"] * 5, mode="sequence", duration=2.05, seed=0, num_inference_steps=1, num_candidates=2)
+    assert len(made["joints"]) == 205
+    for frames in ([41] * 10, [5, 4, 7, 4], [43, 40, 6], [50]):
+        shown = cut_at_tokens(frames, 4)
+        assert sum(shown) == sum(frames) and min(shown) >= 4
+        starts, wanted = (np.cumsum(lengths)[:-1] for lengths in (shown, frames))
+        assert (starts % 4 == 0).all() and np.abs(starts - wanted).max(initial=0) <= 3
 
 
 def test_the_bundled_model_does_one_thing_after_the_other():

@@ -31,7 +31,7 @@ from .motion_requests import (
 )
 from .pipeline_motion import MotionPipeline
 from .prompt_splitting import timed_parts
-from .windowed_generation import MotionStream, generate_windows, window_generator
+from .windowed_generation import MotionStream, cut_at_tokens, generate_windows, window_generator
 
 
 LONGEST = 600.0  # seconds that are returned in one piece; `stream` has no limit
@@ -86,9 +86,9 @@ class TextToMotionPipeline(MotionPipeline):
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
             num_candidates (`int`): motions to generate for each that is returned, with successive seeds: the one that
                 LaMP likes best is kept. The next sequence has the next `num_candidates` seeds.
-            mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
-                ends with a token, so at most three frames late. A text that itself says an order is split there, see
-                [`timed_parts`], and its parts share its duration.
+            mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another, see
+                [`cut_at_tokens`]. A text that itself says an order is split there, see [`timed_parts`], and its parts
+                share its duration.
             loop (`bool`): the last frame leads into the first, see [`generate_loops`]; `duration` says how long a loop
                 lasts, about. Where a motion has no cycle, further seeds are tried, eight in all.
             prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames before or after the
@@ -331,10 +331,10 @@ class TextToMotionPipeline(MotionPipeline):
         # that fits in one window is the same as in a batch.
         generators = [window_generator(request.seed, -i) for i in range(len(request.texts))]
         asked = [self._num_tokens(frames) for frames in request.num_frames]
-        num_tokens = self.model.choose_lengths(conditions, asked, generators).tolist()
-        # The last text ends at its frame, the others with a token.
-        last = request.num_frames[-1] or num_tokens[-1] * self.frames_per_token
-        num_frames = [*(tokens * self.frames_per_token for tokens in num_tokens[:-1]), last]
+        chosen = self.model.choose_lengths(conditions, asked, generators).tolist()
+        wanted = [frames or tokens * self.frames_per_token for frames, tokens in zip(request.num_frames, chosen)]
+        num_frames = cut_at_tokens(wanted, self.frames_per_token)
+        num_tokens = [self._num_tokens(frames) for frames in num_frames]
         others = (window_generator(request.seed, window) for window in itertools.count(1))
         generators = itertools.chain(generators[:1], others)
         windows = generate_windows(self.model, conditions.split(1), num_tokens, generators, **sampling)

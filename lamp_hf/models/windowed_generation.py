@@ -1,6 +1,7 @@
 """Tokens of motions of any length from a model that makes ten seconds: window by window."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -68,9 +69,23 @@ def generate_windows(
         overlap = NEW_TEXT_OVERLAP
 
 
+def cut_at_tokens(num_frames: Sequence[int], frames_per_token: int) -> list[int]:
+    """Return frames of texts that are shown one after another, each but the last of which ends with a token.
+
+    It ends less than a token early, whatever came before it; the last one ends at its frame.
+
+    Args:
+        num_frames (`Sequence[int]`): frames that are asked for, at least a token for each text.
+        frames_per_token (`int`): frames that a motion token stands for.
+    """
+    ends = list(itertools.accumulate(num_frames))
+    ends[:-1] = [end - end % frames_per_token for end in ends[:-1]]
+    return np.diff(ends, prepend=0).tolist()
+
+
 def window_generator(seed: int, window: int) -> torch.Generator:
     """Return the source of randomness of one window; that of window 0 is seeded with `seed` itself."""
     return torch.Generator().manual_seed((seed + window * 0x9E3779B97F4A7C15) % 2**63)
 
 
-__all__ = ["NEW_TEXT_OVERLAP", "OVERLAP", "MotionStream", "generate_windows", "window_generator"]
+__all__ = ["NEW_TEXT_OVERLAP", "OVERLAP", "MotionStream", "cut_at_tokens", "generate_windows", "window_generator"]

@@ -8,6 +8,7 @@ import numpy as np
 import lamp_hf
 from lamp_hf.metrics.geometry import facing_angles
 from lamp_hf.models.pipeline_text_to_motion import TextToMotionPipeline
+from lamp_hf.models.windowed_generation import cut_at_tokens
 
 from ..data import Clips, load_clips, shortened
 from .options import add_decoding, add_seed
@@ -63,9 +64,8 @@ def sequence_transitions(
     for number in range(SEQUENCES):
         texts = [str(rng.choice(captions[row])) for row in rng.integers(len(captions), size=TEXTS)]
         joints = pipe(texts, mode="sequence", duration=SECONDS, seed=seed + number)["joints"]
-        # Texts end with a whole token, which may reach beyond their seconds.
-        frames = -(-round(SECONDS * pipe.fps) // pipe.frames_per_token) * pipe.frames_per_token
-        transitions += largest_around(per_frame_jolts(joints, pipe.fps), range(frames, TEXTS * frames, frames))
+        ends = np.cumsum(cut_at_tokens([round(SECONDS * pipe.fps)] * TEXTS, pipe.frames_per_token))
+        transitions += largest_around(per_frame_jolts(joints, pipe.fps), ends[:-1].tolist())
     return transitions
 
 
