@@ -157,6 +157,10 @@ class TestTextToMotion:
         lengths = model.choose_lengths(torch.zeros(100, 1, 1), [None] * 100, generators).tolist()
         assert set(lengths) == {10, 11, 12}
         assert 20 < lengths.count(11) < 60
+        told = model.length_probabilities(torch.zeros(1, 1, 1))[0]
+        torch.testing.assert_close(told[8:13], torch.tensor([0, 0.3, 0.4, 0.3, 0]))
+        model.config.sample_length, logits[10] = False, 0.0
+        assert model.length_probabilities(torch.zeros(1, 1, 1))[0].nonzero().tolist() == [[10]]
 
     def test_one_generator_for_two_calls_gives_two_motions(self, processor):
         model, generator = tiny_text_to_motion(processor), torch.Generator().manual_seed(0)

@@ -357,10 +357,20 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         mean = condition.sum(1) / (condition != 0).any(-1).sum(1, keepdim=True).clamp(min=1)
         return self.length_predictor(mean.to(self.length_predictor[1].weight.dtype)).float()
 
-    def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
-        """Return `num_tokens`, with None replaced by a length from the middle half of the predicted distribution.
+    def length_probabilities(self, condition: torch.FloatTensor) -> torch.FloatTensor:
+        """Return how likely 1, 2, ... tokens are where no length is given, `(batch_size, max_num_tokens)` on the CPU.
 
-        Its tails are lengths of few clips, such as a wave of ten seconds, that nobody expects without asking.
+        Lengths are those of the middle half of the predicted distribution: its tails are lengths of few clips, such as
+        a wave of ten seconds, that nobody expects without asking. Without `sample_length` it is the most likely one.
+        """
+        predicted = self.length_logits(condition).softmax(-1).cpu()
+        if not self.config.sample_length:
+            return nn.functional.one_hot(predicted.argmax(-1), predicted.shape[-1]).float()
+        quantiles = nn.functional.pad(predicted.cumsum(-1), (1, 0)).clamp(0.25, 0.75)
+        return 2 * quantiles.diff()
+
+    def choose_lengths(self, condition, num_tokens, generators) -> torch.LongTensor:
+        """Return `num_tokens`, with None replaced by a length from `length_probabilities`.
 
         Args:
             condition (`torch.FloatTensor` of shape `(batch_size, num_vectors, condition_size)`): result of
@@ -371,13 +381,11 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         Returns:
             `torch.LongTensor` of shape `(batch_size,)`.
         """
-        probabilities = self.length_logits(condition).softmax(-1).cpu()
         lengths = []
-        for asked, row, generator in zip(num_tokens, probabilities, generators, strict=True):
+        for asked, row, generator in zip(num_tokens, self.length_probabilities(condition), generators, strict=True):
             predicted = row.argmax()
             if self.config.sample_length:  # drawn in any case: a length that is asked for changes nothing else
-                quantiles = nn.functional.pad(row.cumsum(0), (1, 0)).clamp(0.25, 0.75)
-                predicted = torch.multinomial(quantiles.diff(), 1, generator=generator)
+                predicted = torch.multinomial(row, 1, generator=generator)
             lengths.append(1 + int(predicted) if asked is None else asked)
         return torch.tensor(lengths, device=condition.device)
 

@@ -175,8 +175,8 @@ class TextToMotionPipeline(MotionPipeline):
 
     @torch.no_grad()
     def length_distribution(self, text: str) -> dict[str, np.ndarray]:
-        """Return how long motions of a text last: `seconds` `(max_num_tokens,)` and their `probability`."""
-        probability = self.model.length_logits(self._encode([text])).softmax(-1)[0].cpu().numpy()
+        """Return how long motions of a text last whose duration is not given: `seconds` and their `probability`."""
+        probability = self.model.length_probabilities(self._encode([text]))[0].numpy()
         return {"seconds": np.arange(1, len(probability) + 1) * self.min_duration, "probability": probability}
 
     # Check.
