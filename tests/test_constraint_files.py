@@ -61,6 +61,7 @@ def test_a_json_file_holds_all_kinds_and_poses_beside_it(folder):
         ({"file": Path("bad.csv")}, "{", "bad.csv: not JSON"),
         ({"file": Path("bad.csv")}, "{}", "expected a list"),
         ({"file": Path("bad.csv")}, '[{"kind": "path"}]', "constraint 1: path: 'points' is missing"),
+        ({"file": Path("bad.csv")}, '[{"kind": "point", "joint": 21, "time": 1, "position": [0, 1, 0]}]', "its name"),
     ],
 )
 def test_what_holds_no_constraint_is_refused_in_a_line(folder, arguments, content, message):

@@ -321,6 +321,7 @@ class TestEditing:
             ({"keep": [(0, 1)], "duration": 2.0}, "say nothing"),
             ({"motion": None, "keep": [(0, 1)]}, "belong together"),
             ({"motion": None, "prefix": np.zeros((30, 21, 3)), "duration": 1.0}, "21"),
+            ({"motion": None, "prefix": make_motion(30)[None], "duration": 1.0}, r"got the shape \[1, 30, 22, 3\]"),
             ({"motion": None, "prefix": np.full((30, 22, 3), np.nan), "duration": 1.0}, "NaN"),
             ({"motion": None, "prefix": lamp_hf.Motion(make_motion(30), fps=30), "duration": 1.0}, "resample"),
             ({"motion": None, "prefix": make_motion(30), "duration": 601.0}, "not returned in one piece"),

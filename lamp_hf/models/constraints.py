@@ -99,7 +99,7 @@ class Constraint:
                 path and turned to where the body faces.
 
         Raises:
-            ValueError: when the pose is more than a frame, or a value is no finite number.
+            ValueError: when the pose is more than a frame, a value is no finite number, or a joint is no name.
         """
         values = getattr(pose, "joints", pose)
         if getattr(values, "ndim", 0) == 3:
@@ -108,9 +108,7 @@ class Constraint:
             values = values[0]
         rows = _numbers(values, (None, 3), "a pose takes joints (num_joints, 3)")
         if joints is not None:
-            joints = (joints,) if isinstance(joints, str) else tuple(joints)
-            if not joints:
-                raise ValueError("joints of a pose: name one or more, or leave them out for the whole body")
+            joints = _joint_names(joints)
         skeleton = getattr(pose, "skeleton", None)
         return cls("pose", rows, (_time(time),), joints, place=bool(place), skeleton=skeleton)
 
@@ -124,10 +122,10 @@ class Constraint:
             position (`Sequence[float]`): x, y, z, metres.
 
         Raises:
-            ValueError: when a value is no finite number.
+            ValueError: when a value is no finite number, or the joint is no name.
         """
         (row,) = _numbers([position], (1, 3), "a point takes a position (x, y, z)")
-        return cls("point", (row,), (_time(time),), (joint,))
+        return cls("point", (row,), (_time(time),), _joint_names([joint]))
 
     def to_dict(self) -> dict:
         """Return what JSON can store and `from_dict` reads: the arguments of the constructor, and its `kind`."""
@@ -153,7 +151,7 @@ class Constraint:
             "point": ({"joint", "time", "position"}, set()),
         }
         kind = values.get("kind") if isinstance(values, dict) else None
-        if kind not in wanted:
+        if not isinstance(kind, str) or kind not in wanted:
             raise ValueError(f'a constraint is a dictionary with a "kind": {", ".join(wanted)}')
         needed, allowed = wanted[kind]
         given = values.keys() - {"kind"}
@@ -341,6 +339,16 @@ def _numbers(values, shape: tuple[int | None, ...], what: str) -> tuple:
     if not np.isfinite(array).all():
         raise ValueError(f"{what}: a number is NaN or infinite")
     return tuple(tuple(row) if isinstance(row, list) else row for row in array.tolist())
+
+
+def _joint_names(joints) -> tuple[str, ...]:
+    names = [joints] if isinstance(joints, str) or not isinstance(joints, Iterable) else list(joints)
+    if not names:
+        raise ValueError("joints of a pose: name one or more, or leave them out for the whole body")
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"a joint is given by its name, 'right_wrist' for instance, got {name!r:.60}")
+    return tuple(names)
 
 
 def _time(value) -> float:

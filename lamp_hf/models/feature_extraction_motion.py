@@ -230,18 +230,19 @@ class MotionFeatureExtractor(CheckedFilesMixin, SequenceFeatureExtractor):
 
 
 def _as_array(motion, name: str) -> np.ndarray:
-    """Return numbers as a float32 array.
+    """Return the numbers of one motion as a float32 array.
 
     Raises:
-        ValueError: when they are none.
+        ValueError: when they are none, or of several motions.
     """
     try:
         values = np.asarray(motion, np.float32)
     except (TypeError, ValueError):
         values = np.zeros(())
-    if values.ndim == 0:
+    if not 0 < values.ndim < 4:
         wanted = "a Motion, the path of a file, joints (num_frames, num_joints, 3) or features"
-        raise ValueError(f"{name} must be {wanted}, got {type(motion).__name__}")
+        given = f"the shape {list(values.shape)}" if values.ndim else type(motion).__name__
+        raise ValueError(f"{name} must be {wanted}, got {given}")
     return values
 
 
