@@ -14,7 +14,7 @@ from lamp_hf.metrics.physics import bone_length_variation, foot_skating, largest
 from lamp_hf.models.constraint_fitting import ConstraintFit, smooth_line
 from lamp_hf.models.foot_placement import place_feet, standing_feet
 from lamp_hf.models.key_poses import solve
-from lamp_hf.models.path_following import headings
+from lamp_hf.models.motion_representation import headings
 from lamp_hf.models.skeleton import HUMANML3D, KIT
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from .constraints import Constraint, check_constraints, nearest_frame, path_length
 from .foot_placement import place_feet, standing_feet
 from .key_poses import apply_key_poses
-from .motion_representation import bone_directions, joints_to_features, rotate_y, set_bone_lengths
-from .path_following import RootTargets, follow, headings
+from .motion_representation import bone_directions, headings, joints_to_features, rotate_y, set_bone_lengths
+from .path_following import RootTargets, follow
 from .skeleton import Skeleton
 from .smooth_curves import interpolation, smoothed
 

@@ -1,18 +1,23 @@
 """Loops: a cycle of a clip, closed so that its last frame leads into its first one wherever the body has got to."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import nn
 
 from .motion_cycles import best_cycle, check_loop_length
-from .motion_representation import joints_to_features
+from .motion_representation import bone_directions, headings, joints_to_features, rotate_y, set_bone_lengths
 from .motion_requests import MotionRequest
 from .skeleton import Skeleton
+from .smooth_curves import unwrap
 
 
 _FADE = 0.4  # seconds on each side of the seam over which what separates its sides fades
 TRIES = 8  # motions that are generated until one has a cycle
+_GROUND = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)  # what of a place is over the ground
 _SLOPE = 0.05  # seconds on each side of a frame from which its velocity is measured
 _ROOM = 2.0  # seconds that a motion is longer than the loop that is wanted of it, or as long again if that is more
 
@@ -65,21 +70,21 @@ def close_cycle(joints: np.ndarray, start: int, end: int, fps: float, skeleton: 
     Returns:
         Joints of the loop, float32 `(end - start, num_joints, 3)`, and its [`Cycle`].
     """
-    pose, root_steps, turns, lengths = _in_own_facing(np.asarray(joints, np.float64), skeleton)
-    heading, path = _facing(joints, skeleton)[start], joints[start, 0, [0, 2]].astype(np.float64)
+    clip = _doubles(joints)
+    pose, root_steps, turns, lengths = _in_own_facing(clip, skeleton)
     count = end - start
     fade = min(max(round(_FADE * fps), 1), count // 2)
-    values = [pose.reshape(len(pose), -1), root_steps, turns[:, None], lengths]
+    values = [pose.flatten(1), root_steps, turns[:, None], lengths]
     pose, root_steps, turns, lengths = (_meet(part, start, end, fade, max(1, round(_SLOPE * fps))) for part in values)
-    pose = _with_lengths(pose.reshape(count, -1, 3), lengths, skeleton)
-    headings = heading + np.r_[0, np.cumsum(turns[:, 0])]
-    steps = _turned(np.insert(root_steps, 1, 0, axis=1), headings[:-1])[:, [0, 2]]
-    places = path + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
-    loop = _turned(pose, headings[:-1, None])
-    loop[..., [0, 2]] += places[:-1, None]
-    travel = places[-1] - places[0]
-    turn = float(np.degrees(headings[-1] - headings[0]))
-    return loop.astype(np.float32), Cycle(start / fps, end / fps, (float(travel[0]), float(travel[1])), turn)
+    pose = pose.unflatten(1, (-1, 3))
+    pose = set_bone_lengths(pose, pose[:, :1], skeleton, lengths)
+    heading = headings(clip[start], skeleton) + nn.functional.pad(turns[:, 0].cumsum(0), (1, 0))
+    steps = rotate_y(nn.functional.pad(root_steps, (0, 1))[:, [0, 2, 1]], heading[:-1])
+    places = clip[start, 0] * _GROUND + nn.functional.pad(steps.cumsum(0), (0, 0, 1, 0))
+    loop = rotate_y(pose, heading[:-1, None]) + places[:-1, None]
+    x, _, z = (places[-1] - places[0]).tolist()
+    turn = math.degrees(heading[-1] - heading[0])
+    return loop.float().numpy(), Cycle(start / fps, end / fps, (x, z), turn)
 
 
 def repeated(joints: np.ndarray, cycle: Cycle, count: int, first: int = 0) -> np.ndarray:
@@ -94,19 +99,17 @@ def repeated(joints: np.ndarray, cycle: Cycle, count: int, first: int = 0) -> np
     Returns:
         `np.ndarray` of shape `(count * num_frames + 1, num_joints, 3)`, float32.
     """
-    loop = np.asarray(joints, np.float64)
-    origin, travel = loop[0, 0] * [1, 0, 1], np.array([cycle.travel[0], 0.0, cycle.travel[1]])
-    angles = np.radians(cycle.turn) * np.arange(min(first, 0), max(first + count, 0) + 1)
-    places = np.concatenate(
-        [np.zeros((1, 3)), np.cumsum(_turned(np.tile(travel, (len(angles) - 1, 1)), angles[:-1]), 0)]
-    )
-    places += origin - places[max(-first, 0)]
+    loop = _doubles(joints)
+    origin, travel = loop[0, 0] * _GROUND, torch.tensor([cycle.travel[0], 0.0, cycle.travel[1]], dtype=loop.dtype)
+    angles = math.radians(cycle.turn) * torch.arange(min(first, 0), max(first + count, 0) + 1, dtype=loop.dtype)
+    places = nn.functional.pad(rotate_y(travel.expand(len(angles) - 1, 3), angles[:-1]).cumsum(0), (0, 0, 1, 0))
+    places = places + origin - places[max(-first, 0)]
     numbers = range(max(first, 0), max(first, 0) + count + 1)
     parts = [
-        _turned((loop if number < numbers[-1] else loop[:1]) - origin, angles[number]) + places[number]
+        rotate_y((loop if number < numbers[-1] else loop[:1]) - origin, angles[number]) + places[number]
         for number in numbers
     ]
-    return np.concatenate(parts).astype(np.float32)
+    return torch.cat(parts).float().numpy()
 
 
 def generate_loops(
@@ -180,61 +183,43 @@ def _looped(result: dict, skeleton: Skeleton, seconds: float | None) -> dict:
 
 def _from_the_origin(joints: np.ndarray, cycle: Cycle, skeleton: Skeleton) -> tuple[np.ndarray, Cycle]:
     """Move a loop so that it starts over the origin facing Z+, on the floor: where its features have it."""
-    joints = joints.astype(np.float64)
-    turn, (x, _, z) = -_facing(joints[:1], skeleton)[0], joints[0, 0]
-    (travel,) = _turned(np.array([[cycle.travel[0], 0.0, cycle.travel[1]]]), turn)
-    joints = _turned(joints - [x, joints[..., 1].min(), z], turn)
-    return joints.astype(np.float32), replace(cycle, travel=(float(travel[0]), float(travel[2])))
+    loop = _doubles(joints)
+    turn, floor = -headings(loop[0], skeleton), loop[..., 1].min()
+    origin = torch.stack([loop[0, 0, 0], floor, loop[0, 0, 2]])
+    x, _, z = rotate_y(loop.new_tensor([cycle.travel[0], 0.0, cycle.travel[1]]), turn).tolist()
+    return rotate_y(loop - origin, turn).float().numpy(), replace(cycle, travel=(x, z))
 
 
-def _meet(values: np.ndarray, start: int, end: int, fade: int, reach: int) -> np.ndarray:
+def _doubles(joints: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(joints, np.float64))
+
+
+def _meet(values: torch.Tensor, start: int, end: int, fade: int, reach: int) -> torch.Tensor:
     """Return rows `start` up to `end`, changed so that row `end` would be row `start`, and goes on alike.
 
     What differs fades within `fade` rows; slopes are those of `reach` rows on both sides.
     """
 
-    def slope_at(row: int) -> np.ndarray:
+    def slope_at(row: int) -> torch.Tensor:
         first, last = max(row - reach, 0), min(row + reach, len(values) - 1)
         return (values[last] - values[first]) / (last - first)
 
     apart, slower = values[end] - values[start], slope_at(end) - slope_at(start)
-    time = (np.arange(fade + 1) / fade)[:, None]
+    time = torch.arange(fade + 1, dtype=values.dtype)[:, None] / fade
     place, slope = 1 - 3 * time**2 + 2 * time**3, fade * (time - 2 * time**2 + time**3)
-    result = values[start:end].copy()
+    result = values[start:end].clone()
     result[: fade + 1] += (place * apart / 2 + slope * slower / 2)[: len(result)]
-    result[len(result) - fade :] -= (place * apart / 2 - slope * slower / 2)[:0:-1]
+    result[len(result) - fade :] -= (place * apart / 2 - slope * slower / 2).flip(0)[:-1]
     return result
 
 
-def _facing(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return the angle about Y from Z+, positive to the left, `(num_frames,)`, without jumps of a full turn."""
-    across = sum(joints[:, left] - joints[:, right] for right, left in (skeleton.hips, skeleton.shoulders))
-    return np.unwrap(np.arctan2(-across[:, 2], across[:, 0]).astype(np.float64))
-
-
-def _in_own_facing(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _in_own_facing(joints: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Tensor, ...]:
     """Return pose `(T, J, 3)`, steps of the root to the next frame `(T, 2)`, turns `(T,)`, bone lengths `(T, J)`."""
-    heading = _facing(joints, skeleton)
-    pose = _turned(joints - joints[:, :1] * [1, 0, 1], -heading[:, None])
-    steps = _turned(np.diff(joints[:, 0], axis=0), -heading[:-1])[:, [0, 2]]
-    turns = np.diff(heading)
-    bones = skeleton.bones(joints)
-    steps, turns = (np.concatenate([rows, rows[-1:]]) for rows in (steps, turns))  # the last frame goes on as before
-    return pose, steps, turns, np.linalg.norm(bones, axis=-1)
-
-
-def _with_lengths(pose: np.ndarray, lengths: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Give bones these lengths `(T, J)`; they keep their directions, and the root its place."""
-    bones = skeleton.bones(pose)
-    bones *= (lengths / np.linalg.norm(bones, axis=-1).clip(min=1e-9))[..., None]
-    return pose[:, :1] + skeleton.ancestors.double().numpy() @ bones
-
-
-def _turned(vectors: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Turn vectors `(..., 3)` about Y, to the left, by angles in radians."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
+    heading = unwrap(headings(joints, skeleton))
+    pose = rotate_y(joints - joints[:, :1] * _GROUND, -heading[:, None])
+    steps, turns = rotate_y(joints[:, 0].diff(dim=0), -heading[:-1])[:, [0, 2]], heading.diff()
+    steps, turns = (torch.cat([rows, rows[-1:]]) for rows in (steps, turns))  # the last frame goes on as before
+    return pose, steps, turns, bone_directions(joints, skeleton)[1]
 
 
 __all__ = ["Cycle", "close_cycle", "find_loop", "generate_loops", "repeated"]

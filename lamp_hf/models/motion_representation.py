@@ -101,8 +101,7 @@ def canonicalise(joints: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -
     root = joints[..., 0, 0, :]
     origin = torch.stack([root[..., 0], floor, root[..., 2]], -1)
     joints = joints - origin[..., None, None, :]
-    across = _across(joints[..., 0, :, :], skeleton.hips) + _across(joints[..., 0, :, :], skeleton.shoulders)
-    return rotate_y(joints, -_heading(across)[..., None, None])
+    return rotate_y(joints, -headings(joints[..., 0, :, :], skeleton)[..., None, None])
 
 
 @numpy_or_torch
@@ -230,11 +229,11 @@ def set_bone_lengths(
         joints (`torch.FloatTensor` of shape `(..., num_frames, num_joints, 3)`): Positions that give the directions.
         root (`torch.FloatTensor` of shape `(..., num_frames, 1, 3)`): Root positions of the result.
         skeleton ([`Skeleton`]): Skeleton of the joints.
-        lengths (`torch.FloatTensor` of shape `(num_joints,)`, *optional*): Bone lengths; the reference skeleton's by
-            default.
+        lengths (`torch.FloatTensor` of shape `(num_joints,)`, or `(..., num_frames, num_joints)`, *optional*): Bone
+            lengths, of all frames or of each; the reference skeleton's by default.
     """
     directions, _ = bone_directions(joints, skeleton)
-    bones = directions * (joints.new_tensor(skeleton.bone_lengths) if lengths is None else lengths)[:, None]
+    bones = directions * (joints.new_tensor(skeleton.bone_lengths) if lengths is None else lengths)[..., None]
     return root + skeleton.ancestors.to(joints) @ bones
 
 
@@ -256,8 +255,9 @@ def _across(joints: torch.Tensor, pair: tuple[int, int]) -> torch.Tensor:
     return joints[..., right, :] - joints[..., left, :]
 
 
-def _heading(across: torch.Tensor) -> torch.Tensor:
-    """Return the angle about Y, from Z+, that a body faces whose right side points along `across`."""
+def headings(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
+    """Return the angle about Y, from Z+, that a body `(..., num_joints, 3)` faces, by its hips and shoulders."""
+    across = _across(joints, skeleton.hips) + _across(joints, skeleton.shoulders)
     return torch.atan2(across[..., 2], -across[..., 0])
 
 
@@ -333,6 +333,7 @@ __all__ = [
     "check_motion",
     "features_to_joints",
     "fit_bone_lengths",
+    "headings",
     "integrate_root",
     "joints_to_features",
     "mirror",

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .motion_representation import rotate_y
+from .motion_representation import headings, rotate_y
 from .skeleton import Skeleton
 from .smooth_curves import bridge, interpolation, smoothed, stiffness, unwrap
 
@@ -77,13 +77,6 @@ def follow(
     return rotate_y(joints - path, turn[:, None]) + nn.functional.pad(new, (0, 1))[:, None, [0, 2, 1]], played
 
 
-def headings(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """Return the angle about Y from Z+ that a body `(..., num_joints, 3)` faces, by its hips and shoulders."""
-    left = joints[..., skeleton.hips[1], :] - joints[..., skeleton.hips[0], :]
-    left = left + joints[..., skeleton.shoulders[1], :] - joints[..., skeleton.shoulders[0], :]
-    return torch.atan2(-left[..., 2], left[..., 0])
-
-
 def rhythm(path: torch.Tensor, wanted: torch.Tensor, fps: float) -> torch.Tensor:
     """Return which frame to play when, so that a root on `path` is as fast as one on `wanted`, both `(num_frames, 2)`.
 
@@ -148,4 +141,4 @@ def _wrap(angles: torch.Tensor) -> torch.Tensor:
     return angles - 2 * math.pi * torch.round(angles / (2 * math.pi))
 
 
-__all__ = ["RootTargets", "follow", "headings", "rhythm", "sample"]
+__all__ = ["RootTargets", "follow", "rhythm", "sample"]
