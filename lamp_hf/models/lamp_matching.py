@@ -5,6 +5,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lamp import LampConfig
+from .modeling_common import mean_of_words
 
 
 class LampMatcher(nn.Module):
@@ -48,10 +49,8 @@ class LampMatcher(nn.Module):
         hidden, queries = self.words(words), self.queries(queries.detach())
         for layer in self.layers:
             hidden = layer(hidden, queries)
-        weights = word_mask[..., None].to(hidden.dtype)
-        mean = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        largest = hidden.masked_fill(weights == 0, -1e4).amax(1)
-        pooled = self.norm(torch.cat([mean, largest], -1))
+        largest = hidden.masked_fill(~word_mask[..., None], -1e4).amax(1)
+        pooled = self.norm(torch.cat([mean_of_words(hidden, word_mask), largest], -1))
         scale = products.shape[-1] ** 0.5 / 2  # unit vectors have products of about 1 / size
         seen = [pooled, (scale * products.detach()).to(pooled.dtype), (scores.detach() / 10).to(pooled.dtype)]
         return self.head(torch.cat(seen, -1)).float()

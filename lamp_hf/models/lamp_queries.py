@@ -8,6 +8,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_lamp import LampConfig
+from .modeling_common import mean_of_words
 
 
 class LampMotionTrunk(GradientCheckpointingLayer):
@@ -108,9 +109,8 @@ class LampQueries(GradientCheckpointingLayer):
         Returns:
             `torch.FloatTensor` of shape `(batch_size, num_query_tokens, hidden_size)`.
         """
-        weights = mask[..., None].to(context.dtype)
-        mean = (context * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1)
-        centred = (context - mean) * weights
+        mean = mean_of_words(context, mask)[:, None]
+        centred = (context - mean) * mask[..., None].to(context.dtype)
         distance = self._distances(mask)  # [B, Q, L], in shares of the length
         lengths = mask.sum(1).clamp(min=1)[:, None, None]
         window = -(distance * lengths).square() / (2 * (2 * self.log_window).exp())

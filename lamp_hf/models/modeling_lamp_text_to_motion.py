@@ -150,8 +150,7 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
                 queries = self.lamp.get_text_condition(input_ids, mask, hidden)
             parts.append(queries if mode == "queries" else queries.mean(1, keepdim=True))
         if mode in ("text_mean", "query_and_text_mean"):
-            weights = mask[..., None].to(self.lamp.dtype)
-            parts.append((hidden * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True))
+            parts.append(mean_of_words(hidden, mask)[:, None])
         return torch.cat(parts, 1)
 
     def _encode_words(self, input_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:

@@ -191,7 +191,7 @@ def _from_the_origin(joints: np.ndarray, cycle: Cycle, skeleton: Skeleton) -> tu
 
 
 def _doubles(joints: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(joints, np.float64))
+    return torch.from_numpy(np.array(joints, np.float64))
 
 
 def _meet(values: torch.Tensor, start: int, end: int, fade: int, reach: int) -> torch.Tensor:
