@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 
-SAMPLING_OPTIONS = ("guidance_scale", "num_inference_steps", "temperature", "top_k")
+LONGEST = 600.0  # seconds that are returned in one piece; a stream has no limit
+_SAMPLING_OPTIONS = ("guidance_scale", "num_inference_steps", "temperature", "top_k")
 
 
 @dataclass
@@ -57,6 +58,20 @@ def as_texts(texts: str | list[str], what: str = "a text") -> list[str]:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise ValueError(f"{what} holds half a character (a lone surrogate): {text[:40]!a}")
     return texts
+
+
+def check_options(fit_bones: bool | None = None, **sampling) -> None:
+    """Check options that a pipeline takes by name; those of decoding as [`check_sampling`] does.
+
+    Raises:
+        ValueError: when one is unknown, or no motion can be generated with it.
+    """
+    if unknown := sorted(set(sampling) - set(_SAMPLING_OPTIONS)):
+        known = ", ".join(sorted({*_SAMPLING_OPTIONS, "fit_bones"}))
+        raise ValueError(f"unknown option {unknown[0]!r}; known: {known}")
+    if fit_bones not in (None, True, False):
+        raise ValueError(f"fit_bones must be true or false, got {fit_bones!r}")
+    check_sampling(**sampling)
 
 
 def check_sampling(
@@ -163,6 +178,16 @@ def seconds_to_frames(duration: float | None, fps: float, shortest: float, longe
     return round(float(duration) * fps)
 
 
+def check_whole(num_frames: Iterable[int | None], fps: float) -> None:
+    """Refuse a motion that is too long to be returned in one piece; lengths that are left open do not count.
+
+    Raises:
+        ValueError: when it lasts more than ten minutes.
+    """
+    if sum(frames or 0 for frames in num_frames) > LONGEST * fps:
+        raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
+
+
 def one_for_each(value, texts: list[str], what: str) -> list:
     """Repeat a single value for every text, or check that a list or an array has one for each.
 
@@ -178,14 +203,16 @@ def one_for_each(value, texts: list[str], what: str) -> list:
 
 
 __all__ = [
-    "SAMPLING_OPTIONS",
+    "LONGEST",
     "MotionRequest",
     "as_texts",
     "check_constrained",
     "check_count",
     "check_edit",
+    "check_options",
     "check_sampling",
     "check_seed",
+    "check_whole",
     "first_seed",
     "one_for_each",
     "seconds_to_frames",

@@ -17,14 +17,15 @@ from .motion_inbetweening import MotionInbetweener, gaps_between
 from .motion_loops import generate_loops
 from .motion_representation import joints_to_features
 from .motion_requests import (
-    SAMPLING_OPTIONS,
+    LONGEST,
     MotionRequest,
     as_texts,
     check_constrained,
     check_count,
     check_edit,
-    check_sampling,
+    check_options,
     check_seed,
+    check_whole,
     first_seed,
     one_for_each,
     seconds_to_frames,
@@ -32,9 +33,6 @@ from .motion_requests import (
 from .pipeline_motion import MotionPipeline
 from .prompt_splitting import timed_parts
 from .windowed_generation import MotionStream, cut_at_tokens, generate_windows, window_generator
-
-
-LONGEST = 600.0  # seconds that are returned in one piece; `stream` has no limit
 
 
 class TextToMotionPipeline(MotionPipeline):
@@ -86,11 +84,11 @@ class TextToMotionPipeline(MotionPipeline):
             num_return_sequences (`int`): motions for each text, with seeds `seed`, `seed + 1`, ...
             num_candidates (`int`): motions to generate for each that is returned, with successive seeds: the one that
                 LaMP likes best is kept. The next sequence has the next `num_candidates` seeds.
-            mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another, see
-                [`cut_at_tokens`]. A text that itself says an order is split there, see [`timed_parts`], and its parts
-                share its duration.
-            loop (`bool`): the last frame leads into the first, see [`generate_loops`]; `duration` says how long a loop
-                lasts, about. Where a motion has no cycle, further seeds are tried, eight in all.
+            mode (`str`, *optional*): `"sequence"` makes one motion of all texts, one after another; each but the last
+                ends with a token, less than one early. A text that itself says an order is split there, see
+                [`timed_parts`], and its parts share its duration.
+            loop (`bool`): the last frame leads into the first, see [`generate_loops`]; `duration` says about how long
+                a loop lasts, 0.5 to 30 seconds. Where a motion has no cycle, further seeds are tried, eight in all.
             prefix, suffix (what `Motion.load` reads, a `Motion` or an array, *optional*): frames before or after the
                 generated ones, which stay as they are; `duration` counts the generated ones. The suffix is moved to
                 where the generated path ends. Joints are then where the prefix is.
@@ -194,7 +192,7 @@ class TextToMotionPipeline(MotionPipeline):
             seeds = one_for_each(seed, texts, "seeds")
             wanted = [([text], [frames], first) for text, frames, first in zip(texts, lengths, seeds)]
         for _, lengths, _ in wanted:
-            self._check_whole(lengths)
+            check_whole(lengths, self.fps)
         offsets = range(0, count * num_candidates, num_candidates)
         return [
             MotionRequest(texts, lengths, first_seed(first, offset, num_candidates), num_candidates)
@@ -219,20 +217,11 @@ class TextToMotionPipeline(MotionPipeline):
     def _num_frames(self, duration: float | None) -> int | None:
         return seconds_to_frames(duration, self.fps, self.min_duration)
 
-    def _check_whole(self, num_frames: list[int | None]) -> None:
-        if sum(frames or 0 for frames in num_frames) > LONGEST * self.fps:
-            raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
-
     def _fits_in_window(self, num_frames: list[int | None]) -> bool:
         return len(num_frames) == 1 and (num_frames[0] or 0) <= round(self.max_duration * self.fps)
 
     def _sanitize_parameters(self, fit_bones: bool | None = None, **sampling):
-        if unknown := sorted(set(sampling) - set(SAMPLING_OPTIONS)):
-            known = ", ".join(sorted({*SAMPLING_OPTIONS, "fit_bones"}))
-            raise ValueError(f"unknown option {unknown[0]!r}; known: {known}")
-        if fit_bones not in (None, True, False):
-            raise ValueError(f"fit_bones must be true or false, got {fit_bones!r}")
-        check_sampling(**sampling)
+        check_options(fit_bones, **sampling)
         return {}, sampling, {} if fit_bones is None else {"fit_bones": fit_bones}
 
     def _with_defaults(self, options: dict) -> tuple[dict, bool]:
@@ -269,7 +258,7 @@ class TextToMotionPipeline(MotionPipeline):
         if isinstance(duration, (list, tuple)) or isinstance(seed, (list, tuple)) or count != 1:
             raise ValueError("with a stream of texts, give one duration and one seed for all, and one sequence each")
         num_frames = [self._num_frames(duration)]
-        self._check_whole(num_frames)
+        check_whole(num_frames, self.fps)
         requests = (
             MotionRequest([text], num_frames, first_seed(seed, 0, num_candidates), num_candidates) for text in inputs
         )
