@@ -350,6 +350,7 @@ class TestEditing:
         ({"inputs": "walk", "duration": -1.0}, "must be a number from 0.2 on"),
         ({"inputs": "walk", "duration": float("nan")}, "must be a number from 0.2 on"),
         ({"inputs": "walk", "duration": 601}, "use pipe.stream"),
+        ({"inputs": ["walk"] * 62, "mode": "sequence"}, "may last over 600 seconds"),  # up to 9.8 of each
         ({"inputs": [], "mode": "sequence"}, "no text"),
         ({"inputs": ["walk", ""], "mode": "sequence"}, "empty"),
         ({"inputs": ["walk", "run"], "mode": "sequence", "duration": [1.0]}, "2 texts but 1 durations"),

@@ -205,8 +205,11 @@ class TestBadInput:
             ({"text": "walk", "seed": -1}, 422, "seed: Input should be greater than or equal to 0"),
             ({"text": "walk", "num_candidates": 99}, 422, "num_candidates: Input should be less than or equal to 8"),
             ({"text": "walk", "prompt": "run"}, 422, "prompt: Extra inputs are not permitted"),
-            ({"segments": [{"text": "walk"}] * 7}, 400, "7 texts: at most 6 make a motion"),
+            ({"segments": [{"text": "walk"}] * 7}, 400, "too many texts, or parts of texts: at most 6 make a motion"),
             ({"segments": [{"text": "walk", "duration": 20}] * 4}, 400, "80 seconds are too long"),
+            ({"text": "go. " * 125}, 400, "at most 6 make a motion"),
+            ({"segments": [{"text": "walk, then sit", "duration": 5}] * 4}, 400, "at most 6 make a motion"),
+            ({"segments": [{"text": "walk", "duration": 50}, {"text": "run, then sit"}]}, 400, "69.6 seconds are too"),
             ({"segments": [{"text": "walk"}], "duration": 2}, 422, "give each segment its duration"),
             ([], 422, "Input should be"),
         ],
@@ -214,6 +217,17 @@ class TestBadInput:
     def test_requests_that_make_no_motion_are_refused_in_a_line(self, client, body, status, message):
         code = {400: "invalid_request", 422: "schema_validation"}[status]
         assert message in refusal(client.post("/jobs/generate", json=body), status, code)
+
+    def test_what_the_model_may_choose_is_within_the_limits(self, tasks):
+        walks = [{"text": "walk"}] * 6
+        with TestClient(build_app(tasks, Limits(max_seconds=10.0))) as client:
+            message = refusal(client.post("/jobs/generate", json={"segments": walks}), 400, "invalid_request")
+            assert message.startswith("58.8 seconds are too long: at most 10 are generated")
+            assert message.endswith("a part without a duration may take 9.8")
+        with TestClient(build_app(tasks, Limits(max_seconds=5.0))) as client:
+            refusal(client.post("/jobs/generate", json={"text": "walk"}), 400, "invalid_request")
+            assert post(client, "generate", json=WALK)["status"] == "done"
+            assert post(client, "search", data={"text": "she bows"})["status"] == "done"
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity"])
     def test_numbers_that_are_none_are_refused(self, client, number):

@@ -178,14 +178,19 @@ def seconds_to_frames(duration: float | None, fps: float, shortest: float, longe
     return round(float(duration) * fps)
 
 
-def check_whole(num_frames: Iterable[int | None], fps: float) -> None:
-    """Refuse a motion that is too long to be returned in one piece; lengths that are left open do not count.
+def check_whole(num_frames: Iterable[int | None], fps: float, longest_choice: float) -> None:
+    """Refuse a motion that may be too long to be returned in one piece.
+
+    Args:
+        num_frames (`Iterable[int]`): frames of its texts; None where the model chooses.
+        fps (`float`): frames per second.
+        longest_choice (`float`): seconds that the model chooses at most.
 
     Raises:
-        ValueError: when it lasts more than ten minutes.
+        ValueError: when it may last more than ten minutes.
     """
-    if sum(frames or 0 for frames in num_frames) > LONGEST * fps:
-        raise ValueError(f"motions over {LONGEST:g} seconds are not returned in one piece: use pipe.stream")
+    if sum(frames or longest_choice * fps for frames in num_frames) > LONGEST * fps:
+        raise ValueError(f"what may last over {LONGEST:g} seconds is not returned in one piece: use pipe.stream")
 
 
 def one_for_each(value, texts: list[str], what: str) -> list:

@@ -192,7 +192,7 @@ class TextToMotionPipeline(MotionPipeline):
             seeds = one_for_each(seed, texts, "seeds")
             wanted = [([text], [frames], first) for text, frames, first in zip(texts, lengths, seeds)]
         for _, lengths, _ in wanted:
-            check_whole(lengths, self.fps)
+            check_whole(lengths, self.fps, self.max_duration)
         offsets = range(0, count * num_candidates, num_candidates)
         return [
             MotionRequest(texts, lengths, first_seed(first, offset, num_candidates), num_candidates)
@@ -258,7 +258,7 @@ class TextToMotionPipeline(MotionPipeline):
         if isinstance(duration, (list, tuple)) or isinstance(seed, (list, tuple)) or count != 1:
             raise ValueError("with a stream of texts, give one duration and one seed for all, and one sequence each")
         num_frames = [self._num_frames(duration)]
-        check_whole(num_frames, self.fps)
+        check_whole(num_frames, self.fps, self.max_duration)
         requests = (
             MotionRequest([text], num_frames, first_seed(seed, 0, num_candidates), num_candidates) for text in inputs
         )

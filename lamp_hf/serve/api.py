@@ -25,7 +25,7 @@ from .gate import Gate
 from .jobs import Job
 from .limits import MAX_CANDIDATES, Limits
 from .results import FILES, encode
-from .service import Service, Used, ended
+from .service import Service, Used, ended, read_text
 from .tasks import ModelTasks, MotionResult
 from .tasks import Query as Search
 
@@ -177,10 +177,9 @@ async def search(
     """Find motions of the server's gallery by a text, a motion file, or both."""
     if service.tasks.index is None:
         raise ApiError("invalid_request", "this server has no gallery: start it with --gallery FOLDER")
-    if text is not None:
-        (text,) = service.prompt([text], [None]).texts
     if text is None and motion is None:
         raise ApiError("invalid_request", "nothing to search for: give a text or a motion file")
+    text = None if text is None else read_text(text)
     job = Job("search", Search(text, None if motion is None else await service.read(motion), k))
     service.queue.submit(job)
     return await describe(service, job, wait, response)

@@ -11,7 +11,7 @@ import tempfile
 import textwrap
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -25,7 +25,7 @@ from ..models.prompt_splitting import parts_in_order
 from ..motion.clip import Motion
 from ..motion.html import player_page
 from ..retrieval.index import MotionIndex
-from .limits import MAX_CANDIDATES, MAX_SECONDS, MAX_TEXTS
+from .limits import MAX_CANDIDATES, MAX_SECONDS, MAX_TEXTS, Limits
 from .timeline import VARIANTS, read_path, read_poses, read_rows
 from .uploads import error_line, put_on_character, read_motion, read_seed, read_sentences, read_video
 
@@ -122,9 +122,8 @@ class DemoActions:
         texts, seconds = read_rows(list(zip(rows[::2], rows[1::2])))
         constraints = read_path(path) + read_poses(list(zip(poses[::3], poses[1::3], poses[2::3])))
         seed = read_seed(seed)
-        options = {"mode": "sequence", "num_return_sequences": VARIANTS, "constraints": constraints}
         with self.lock:
-            results = self._generator(texts, duration=seconds, seed=seed, **options)
+            results = self._sequence(texts, seconds, seed, num_return_sequences=VARIANTS, constraints=constraints)
             warnings = self._warnings(texts)
         variants = [Motion(**result) for result in results]
         note = f"{variants[0].duration:.1f} s, seeds {seed} to {seed + VARIANTS - 1}"
@@ -226,8 +225,13 @@ class DemoActions:
         if not 1 <= num_candidates <= MAX_CANDIDATES:
             raise ValueError(f"the best of 1 to {MAX_CANDIDATES} motions can be shown")
         seconds = duration / len(sentences) if duration else None
-        options = {"mode": "sequence", "num_candidates": int(num_candidates)}
-        return self._generator(sentences, duration=seconds, seed=read_seed(seed), **options)
+        durations = [seconds for _ in sentences]
+        return self._sequence(sentences, durations, read_seed(seed), num_candidates=int(num_candidates))
+
+    def _sequence(self, texts: list[str], seconds: Sequence[float | None], seed: int, **options):
+        """Generate motions of texts that follow one another, if they are within the limits."""
+        Limits().check_length(texts, seconds, self._generator.max_duration)
+        return self._generator(texts, duration=list(seconds), seed=seed, mode="sequence", **options)
 
     def _warnings(self, texts: list[str]) -> list[str]:
         """Return a line for each text, or part of one, that is unlike what the model was trained on."""

@@ -59,26 +59,15 @@ class Service:
         Raises:
             ApiError: when it is beyond the limits, or no motion can be generated from it.
         """
-        texts = [" ".join(text.split()) for text in texts]
-        if len(texts) > self.limits.max_texts:
-            raise ApiError("invalid_request", f"{len(texts)} texts: at most {self.limits.max_texts} make a motion")
-        for text in texts:
-            if not text:
-                raise ApiError("invalid_request", "the text is empty: describe what the person does, in a sentence")
-            if len(text) > MAX_CHARACTERS:
-                raise ApiError(
-                    "invalid_request", f"the text has {len(text)} characters: at most {MAX_CHARACTERS} are read"
-                )
-        shortest, seconds = self.tasks.generator.min_duration, sum(duration or 0.0 for duration in durations)
+        texts = [read_text(text) for text in texts]
+        shortest, longest = self.tasks.generator.min_duration, self.tasks.generator.max_duration
         if any(duration is not None and not duration >= shortest for duration in durations):
             raise ApiError("invalid_request", f"the duration is too short: give {shortest:g} seconds or more")
-        if not seconds <= self.limits.max_seconds:
-            most = self.limits.max_seconds
-            raise ApiError("invalid_request", f"{seconds:g} seconds are too long: at most {most:g} are generated")
         if num_candidates > MAX_CANDIDATES:
             raise ApiError("invalid_request", f"num_candidates is {num_candidates}: at most {MAX_CANDIDATES}")
         given = tuple((name, value) for name, value in options.items() if value is not None)
         try:
+            self.limits.check_length(texts, durations, longest)
             return Prompt(tuple(texts), tuple(durations), check_seed(seed), num_candidates, given)
         except ValueError as error:
             raise as_api_error(error) from None
@@ -103,6 +92,20 @@ class Service:
             with open(path, "wb") as file:
                 shutil.copyfileobj(upload.file, file)
             return read_motion(path, self.limits.max_seconds, fps)
+
+
+def read_text(text: str) -> str:
+    """Return a text with single spaces.
+
+    Raises:
+        ApiError: when it is empty or too long.
+    """
+    text = " ".join(text.split())
+    if not text:
+        raise ApiError("invalid_request", "the text is empty: describe what the person does, in a sentence")
+    if len(text) > MAX_CHARACTERS:
+        raise ApiError("invalid_request", f"the text has {len(text)} characters: at most {MAX_CHARACTERS} are read")
+    return text
 
 
 def service_of(request: Request) -> Service:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from ..models.constraints import Constraint
 from ..motion.clip import Motion
-from .limits import MAX_SECONDS
 from .uploads import read_motion, read_sentences
 
 
@@ -16,15 +15,13 @@ def read_rows(rows: Sequence[tuple[str | None, float | None]]) -> tuple[list[str
     """Read sentences that follow one another, each with its seconds; rows without a sentence are left out.
 
     Raises:
-        ValueError: when there is no sentence, one has no seconds, or there is too much of either.
+        ValueError: when there is no sentence, one has no seconds, or there are too many.
     """
     given = [(" ".join(text.split()), length) for text, length in rows if text and text.strip()]
     texts = read_sentences("\n".join(text for text, _ in given))
     seconds = [length for _, length in given if length]
     if len(seconds) < len(texts):
         raise ValueError("each sentence takes its seconds, 3 for instance")
-    if not sum(seconds) <= MAX_SECONDS:
-        raise ValueError(f"the sentences last {sum(seconds):g} seconds together, at most {MAX_SECONDS:g} are possible")
     return texts, seconds
 
 
