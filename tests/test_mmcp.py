@@ -20,7 +20,9 @@ from fastapi.testclient import TestClient
 from test_serve import refusal
 
 from lamp_hf.serve.api import build_app
+from lamp_hf.serve.mmcp_constraints import to_constraints
 from lamp_hf.serve.mmcp_gltf import rest_offsets, to_rotations
+from lamp_hf.serve.mmcp_schema import RootPath
 from lamp_hf.serve.tasks import ModelTasks
 
 
@@ -85,6 +87,27 @@ def test_the_skeleton_follows_bodies_whose_bones_meet_at_its_angles(processor):
     matrices = Rotation.from_quat(quaternions.reshape(-1, 4)).as_matrix().reshape(2, 22, 3, 3)
     posed = forward_kinematics(np.zeros((2, 3)), matrices, offsets, HUMANML3D.parents)
     assert np.abs(posed - joints).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("places", "facing"),
+    [
+        ([[1, 2], [3, 2]], [0, 90]),
+        ([[1, 2], [3, 2], [3, 4]], [0, 0, 0]),
+        ([[1, 2], [3, 2], [3, 2], [1, 2]], [0, 90, -90, -90]),  # it waits before it turns back
+        ([[1, 2], [1, 2]], [0, 0]),  # as the model begins
+    ],
+)
+@pytest.mark.parametrize("angle", [0.0, 0.7])
+def test_where_a_path_has_no_way_on_the_body_stays_turned_as_it_came(places, facing, angle):
+    """The client says which way the body faces at the end of another path alone."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # of (x, z), to the left
+    places = (np.array(places, float) @ turn + [5, -3]).tolist()
+    frames = [10 * number for number in range(len(places))]
+    start = {"type": "root_path", "frames": [0], "positions_xz": places[:1], "heading_radians": [angle]}
+    path = {"type": "root_path", "frames": frames[1:], "positions_xz": places[1:]}
+    made = to_constraints([RootPath(**start), RootPath(**path)], frames[-1] + 1, 20.0, HUMANML3D, np.zeros((22, 3)))
+    assert made[0].facing == pytest.approx(facing, abs=1e-6)
 
 
 class TestAnswers:

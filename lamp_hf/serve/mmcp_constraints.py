@@ -15,6 +15,7 @@ from .mmcp_schema import EffectorTarget, OtherConstraint, PoseKeyframe, RootPath
 
 
 CONSTRAINTS = ["root_path", "effector_target", "pose_keyframe"]  # that are supported
+_STILL = 1e-6  # metres between stops at the same place, by rounding
 
 
 Given = RootPath | EffectorTarget | PoseKeyframe | OtherConstraint
@@ -104,10 +105,18 @@ def _path(stops: dict[int, tuple[np.ndarray, float | None]], fps: float) -> Cons
     points, turns = np.array([stops[frame][0] for frame in frames]), [stops[frame][1] for frame in frames]
     facing = None
     if any(turn is not None for turn in turns):
-        ways = np.diff(points, axis=0, append=points[-1:])
-        along = np.arctan2(ways[:, 0], ways[:, 1])  # where the client leaves it open, along the path
-        facing = [math.degrees(way if turn is None else turn) for turn, way in zip(turns, along)]
+        facing = [math.degrees(way if turn is None else turn) for turn, way in zip(turns, _along(points))]
     return Constraint.path(points, times=[frame / fps for frame in frames], facing=facing)
+
+
+def _along(points: np.ndarray) -> list[float]:
+    """Return the angle of the way from each stop to the next, in radians."""
+    angles, angle = [], 0.0  # the model begins facing +z
+    for x, z in np.diff(points, axis=0, append=points[-1:]):
+        if math.hypot(x, z) > _STILL:  # where there is no way on, as at the end, the body stays turned as it came
+            angle = math.atan2(x, z)
+        angles.append(angle)
+    return angles
 
 
 def _points(one: EffectorTarget, fps: float, skeleton: Skeleton, start: Start) -> list[Constraint]:
