@@ -18,6 +18,7 @@ import lamp_hf
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
+from lamp_hf.models.motion_loops import Cycle
 from lamp_hf.serve import gate
 from lamp_hf.serve.api import build_app
 from lamp_hf.serve.limits import Limits
@@ -152,6 +153,18 @@ class TestOtherTasks:
         (tmp_path / "back.npz").write_bytes(client.get(job["files"]["motion.npz"]).content)
         assert abs(lamp_hf.Motion.load(tmp_path / "back.npz").duration - clip.duration) < 0.1
         assert np.load(io.BytesIO(client.get(job["files"]["features.npy"]).content)).shape[1] == 263
+
+    def test_a_converted_file_keeps_its_axes_its_text_and_its_loop(self, client, tmp_path):
+        """Lies along +z, which a guess would take for standing in a world with Z up."""
+        x, y, z = np.moveaxis(make_clip(2.0).in_place().joints, -1, 0)
+        cycle = Cycle(0.0, 2.05, (0.5, 0.1), 10.0)
+        clip = lamp_hf.Motion(np.stack([x, -z, y], -1), text="a person turns in bed", cycle=cycle)
+        job = client.post("/jobs/convert", files=upload(clip, "bed.npz", tmp_path)).json()
+        assert job["status"] == "done" and job["result"]["text"] == "a person turns in bed"
+        (tmp_path / "back.npz").write_bytes(client.get(job["files"]["motion.npz"]).content)
+        back = lamp_hf.Motion.load(tmp_path / "back.npz")
+        assert np.array_equal(back.joints, clip.joints) and back.cycle == cycle and back.text == clip.text
+        assert b'"loop":{"start":0.0,"end":2.05,"travel":[0.5,0.1]' in client.get(job["files"]["motion.glb"]).content
 
     def test_a_file_is_captioned(self, client, captioner_folder, tmp_path, monkeypatch):
         from transformers import pipeline

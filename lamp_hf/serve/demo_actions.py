@@ -191,7 +191,7 @@ class DemoActions:
             raise ValueError("choose a motion file")
         motion = read_motion(path)
         with self.lock:
-            features = self._captioner.read(motion, motion.text)
+            features = self._captioner.read(motion, Path(path).name)
             chunks = self._captioner(features, return_timestamps=True)[0]["chunks"]
         lines = ["{:.1f}-{:.1f} s: {}".format(*chunk["timestamp"], chunk["text"]) for chunk in chunks]
         return viewer([motion]), "\n".join(lines if len(lines) > 1 else [chunks[0]["text"]])

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -160,11 +161,14 @@ def _start_process() -> subprocess.Popen:
 
 
 def _read(path: Path, output: Path, max_seconds: float, fps: float | None) -> None:
-    """Read a motion and write its joints."""
+    """Read a motion and write what is known of it, but no poses as `Motion.save` does: these take long to find."""
     motion = Motion.load(path)
     check_duration(path, motion.duration, max_seconds)
     motion = motion if fps is None else motion.resample(fps)
-    np.savez(output, joints=motion.joints, fps=motion.fps, skeleton=motion.skeleton)
+    facts: dict[str, Any] = {"fps": motion.fps, "skeleton": motion.skeleton, "text": motion.text or "", "up": "y"}
+    if motion.cycle is not None:
+        facts |= {"loop_travel": motion.cycle.travel, "loop_turn": motion.cycle.turn}
+    np.savez(output, joints=motion.joints, **facts)
 
 
 def _retarget(onto: Path, output: Path, motion: str) -> None:

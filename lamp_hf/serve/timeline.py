@@ -1,6 +1,7 @@
 """The timeline of the demo page: what its fields say, as sentences, seconds and constraints."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..models.constraints import Constraint
 from ..motion.clip import Motion
@@ -56,7 +57,7 @@ def read_poses(rows: Sequence[tuple[str | None, float | None, float | None]]) ->
         motion = read_motion(path, fps=None)
         row = round((second or 0.0) * motion.fps)
         if not 0 <= row < motion.num_frames:
-            raise ValueError(f"{motion.text} lasts {motion.duration:g} seconds: it has no pose at second {second}")
+            raise ValueError(f"{Path(path).name} lasts {motion.duration:g} seconds: it has no pose at second {second}")
         joints = motion.joints[row : row + 1].copy()
         joints[..., 1] -= motion.joints[..., 1].min()
         poses.append(Constraint.pose(time or 0.0, Motion(joints, motion.fps, motion.skeleton)))

@@ -41,7 +41,7 @@ def read_sentences(text: str | None) -> list[str]:
 
 
 def read_motion(path: str | Path, max_seconds: float = MAX_SECONDS, fps: float | None = 20.0) -> Motion:
-    """Read an uploaded motion file, with the file's name as its text.
+    """Read an uploaded motion file, with the file's name as its text where it has none.
 
     Args:
         path (`str` or `Path`): the file.
@@ -59,7 +59,7 @@ def read_motion(path: str | Path, max_seconds: float = MAX_SECONDS, fps: float |
         if size > MAX_UNPACKED:
             raise ValueError(f"{path.name} unpacks to {size / 1e6:.0f} MB; at most {MAX_UNPACKED / 1e6:.0f} are read")
     motion = _READERS.read(path, max_seconds, fps)
-    motion.text = path.name
+    motion.text = motion.text or path.name
     return motion
 
 
