@@ -262,6 +262,10 @@ class TestUploads:
         assert name in refusal(actions.caption, str(tmp_path / name))
         assert name in refusal(actions.search, "", str(tmp_path / name), None)
 
+    def test_every_field_for_motions_takes_what_can_be_read_alone(self):
+        fields = [block for block in demo.build_demo().blocks.values() if isinstance(block, gr.File)]
+        assert [field.file_types for field in fields].count([".npy", ".npz", ".bvh"]) == 7
+
     def test_motions_too_long_too_short_or_of_another_skeleton_are_refused(self, actions, tmp_path):
         long, short = (lamp_hf.Motion(make_motion(frames)).save(tmp_path / f"{frames}.npy") for frames in (1240, 2))
         assert "1240.npy lasts 62.0 seconds" in refusal(actions.caption, str(long))

@@ -268,7 +268,8 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "name, content, message",
         [
-            ("photo.jpg", b"\xff\xd8", "cannot read photo.jpg: give a file that ends in .npy, .npz, .bvh, .amc"),
+            ("photo.jpg", b"\xff\xd8", "cannot read photo.jpg: give a file that ends in .npy, .npz, .bvh"),
+            ("walk.amc", b":DEGREES", "cannot read walk.amc: give a file that ends in"),  # its .asf is not there
             ("walk.bvh", b"no motion", "walk.bvh"),
             ("../../etc/walk.npz", b"PK\x03\x04", "walk.npz"),
             ("walk.npy", b"", "walk.npy"),
@@ -277,6 +278,11 @@ class TestBadInput:
     def test_a_file_that_is_no_motion_is_refused_by_name(self, client, name, content, message):
         answer = client.post("/jobs/caption", files={"motion": (name, content)})
         assert message in refusal(answer, 400, "invalid_request")
+
+    def test_the_documentation_names_what_can_be_uploaded(self, client):
+        forms = client.get("/openapi.json").json()["components"]["schemas"]
+        fields = [form["properties"]["motion"] for name, form in forms.items() if name.startswith("Body_c")]
+        assert [field["description"] for field in fields] == ["A motion file (.npy, .npz, .bvh)."] * 2
 
     def test_a_motion_that_is_too_long_is_refused(self, client, tmp_path):
         answer = client.post("/jobs/convert", files=upload(make_clip(62.0), "long.npy", tmp_path))

@@ -28,9 +28,11 @@ from .results import FILES, encode
 from .service import Service, Used, ended, read_text
 from .tasks import ModelTasks, MotionResult
 from .tasks import Query as Search
+from .uploads import MOTIONS
 
 
 MAX_WAIT, MAX_HITS = 60.0, 100
+_MOTION = f"A motion file ({', '.join(MOTIONS)})."
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Wait = Annotated[
     float, Query(ge=0, le=MAX_WAIT, allow_inf_nan=False, description="Seconds to wait for the end of the job.")
@@ -154,7 +156,7 @@ async def generate(body: Generate, service: Used, response: Response, wait: Wait
 
 @router.post("/caption")
 async def caption(
-    motion: Annotated[UploadFile, File(description="A motion file: .bvh, .npz, .npy or .amc.")],
+    motion: Annotated[UploadFile, File(description=_MOTION)],
     service: Used,
     response: Response,
     wait: Wait = 0,
@@ -187,7 +189,7 @@ async def search(
 
 @router.post("/convert")
 async def convert(
-    motion: Annotated[UploadFile, File(description="A motion file: .bvh, .npz, .npy or .amc.")],
+    motion: Annotated[UploadFile, File(description=_MOTION)],
     service: Used,
     response: Response,
     fps: Annotated[

@@ -13,11 +13,10 @@ from pathlib import Path
 import gradio as gr
 
 from .. import bundled
-from ..motion.clip import READABLE
 from .demo_actions import GALLERY, DemoActions
 from .limits import KEPT_SECONDS, MAX_CANDIDATES, MAX_CHARACTERS, MAX_SECONDS, MAX_TEXTS, MAX_UPLOAD, MAX_WAITING
 from .timeline import MAX_POSES, VARIANTS
-from .uploads import CHARACTERS, VIDEOS
+from .uploads import CHARACTERS, MOTIONS, VIDEOS
 
 
 MAX_FILES = 4  # requests with files that are worked on at the same time
@@ -181,9 +180,9 @@ def _path_field() -> gr.Textbox:
 
 
 def _pose_row(number: int) -> list[gr.Component]:
-    label = f"Pose {number + 1} ({', '.join(READABLE)})"
+    label = f"Pose {number + 1} ({', '.join(MOTIONS)})"
     with gr.Row(equal_height=True):
-        file = gr.File(label=label, file_types=list(READABLE), height=120, scale=3)
+        file = gr.File(label=label, file_types=list(MOTIONS), height=120, scale=3)
         time = gr.Number(0, label="At second", min_width=80, step=0.1)
         second = gr.Number(0, label="Second in the file", min_width=80, step=0.1)
     return [file, time, second]
@@ -213,7 +212,7 @@ def _search_tab(actions: DemoActions) -> None:
     with gr.Row():
         with gr.Column(scale=2):
             text = gr.Textbox(label="Describe the motion", max_length=MAX_CHARACTERS)
-            example = _upload_field("Motion file", READABLE)
+            example = _upload_field("Motion file", MOTIONS)
             video = _upload_field("Video", VIDEOS)
             button = gr.Button("Search", variant="primary")
         with gr.Column(scale=3):
@@ -225,7 +224,7 @@ def _search_tab(actions: DemoActions) -> None:
 def _caption_tab(actions: DemoActions) -> None:
     with gr.Row():
         with gr.Column(scale=2):
-            path = _upload_field("Motion file", READABLE)
+            path = _upload_field("Motion file", MOTIONS)
             button = gr.Button("Describe this motion", variant="primary")
         with gr.Column(scale=3):
             player = _player()
@@ -239,7 +238,7 @@ def _compare_tab(actions: DemoActions) -> None:
         for side in "AB":
             with gr.Column():
                 inputs.append(gr.Textbox(label=f"Sentence {side}", max_length=MAX_CHARACTERS))
-                inputs.append(_upload_field(f"or motion file {side}", READABLE))
+                inputs.append(_upload_field(f"or motion file {side}", MOTIONS))
     inputs.append(_seed_field())
     button = gr.Button("Compare", variant="primary")
     player, table = _player(), gr.Markdown()

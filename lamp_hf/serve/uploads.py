@@ -19,6 +19,7 @@ MAX_VIDEO_SIDE, MAX_VIDEO_RATE = 4096, 120  # pixels, and frames a second: all o
 MAX_VIDEO_PIXELS = 4e9  # of all frames: a minute in full HD at 30 frames per second, decoded within seconds
 MAX_UNPACKED = 200e6  # bytes of an npz
 _READERS = ReaderPool()
+MOTIONS = tuple(suffix for suffix in READABLE if suffix != ".amc")  # which needs its .asf beside it
 CHARACTERS = (".glb", ".vrm", ".bvh")
 VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
 
@@ -52,7 +53,7 @@ def read_motion(path: str | Path, max_seconds: float = MAX_SECONDS, fps: float |
         ValueError: when it is of another kind, damaged, too long, or takes too much time or memory.
     """
     path = Path(path)
-    _check_suffix(path, READABLE)
+    _check_suffix(path, MOTIONS)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
