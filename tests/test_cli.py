@@ -14,7 +14,9 @@ from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 import lamp_hf
 from lamp_hf.cli import main
+from lamp_hf.cli.common import check_model
 from lamp_hf.fingerprint import fingerprint
+from lamp_hf.retrieval.storage import model_reference
 
 
 def run(*arguments: str, **environment: str):
@@ -112,6 +114,27 @@ def test_what_a_hurried_user_does_wrong_ends_in_one_line(tmp_path, arguments, mo
     assert ended.value.code == 1 and printed.out == ""
     assert printed.err.startswith("lamp-hf: ") and printed.err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.npy"]
+
+
+@pytest.mark.parametrize("task", lamp_hf.BUNDLED)
+def test_every_verb_finds_a_bundled_model_by_its_task(task, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["lamp-hf", "info", "--system", "--json", "--model", f"bundled:{task}"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out)["model"] == fingerprint(lamp_hf.bundled(task))
+
+
+def test_a_bundled_model_that_does_not_exist_is_refused_before_anything_is_read(capsys, monkeypatch):
+    for verb in (["caption", "missing.bvh"], ["index", "missing", "-o", "gallery"], ["demo"]):
+        monkeypatch.setattr("sys.argv", ["lamp-hf", *verb, "--model", "bundled:nonsense"])
+        with pytest.raises(SystemExit):
+            main()
+        assert capsys.readouterr().err.startswith("lamp-hf: no bundled model for 'nonsense'; there is one for: text-")
+
+
+def test_a_gallery_of_a_bundled_model_is_one_wherever_the_package_is():
+    assert model_reference(check_model("bundled:video")) == "bundled:video"
 
 
 def test_a_model_that_does_not_exist_is_named_at_once(tmp_path):

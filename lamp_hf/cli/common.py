@@ -23,16 +23,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, fo
 
 
 def check_model(name: str) -> str:
-    """Refuse a model that is neither a folder, nor on the Hub, nor in its cache, before anything waits for it.
+    """Return the folder or Hub id of a model that is there or in the cache, before anything waits for it.
 
     Args:
-        name (`str`): folder or Hub id; empty, and `bundled:...`, for a bundled model.
+        name (`str`): folder or Hub id, or `bundled:video` for instance, see [`lamp_hf.bundled`]; empty stays empty.
 
     Raises:
         ValueError: when there is no such model.
         OSError: when the Hub cannot be asked.
     """
-    if not name or name.startswith("bundled:") or Path(name).is_dir():
+    if name.startswith("bundled:"):
+        return lamp_hf.bundled(name.removeprefix("bundled:"))
+    if not name or Path(name).is_dir():
         return name
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ValueError(f"no such model: {name} is no folder, and a name on the Hub is user/name")
@@ -55,7 +57,12 @@ def check_model(name: str) -> str:
 
 
 Model = Annotated[
-    str, typer.Option(callback=check_model, help="Folder or Hub id of a model. Defaults to the bundled one.")
+    str,
+    typer.Option(
+        callback=check_model,
+        help="Folder or Hub id of a model, or bundled:text-to-motion, bundled:captioning or bundled:video. Defaults "
+        "to the bundled one.",
+    ),
 ]
 InPlace = Annotated[
     bool, typer.Option("--in-place", help="Take the travel over the ground away: the hips stay above the origin.")
