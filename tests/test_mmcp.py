@@ -83,9 +83,8 @@ def test_the_skeleton_follows_bodies_whose_bones_meet_at_its_angles(processor):
     turns = Rotation.from_rotvec(np.random.default_rng(0).normal(0, 0.3, (22, 3))).as_matrix()
     local = np.stack([np.eye(3)[None].repeat(22, 0), turns])
     joints = forward_kinematics(np.zeros((2, 3)), local, offsets, HUMANML3D.parents)
-    quaternions = to_rotations(lamp_hf.Motion(joints), offsets)
-    matrices = Rotation.from_quat(quaternions.reshape(-1, 4)).as_matrix().reshape(2, 22, 3, 3)
-    posed = forward_kinematics(np.zeros((2, 3)), matrices, offsets, HUMANML3D.parents)
+    rotations = to_rotations(lamp_hf.Motion(joints), offsets)
+    posed = forward_kinematics(np.zeros((2, 3)), rotations, offsets, HUMANML3D.parents)
     assert np.abs(posed - joints).max() < 1e-5
 
 
