@@ -113,7 +113,8 @@ def test_a_model_of_ones_own_needs_its_card_and_its_numbers(model_folder, tmp_pa
     (folder / "README.md").write_text("# mine\nFID TODO\n")
     with pytest.raises(ValueError, match="blank: TODO"):
         stage("text-to-motion", "me/mine", folder, tmp_path / "b")
-    (folder / "README.md").write_text("# mine\nTrained on my own recordings.\n")
+    words = 'None of my recordings shows a face; a missing marker is NaN.\n\n```json\n{"fps": null}\n```\n'
+    (folder / "README.md").write_text(f"# mine\n{words}")
     for numbers, message in ((None, r"no evaluation\.json"), ({}, "no number"), ({"fid": None}, r"evaluation\[fid\]")):
         if numbers is not None:
             (folder / "evaluation.json").write_text(json.dumps(numbers))
@@ -123,7 +124,7 @@ def test_a_model_of_ones_own_needs_its_card_and_its_numbers(model_folder, tmp_pa
     (tmp_path / "d").mkdir()
     stage("text-to-motion", "me/mine", folder, tmp_path / "d")
     card = (tmp_path / "d" / "README.md").read_text()
-    assert card.startswith("# mine") and "| by me, fid | 0.25 |" in card
+    assert card.startswith(f"# mine\n{words}") and "| by me, fid | 0.25 |" in card
 
 
 def test_the_card_of_a_model_of_ones_own_follows_its_numbers(tmp_path):

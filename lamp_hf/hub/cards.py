@@ -21,7 +21,7 @@ The code is in this repository, and `trust_remote_code=True` allows it to run. I
 `import lamp_hf` replaces that option, and the package reads and writes motion files. Without it, motions are arrays:
 joints of shape `[frames, 22, 3]` in metres.
 """
-_PLACEHOLDER = re.compile(r"\b(?:TODO|TBD|NaN|nan|None|null)\b")
+_PLACEHOLDER = re.compile(r"\b(?:TODO|TBD)\b")  # numbers that are missing are refused by `Measurements`
 _TABLE_HEAD = ["measured", ""]
 
 
