@@ -1,6 +1,8 @@
 """Unit, axes, handedness and frame rate of motion files: what is read as what, and what is refused with its cause."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import lamp_hf
 from lamp_hf import Motion
 from lamp_hf.cli import app
 from lamp_hf.models.skeleton import HUMANML3D, KIT
+from lamp_hf.motion.bvh import channels_of, euler_angles, local_transforms, read_skeleton
 from lamp_hf.motion.rigs import rigs
 from lamp_hf.motion.world import AXES, rotation_to_y_up
 
@@ -30,6 +33,27 @@ def mixamo(path, joints, unit=CENTIMETRES):
     return bvh_of_rig(path, rigs()["mixamo"], joints * unit)
 
 
+def through_blender(path: Path) -> Path:
+    """Turn a BVH as Blender does that imports and exports it: names and orders stay, Z is up in rest and rotations.
+
+    The importer applies its turn to the bones, and the exporter writes the axes of the armature.
+    """
+    _, tree, _ = read_skeleton(path)
+    hierarchy, motion = path.read_text().split("MOTION\n")
+    *header, frames = motion.split("\n", 2)
+    local, offsets = local_transforms(tree, np.loadtxt(frames.splitlines(), ndmin=2))
+    local, offsets = Z_UP.T @ local @ Z_UP, offsets @ Z_UP
+    columns = []
+    for joint, turns, places in zip(tree, local.swapaxes(0, 1), offsets.swapaxes(0, 1)):
+        if joint.channels:
+            order = "".join("XYZ"[axis] for axis in channels_of(joint, "rotation", 0)[1])
+            columns += [places] * (len(joint.channels) == 6) + [euler_angles(turns, order)]
+    hierarchy = re.sub(r"OFFSET (\S+) (\S+) (\S+)", lambda at: f"OFFSET {at[1]} {-float(at[3])} {at[2]}", hierarchy)
+    lines = [" ".join(map(str, row)) for row in np.concatenate(columns, 1)]
+    path.write_text("\n".join([f"{hierarchy}MOTION", *header, *lines]))
+    return path
+
+
 def worst(motion: Motion, joints: np.ndarray) -> float:
     return float(np.abs(motion.joints - joints).max())
 
@@ -41,6 +65,14 @@ class TestAxes:
         joints = turned(make_motion(), degrees)
         loaded = Motion.load(Motion(joints).save(tmp_path / f"clip.{suffix}"))
         assert worst(loaded, joints) < 2.1e-3 and str(loaded.assumptions.up) == "y (stated)"
+
+    @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda skeleton: skeleton.name)
+    def test_our_bvh_that_blender_has_turned_stands(self, skeleton, tmp_path):
+        joints = make_motion(skeleton=skeleton) * skeleton.metres
+        loaded = Motion.load(through_blender(Motion(joints, skeleton.fps, skeleton).save(tmp_path / "clip.bvh")))
+        assert worst(loaded, joints) < 2.1e-3
+        assert str(loaded.assumptions.up) == "z (sure, rest pose and floor)"
+        assert loaded.assumptions.unit.value == "metres"
 
     def test_archives_say_their_axes_and_are_believed(self, tmp_path):
         joints = turned(make_motion(), 90)

@@ -22,7 +22,8 @@ class Animation:
         positions (`np.ndarray` of shape `(num_frames, num_joints, 3)`): world positions.
         fps (`float`): frames per second.
         rest (`np.ndarray` of shape `(num_joints, 3)`, *optional*): positions without any rotation.
-        is_ours (`bool`): this package wrote the file, so that its unit is a metre and its Y is up.
+        is_ours (`bool`): joints have the names and orders of rotation of this package's files, whose unit is a metre
+            and whose rest pose stands along Y.
         states_rate (`bool`): the file itself says its frames per second.
     """
 

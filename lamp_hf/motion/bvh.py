@@ -159,7 +159,7 @@ def read_skeleton(path: Path) -> tuple[str, list[Joint], np.ndarray]:
 
 
 def _is_ours(tree: list[Joint]) -> bool:
-    """Tell files of [`write_bvh`], whose unit is a metre and whose Y is up, by their names and rotation orders."""
+    """Tell files of [`write_bvh`] by the names and rotation orders of their joints."""
     turning = [joint for joint in tree if joint.channels]
     orders = ["".join(c[0].upper() for c in joint.channels if c[1:].lower() == "rotation") for joint in turning]
     names = {joint.name for joint in turning}

@@ -9,7 +9,7 @@ from ..models.skeleton import HUMANML3D, KIT, Skeleton
 from .animation import Animation, choose_body
 from .rig_guess import guess_rig
 from .rigs import PAIRS, find_rig, index_joints, is_kit, joint_of, plain_name, required_joints, rigs
-from .world import UNKNOWN_RIG, Recording
+from .world import UNKNOWN_RIG, Recording, standing_axis
 
 
 def retarget_animation(animation: Animation, rig: dict | None = None, body: str | None = None) -> Recording:
@@ -68,7 +68,10 @@ def _recording(
     animation: Animation, joints: np.ndarray, skeleton: Skeleton, rig: str, rest: np.ndarray | None
 ) -> Recording:
     recording = Recording(joints, skeleton, animation.fps, rig, rest, states_rate=animation.states_rate)
-    return dataclasses.replace(recording, unit=1.0, up="y", stated=True) if animation.is_ours else recording
+    turned = rest is not None and standing_axis(rest, skeleton) not in (None, "y")  # Blender exports Z up
+    if not animation.is_ours or turned:
+        return recording
+    return dataclasses.replace(recording, unit=1.0, up="y", stated=True)
 
 
 def find_or_guess(animation: Animation) -> dict:

@@ -269,7 +269,7 @@ def _find_up(recording: Recording, joints: np.ndarray, given: str | None) -> tup
         raise ValueError(f"its upward axis is {recording.up!r}; known: {', '.join(AXES)}")
     if recording.stated and recording.up:
         return recording.up, Finding(recording.up, "stated")
-    expected = recording.up or (None if recording.rest is None else _standing_axis(recording.rest, recording.skeleton))
+    expected = recording.up or (None if recording.rest is None else standing_axis(recording.rest, recording.skeleton))
     scores = {axis: _score(axis, joints, recording.skeleton, expected) for axis in AXES}
     best, second = sorted(AXES, key=lambda axis: -scores[axis])[:2]
     if recording.up is not None and (best == recording.up or scores[best] < _STANDS):
@@ -288,7 +288,7 @@ def _find_up(recording: Recording, joints: np.ndarray, given: str | None) -> tup
 _STANDS = 3.0  # score of a body that stands on a floor at zero for nearly all of the clip
 
 
-def _standing_axis(rest: np.ndarray, skeleton: Skeleton) -> str | None:
+def standing_axis(rest: np.ndarray, skeleton: Skeleton) -> str | None:
     """Return the axis along which a rest pose stands, if it is one: trunk and legs on either side of the pelvis."""
     at = dict(zip(skeleton.joint_names, rest))
     trunk, legs = at["neck"] - at["pelvis"], at["pelvis"] - (at["left_ankle"] + at["right_ankle"]) / 2
