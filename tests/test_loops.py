@@ -8,6 +8,7 @@ import numpy as np
 import pygltflib
 import pytest
 from bodies import PACE, PERIOD, kicking, walking
+from characters import RIGS, Played, joint_name, write_bvh_character, write_character
 
 import lamp_hf
 from lamp_hf.cli import main
@@ -154,6 +155,20 @@ def translations(document: pygltflib.GLTF2, node: int) -> np.ndarray:
     return np.frombuffer(data, np.float32).reshape(-1, 3)
 
 
+def seam(played: Played) -> float:
+    """Return the most degrees between the first and the last key of a joint's rotation, without the pelvis's."""
+    (animation, *_) = played.document["animations"]
+    paths = {
+        (channel["target"]["node"], channel["target"]["path"]): channel["sampler"] for channel in animation["channels"]
+    }
+    turns = [
+        played.values(animation["samplers"][sampler]["output"])[[0, -1]]
+        for (node, path), sampler in paths.items()
+        if path == "rotation" and (node, "translation") not in paths
+    ]
+    return float(np.degrees(2 * np.arccos(np.clip(np.abs(np.prod(turns, 1).sum(-1)), 0, 1)).max()))
+
+
 class TestFiles:
     def test_a_glb_says_what_engines_ask_for_and_ends_with_its_first_pose(self, loop, tmp_path):
         document = pygltflib.GLTF2().load(loop.save(tmp_path / "walk.glb"))
@@ -172,6 +187,45 @@ class TestFiles:
         extras = document.animations[0].extras
         assert "loop" not in extras and len(translations(document, 0)) == 31
         assert extras["contacts"] == {"left_foot": [[0.0, 1.55]], "right_foot": [[0.0, 1.55]]}
+
+    @pytest.mark.parametrize("rig", ["mixamo", "vrm0", "z-up"])
+    def test_a_character_ends_with_its_first_pose_where_its_own_legs_take_it(self, rig, loop, tmp_path):
+        hero = write_character(tmp_path / "hero.glb", **RIGS[rig])
+        played = Played(lamp_hf.retarget(loop, hero, tmp_path / "walk.glb"))
+        extras = played.document["animations"][0]["extras"]
+        assert extras["fps"] == 20 and extras["contacts"].keys() == {"left_foot", "right_foot"}
+        assert len(played.times) == loop.num_frames + 1
+        assert extras["loop"]["end"] == pytest.approx(played.times[-1], abs=1e-4)
+        pelvis = played.names.index(joint_name("pelvis", RIGS[rig].get("names")))
+        way = np.diff(played.world[[0, -1], pelvis, :3, 3], axis=0)[0]
+        floor = [0, 1] if rig == "z-up" else [0, 2]
+        np.testing.assert_allclose(extras["loop"]["travel"], way[floor], atol=1e-4)
+        legs = np.hypot(*way[floor]) / np.hypot(*loop.cycle.travel)
+        assert 0.7 < legs < 0.95 and np.abs(np.delete(way, floor)) < 1e-4
+        assert seam(played) < 0.1
+
+    def test_a_vrm_animation_ends_with_its_first_pose(self, loop, tmp_path):
+        played = Played(loop.save(tmp_path / "walk.vrma"))
+        assert len(played.times) == loop.num_frames + 1 and seam(played) < 0.1
+        assert np.allclose(played.document["animations"][0]["extras"]["loop"]["travel"], loop.cycle.travel, atol=1e-4)
+        way = np.diff(played.places("hips")[[0, -1]], axis=0)[0]
+        np.testing.assert_allclose(way[[0, 2]], loop.cycle.travel, atol=2e-3)
+
+    def test_a_straight_arm_is_twisted_alike_on_both_sides_of_the_seam(self, tmp_path):
+        """It bends to the side before the seam and forward after it; only those frames tell how it is twisted."""
+        joints = walking()
+        swing = 0.15 * np.sin(2 * np.pi * np.arange(len(joints)) / PERIOD)
+        joints[:, 20, 2] += swing.clip(min=0)
+        joints[:, 20, 0] -= swing.clip(max=0)
+        closed, cycle = close_cycle(joints, 20, 40, 20.0, HUMANML3D)
+        hero = write_character(tmp_path / "hero.glb", **RIGS["mixamo"])
+        loop = lamp_hf.Motion(closed, cycle=cycle)
+        assert seam(Played(lamp_hf.retarget(loop, hero, tmp_path / "walk.glb"))) < 1
+
+    def test_the_skeleton_of_a_bvh_has_each_frame_once(self, loop, tmp_path):
+        skeleton = write_bvh_character(tmp_path / "mine.bvh")
+        path = lamp_hf.retarget(loop, skeleton, tmp_path / "walk.bvh")
+        assert f"Frames: {loop.num_frames}\n" in path.read_text()
 
     def test_an_npz_keeps_the_loop_and_has_contacts(self, loop, tmp_path):
         path = loop.save(tmp_path / "walk.npz")

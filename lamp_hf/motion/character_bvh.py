@@ -72,14 +72,14 @@ class BvhCharacter:
         if self._mover is None:
             raise ValueError("it cannot move: neither its pelvis nor a joint above has position channels")
 
-    def write(self, path: Path, pose: Pose, fps: float, name: str) -> None:
+    def write(self, path: Path, pose: Pose, fps: float, name: str, extras: dict) -> None:
         """Write the hierarchy as it is, with the frames of a pose.
 
         Args:
             path (`Path`): the file.
             pose ([`Pose`]): of this character.
             fps (`float`): frames per second.
-            name (`str`): of the animation, for which BVH has no place.
+            name (`str`), extras (`dict`): of the animation, for which BVH has no place.
         """
         character, column = self.character, 0
         rows = np.repeat(self._reference, len(pose.root), 0)

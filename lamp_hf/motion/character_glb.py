@@ -63,7 +63,7 @@ class GlbCharacter:
         names = [str(nodes[node].get("name", f"node {node}")) for node in self._nodes]
         self.character = Character(names, rows, self._world[:, :3, 3], _rotation(self._world), _rotation(local))
 
-    def write(self, path: Path, pose: Pose, fps: float, name: str) -> None:
+    def write(self, path: Path, pose: Pose, fps: float, name: str, extras: dict[str, Any]) -> None:
         """Write the file with an animation before its own.
 
         Args:
@@ -71,6 +71,7 @@ class GlbCharacter:
             pose ([`Pose`]): of this character.
             fps (`float`): frames per second.
             name (`str`): of the animation.
+            extras (`dict`): facts that the animation carries.
         """
         for joint in pose.local:
             _untie(self._file.document["nodes"][self._nodes[joint]])
@@ -79,7 +80,7 @@ class GlbCharacter:
         into = np.linalg.inv(self._world[parent]) if parent >= 0 else np.eye(4)
         positions = {self._nodes[pelvis]: pose.root @ into[:3, :3].T + into[:3, 3]}
         rotations = {self._nodes[joint]: turns for joint, turns in pose.local.items()}
-        self._file.add_animation(name, fps, positions, rotations)
+        self._file.add_animation(name, fps, positions, rotations, extras)
         path.write_bytes(self._file.to_bytes())
 
 

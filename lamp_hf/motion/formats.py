@@ -63,9 +63,11 @@ def _write_glb(motion: "Motion", path: Path, root_motion: bool) -> None:
 
 
 def _write_vrma(motion: "Motion", path: Path) -> None:
+    from .engine_data import engine_data
     from .vrma import write_vrma
 
-    write_vrma(path, motion.joints, motion.fps, motion._skeleton, motion.text)
+    facts = engine_data(motion)
+    write_vrma(path, motion.joints, motion.fps, motion._skeleton, motion.text, motion.cycle, facts)
 
 
 def _write_mp4(motion: "Motion", path: Path, size: int, camera: "str | View") -> None:

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from .character import Character
 from .clip import Motion
+from .engine_data import engine_data
 from .files import write_atomically
 from .posing import Pose, pose_character
 
@@ -14,7 +17,7 @@ class _CharacterFile(Protocol):
 
     character: Character
 
-    def write(self, path: Path, pose: Pose, fps: float, name: str) -> None: ...
+    def write(self, path: Path, pose: Pose, fps: float, name: str, extras: dict) -> None: ...
 
 
 _KINDS = {".glb": (".glb", ".vrm"), ".vrm": (".vrm", ".glb"), ".bvh": (".bvh",)}
@@ -26,7 +29,8 @@ def retarget(motion: Motion, onto: str | Path, output: str | Path, rig: str | Pa
     A GLB or VRM keeps its meshes, skins, materials and animations; the new animation comes first, and viewers play it.
     A BVH keeps its hierarchy; its own frames are replaced. Bones point where the motion's do, whatever their rest pose
     and axes are; the path is scaled by the length of the legs, and feet are kept on the floor. Fingers, and bones that
-    are no person's, keep their rest pose.
+    are no person's, keep their rest pose. The animation of a GLB or VRM carries the facts of
+    [`lamp_hf.motion.engine_data`], and that of a loop ends with its first pose again.
 
     Args:
         motion ([`Motion`]): the motion.
@@ -45,11 +49,24 @@ def retarget(motion: Motion, onto: str | Path, output: str | Path, rig: str | Pa
     check_character_path(onto, output)
     character = _read(onto, rig)
     try:
-        pose = pose_character(character.character, motion.joints, motion.fps, motion._skeleton)
+        pose = pose_character(character.character, motion.joints, motion.fps, motion._skeleton, motion.cycle)
     except ValueError as error:
         raise ValueError(f"{onto}: {error}") from None
-    write_atomically(output, lambda path: character.write(path, pose, motion.fps, motion.text or "motion"))
+    facts, name = _facts(motion, character.character, pose), motion.text or "motion"
+    if output.suffix.lower() == ".bvh":
+        pose = pose.part(0, motion.num_frames)  # without the first pose again
+    write_atomically(output, lambda path: character.write(path, pose, motion.fps, name, facts))
     return output
+
+
+def _facts(motion: Motion, character: Character, pose: Pose) -> dict:
+    """Return the facts for engines; a loop travels as far as the character's legs take it."""
+    facts = engine_data(motion)
+    if motion.cycle is not None:
+        up = int(np.abs(character.axes()[:, 1]).argmax())
+        travel = np.delete(pose.root[-1] - pose.root[0], up)
+        facts["loop"]["travel"] = [round(float(way), 4) for way in travel]
+    return facts
 
 
 def check_character_path(onto: Path, output: Path) -> None:

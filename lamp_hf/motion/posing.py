@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..models.motion_loops import Cycle, repeated
 from ..models.motion_representation import shortest_rotation
 from ..models.skeleton import Skeleton
 from .character import SIDES, Character
@@ -26,8 +27,14 @@ class Pose:
     root: np.ndarray
     local: dict[int, np.ndarray]
 
+    def part(self, start: int, end: int) -> "Pose":
+        """Return the frames from `start` up to `end`."""
+        return Pose(self.root[start:end], {joint: turns[start:end] for joint, turns in self.local.items()})
 
-def pose_character(character: Character, joints: np.ndarray, fps: float, skeleton: Skeleton) -> Pose:
+
+def pose_character(
+    character: Character, joints: np.ndarray, fps: float, skeleton: Skeleton, cycle: Cycle | None = None
+) -> Pose:
     """Pose a character as a body moves.
 
     Limbs point where the body's do, and trunk, collars, neck and feet turn from the character's rest pose as the
@@ -39,10 +46,15 @@ def pose_character(character: Character, joints: np.ndarray, fps: float, skeleto
         joints (`np.ndarray` of shape `(num_frames, num_joints, 3)`): metres, Y up.
         fps (`float`): frames per second.
         skeleton ([`Skeleton`]): the joint tree.
+        cycle ([`Cycle`], *optional*): of a motion that loops; the first frame of the next repetition then follows the
+            last one.
 
     Raises:
         ValueError: when the character does not stand in its rest pose.
     """
+    if cycle is not None:  # neighbours of both ends are those that they have in the loop
+        several = repeated(joints, cycle, 3, first=-1)
+        return pose_character(character, several, fps, skeleton).part(len(joints), 2 * len(joints) + 1)
     axes = character.axes()
     body = solve_body(joints, fps, skeleton)
     figure = _Figure(dataclasses.replace(character, positions=character.positions @ axes), body)

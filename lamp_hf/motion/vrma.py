@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..models.motion_loops import Cycle
 from ..models.skeleton import Skeleton
 from .character import SIDES, Character, bone_names
 from .glb import add_nodes
@@ -13,7 +14,15 @@ from .posing import pose_character
 from .rigs import rigs
 
 
-def write_vrma(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, text: str | None = None) -> None:
+def write_vrma(
+    path: Path,
+    joints: np.ndarray,
+    fps: float,
+    skeleton: Skeleton,
+    text: str | None = None,
+    cycle: Cycle | None = None,
+    extras: dict | None = None,
+) -> None:
     """Write a motion by the extension VRMC_vrm_animation 1.0.
 
     Args:
@@ -22,15 +31,17 @@ def write_vrma(path: Path, joints: np.ndarray, fps: float, skeleton: Skeleton, t
         fps (`float`): frames per second.
         skeleton ([`Skeleton`]): the joint tree.
         text (`str`, *optional*): name of the animation.
+        cycle ([`Cycle`], *optional*): of a motion that loops; it then ends with its first pose again.
+        extras (`dict`, *optional*): facts that the animation carries.
     """
     humanoid = _humanoid(solve_body(joints, fps, skeleton))
-    pose = pose_character(humanoid, joints, fps, skeleton)
+    pose = pose_character(humanoid, joints, fps, skeleton, cycle)
     parents = humanoid.parents
     places = humanoid.positions
     offsets = places - [places[parent] if parent >= 0 else np.zeros(3) for parent in parents]
     scene = Gltf()
     add_nodes(scene, humanoid.names, parents, offsets)
-    scene.add_animation(text or "motion", fps, {0: pose.root}, pose.local)
+    scene.add_animation(text or "motion", fps, {0: pose.root}, pose.local, extras)
     bones = {name: {"node": node} for node, name in enumerate(humanoid.names)}
     scene.document["extensionsUsed"] = ["VRMC_vrm_animation"]
     scene.document["extensions"] = {"VRMC_vrm_animation": {"specVersion": "1.0", "humanoid": {"humanBones": bones}}}
