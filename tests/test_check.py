@@ -85,6 +85,14 @@ class TestFix:
         assert repaired.check().passed
         np.testing.assert_allclose(repaired.joints, stroll(), atol=5e-3)
 
+    @pytest.mark.parametrize("part", [("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot")])
+    def test_arms_or_legs_that_alone_are_swapped_do_not_swap_the_others(self, part):
+        swapped = [HUMANML3D.mirrored_joints[joint] if name.endswith(part) else joint
+                   for joint, name in enumerate(HUMANML3D.joint_names)]  # fmt: skip
+        joints = stroll()[:, swapped]
+        assert "swapped_sides" in kinds(joints)
+        np.testing.assert_allclose(fix(lamp_hf.Motion(joints)).joints, joints, atol=1e-5)
+
     def test_nothing_is_invented_for_a_body_that_is_elsewhere_from_then_on(self):
         joints = stroll()
         joints[50:] += [0.6, 0, 0]

@@ -8,13 +8,15 @@ from transformers import AutoProcessor, Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.processing_utils import ProcessorMixin
 
+from .motion_requests import check_count
 from .skeleton import get_skeleton
 
 
 class MotionPipeline(Pipeline):
     """Base class of pipelines whose processor reads texts and motions.
 
-    Subclasses name the `model_types` that they run.
+    Subclasses name the `model_types` that they run. A batch size and options of decoding and scoring that are given to
+    `pipeline(...)` are the defaults of its calls.
     """
 
     model_types: tuple[str, ...]
@@ -38,6 +40,17 @@ class MotionPipeline(Pipeline):
         motion = config.motion_config if hasattr(config, "tokenizer_config") else getattr(lamp, "motion_config", None)
         self.frames_per_token = motion.downsampling_factor if motion else 1
         self.max_frames = lamp.max_frames  # of a motion that LaMP or LAVIMO reads as a whole
+
+    def choose_batch_size(self, batch_size: int | None, default: int) -> int:
+        """Return the batch size that a call gives, or that was given to `pipeline(...)`, or else the default.
+
+        Raises:
+            ValueError: when it is no whole number from 1.
+        """
+        batch_size = self._batch_size if batch_size is None else batch_size
+        batch_size = default if batch_size is None else batch_size
+        check_count(batch_size, "batch_size")
+        return batch_size
 
     def get_iterator(self, *args, **kwargs):
         """Return the results of many inputs as they are ready, without a draw from torch's global generator."""

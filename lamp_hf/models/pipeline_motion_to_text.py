@@ -29,12 +29,12 @@ class MotionToTextPipeline(MotionPipeline):
         if len(self.tokenizer) > vocabulary:
             raise ValueError(f"the tokenizer has {len(self.tokenizer)} words, the language model {vocabulary}")
 
-    def __call__(self, inputs, batch_size: int = 16, return_timestamps: bool = False, **kwargs):
+    def __call__(self, inputs, batch_size: int | None = None, return_timestamps: bool = False, **kwargs):
         """Caption one motion or a list of motions.
 
         Args:
             inputs (a motion, see above, or a `list` of them): Motions to caption.
-            batch_size (`int`): Parts per batch.
+            batch_size (`int`, defaults to 16): Parts per batch; one if captions are sampled.
             return_timestamps (`bool`): Return `chunks` for short motions too.
             prompt (`str`, *optional*): Beginning of every caption; it is part of the result.
             num_beams, length_penalty, max_new_tokens, do_sample, temperature, top_p, top_k, num_return_sequences
@@ -53,7 +53,9 @@ class MotionToTextPipeline(MotionPipeline):
         motions = [self.read(motion, f"motion {i}") for i, motion in enumerate([inputs] if single else inputs)]
         parts_of_motions = [self.split(features) for features in motions]
         parts = [part for parts_of_motion in parts_of_motions for part in parts_of_motion]
-        batch_size = 1 if kwargs.get("do_sample") else batch_size  # the seed starts a random stream for every part
+        batch_size = self.choose_batch_size(batch_size, 16)
+        if self._samples(kwargs):
+            batch_size = 1  # the seed starts a random stream for every part
         captions = iter(super().__call__(parts, batch_size=batch_size, **kwargs) if parts else [])
         results = []
         for parts_of_motion in parts_of_motions:
@@ -70,12 +72,16 @@ class MotionToTextPipeline(MotionPipeline):
             raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known | {'prompt', 'seed'}))}")
         sampling = [name for name in ("temperature", "top_p", "top_k") if name in kwargs]
         sampling += ["seed"] * (seed is not None)
-        if sampling and not kwargs.get("do_sample"):
+        if sampling and not self._samples(kwargs):
             raise ValueError(f"{sampling[0]} is for sampling: give do_sample=True")
         if (prompt is not None and len(as_texts(prompt, "the prompt")) != 1) or isinstance(prompt, list):
             raise ValueError("the prompt is one text for all captions")
         given = {name: value for name, value in {"prompt": prompt, "seed": seed}.items() if value is not None}
         return {}, kwargs | given, {}
+
+    def _samples(self, options: dict) -> bool:
+        """Tell whether captions are sampled, by the options of a call or else by those given to `pipeline(...)`."""
+        return bool((getattr(self, "_forward_params", {}) | options).get("do_sample"))
 
     def preprocess(self, inputs: np.ndarray) -> dict:
         """Normalise the features of a part."""

@@ -70,7 +70,7 @@ class TextToMotionPipeline(MotionPipeline):
         motion=None,
         keep: list[tuple[float, float]] | np.ndarray | None = None,
         constraints: Iterable[Constraint] | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         **options,
     ):
         """Generate motions.
@@ -97,7 +97,7 @@ class TextToMotionPipeline(MotionPipeline):
                 generated frames lead over from the kept ones.
             constraints (`Iterable[Constraint]`, *optional*): paths, poses and places of joints that each motion of one
                 text, or of one sequence, is fitted to; `duration` must be given.
-            batch_size (`int`): motions that are generated at the same time, candidates among them.
+            batch_size (`int`, defaults to 8): motions that are generated at the same time, candidates among them.
             num_inference_steps, guidance_scale, temperature, top_k (*optional*): of decoding, see
                 [`LampTextToMotionConfig`].
             fit_bones (`bool`): give bodies bones of constant length, true if not given; edits always have the bones
@@ -117,6 +117,7 @@ class TextToMotionPipeline(MotionPipeline):
                 anything is generated.
         """
         self._sanitize_parameters(**options)
+        batch_size = self.choose_batch_size(batch_size, 8)
         given = {"prefix": prefix, "suffix": suffix, "motion": motion, "keep": keep}
         is_edit = any(part is not None for part in given.values())
         check_count(num_return_sequences, "num_return_sequences")
@@ -126,10 +127,9 @@ class TextToMotionPipeline(MotionPipeline):
         elif constraints:
             check_constrained(inputs, mode, loop)
         if mode is None and isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, list, tuple, dict)):
-            counts = num_return_sequences, num_candidates
             if loop:
                 raise ValueError("a stream of texts does not loop: give a list of texts")
-            return self._iterate(inputs, duration, seed, *counts, batch_size, **options)
+            return self._iterate(inputs, duration, seed, num_return_sequences, num_candidates, batch_size, **options)
 
         requests = self._requests(inputs, duration, seed, num_return_sequences, mode, num_candidates)
         if is_edit:

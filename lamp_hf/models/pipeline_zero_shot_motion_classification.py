@@ -33,7 +33,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
         inputs,
         candidate_labels: list[str] | str,
         hypothesis_template: str = "a person {}",
-        batch_size: int = 16,
+        batch_size: int | None = None,
         scoring: str | None = None,
     ):
         """Classify one motion or video, or a list of them.
@@ -42,7 +42,7 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             inputs (a motion or a video, see above, or a `list` of them): Motions to classify.
             candidate_labels (`list[str]` or `str`): Labels; a string is split at commas.
             hypothesis_template (`str`): Sentence in which a label takes the place of `{}`.
-            batch_size (`int`): Parts per batch.
+            batch_size (`int`, defaults to 16): Parts per batch.
             scoring (`str`, *optional*): How the paper's Q-Former scores, `"mean"` (by default) or `"max"`, see
                 [`similarity`]. LAVIMO has one vector per motion, for which both are the same. LaMP has one score, see
                 [`LampModel.score`], and takes no `scoring`.
@@ -65,8 +65,10 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
             raise ValueError("a label is empty: describe a motion in a word or a sentence")
         if not isinstance(hypothesis_template, str) or "{}" not in hypothesis_template:
             raise ValueError(f"hypothesis_template {hypothesis_template!r} has no place {{}} for a label")
+        scoring = self._forward_params.get("scoring") if scoring is None else scoring
         if scoring is not None and self._scores_words:
             raise ValueError("scoring is an option of the paper's Q-Former; LaMP has one score")
+        batch_size = self.choose_batch_size(batch_size, 16)
         single = not isinstance(inputs, (list, tuple))
         sources = [self._parts(source, f"motion {i}") for i, source in enumerate([inputs] if single else inputs)]
         text = self._embed_labels([hypothesis_template.replace("{}", label) for label in candidate_labels])
@@ -106,8 +108,10 @@ class ZeroShotMotionClassificationPipeline(MotionPipeline):
                 logits |= dict(zip(rows, found))
         return (logits[row] for row in range(len(parts)))
 
-    def _sanitize_parameters(self, **kwargs):
-        return {}, kwargs, {}
+    def _sanitize_parameters(self, **options):
+        if unknown := sorted(set(options) - {"scoring", "text"}):  # "text" is what the labels are embedded as
+            raise ValueError(f"unknown option {unknown[0]!r}; known: batch_size, scoring")
+        return {}, options, {}
 
     @property
     def _scores_words(self) -> bool:

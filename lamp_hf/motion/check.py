@@ -28,7 +28,7 @@ ADVICE = {
     "bone_length": "give every bone one length: --fix",
     "contact_flicker": "hold the feet: --fix, or lamp-hf convert --clean-feet",
     "symmetry": "correct the skeleton in the program that made the file",
-    "swapped_sides": "swap left and right: --fix, or correct the bone map (--rig)",
+    "swapped_sides": "swap left and right: --fix, where the whole body is swapped, or correct the bone map (--rig)",
     "frozen": "cut the frames out, or look for what was lost in recording or export",
     "not_finite": "write the file again: a number in it is NaN or infinite",
     "unreadable": "read what is wrong with the file, or leave it out",
