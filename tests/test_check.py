@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,10 +136,12 @@ class TestCommand:
         assert page.count("<svg") == 1 and "high.npz" in page and "good.npz" not in page
 
     def test_repaired_files_are_new_ones(self, folder, tmp_path, run):  # noqa: F811
-        (folder / "nan.npz").unlink()
         before = (folder / "more" / "high.npz").read_bytes()
-        code, output, errors = run("check", folder, "--fix", "-o", tmp_path / "fixed", "--json")
-        assert code == 0, output + errors
+        code, output, _ = run("check", folder, "--fix", "-o", tmp_path / "fixed", "--json")
+        result = json.loads(output)
+        assert code == 1 and {Path(name).name for name, found in result["files"].items() if found} == {"nan.npz"}
+        assert {Path(name).name for name in result["fixed"]} == {"good.npz", "high.npz"}
+        assert all(Path(target).is_file() for target in result["fixed"].values())
         assert (folder / "more" / "high.npz").read_bytes() == before
         assert lamp_hf.Motion.load(tmp_path / "fixed" / "more" / "high.npz").check().passed
 

@@ -47,11 +47,12 @@ def check(
     targets = _targets(paths, sources, output) if fix else {}
     if output is not None and not fix:
         raise ValueError("--output is where --fix writes: give --fix too")
-    checked = {}
+    checked, fixed = {}, {}
     for path in paths:
         found, motion = check_file(path, **reading)
         if fix and motion is not None:
             found, motion = _write_fixed(motion, found, targets[path])
+            fixed[printable(path)] = printable(targets[path])
         checked[printable(path)] = found, motion if page is not None else None
     if page is not None:
         write_atomically(page, lambda temporary: temporary.write_text(report_page(checked), encoding="utf-8"))
@@ -59,7 +60,7 @@ def check(
     result = {
         "passed": not faulty,
         "files": {name: found.findings for name, (found, _) in checked.items()},
-        **({"fixed": {printable(path): printable(target) for path, target in targets.items()}} if fix else {}),
+        **({"fixed": fixed} if fix else {}),
     }
     lines = [line for name, found in faulty.items() for line in _lines(name, found)]
     report(result, "\n".join([*lines, f"{len(paths)} files, {len(faulty)} with faults"]), as_json)
