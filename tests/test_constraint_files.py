@@ -9,6 +9,9 @@ from conftest import make_motion
 
 import lamp_hf
 from lamp_hf.cli.constraint_files import read_constraints
+from lamp_hf.models.constraints import check_constraints
+from lamp_hf.models.skeleton import HUMANML3D
+from lamp_hf.serve.timeline import read_poses
 from training.evaluation import constraints as evaluation
 
 
@@ -33,9 +36,29 @@ def test_a_path_is_a_table_of_points_and_if_given_times_and_facings(folder):
 
 def test_a_pose_is_a_file_of_one_frame_or_a_second_of_a_clip(folder):
     alone, frame = read_constraints(None, None, ["2.0:pose.npz", ".5:walk.npz@1.5"], None)
-    np.testing.assert_allclose(alone.positions, lamp_hf.Motion.load("pose.npz").joints[0], atol=1e-6)
-    np.testing.assert_allclose(frame.positions, lamp_hf.Motion.load("walk.npz").joints[30], atol=1e-6)
+    np.testing.assert_allclose(alone.positions, lamp_hf.Motion.load("pose.npz").pose_at(0).joints[0], atol=1e-6)
+    np.testing.assert_allclose(frame.positions, lamp_hf.Motion.load("walk.npz").pose_at(1.5).joints[0], atol=1e-6)
     assert (alone.times, frame.times, frame.skeleton) == ((2.0,), (0.5,), "humanml3d")
+
+
+@pytest.mark.parametrize("floor", [-0.08, 0.0, 0.6])
+def test_the_floor_of_a_recording_is_at_its_lowest_joint_on_the_page_and_on_the_command_line(folder, floor):
+    walk = make_motion(60)
+    walk[..., 1] -= walk[..., 1].min()
+    lamp_hf.Motion(walk + [0, floor, 0]).save("walk.npz")
+    read = [*read_constraints(None, None, ["1:walk.npz@1.5"], None), *read_poses([(folder / "walk.npz", 1.0, 1.5)])]
+    for pose in read:
+        np.testing.assert_allclose(pose.positions, walk[30], atol=1e-6)
+    assert check_constraints(read[:1], 2.0, 20.0, HUMANML3D)
+
+
+def test_the_end_of_a_clip_is_its_last_frame_on_the_page_and_on_the_command_line(folder):
+    last = lamp_hf.Motion.load("walk.npz").pose_at(2.95)
+    for pose in (
+        *read_constraints(None, None, ["1:walk.npz@3"], None),
+        *read_poses([(folder / "walk.npz", 1.0, 3.0)]),
+    ):
+        np.testing.assert_array_equal(pose.positions, last.joints[0])
 
 
 def test_a_json_file_holds_all_kinds_and_poses_beside_it(folder):

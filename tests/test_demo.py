@@ -197,8 +197,8 @@ class TestTimeline:
     def test_bad_poses_are_refused(self, actions, tmp_path):
         clip = str(lamp_hf.Motion(make_motion()).save(tmp_path / "clip.npz"))
         for pose, message in {
-            (clip, 1.0, 9.0): "clip.npz lasts 3 seconds",
-            (clip, 1.0, -1.0): "clip.npz lasts 3 seconds",
+            (clip, 1.0, 9.0): "clip.npz: there is no pose at second 9 of a motion of 3 s",
+            (clip, 1.0, -1.0): "clip.npz: there is no pose at second -1",
             (clip, 4.0, 1.0): "second 4 is not in a motion of 2 seconds",
             (str(tmp_path / "clip.fbx"), 1.0, 0): "cannot read clip.fbx",
         }.items():

@@ -43,7 +43,7 @@ def read_constraints(file: Path | None, path: Path | None, poses: list[str], spe
 
 
 def read_pose(name: str, folder: Path) -> lamp_hf.Motion:
-    """Read one frame of a motion file; `walk.bvh@1.5` is the one at second 1.5.
+    """Read one frame of a motion file, see [`Motion.pose_at`]; `walk.bvh@1.5` is the one at second 1.5.
 
     Raises:
         OSError: when the file cannot be read.
@@ -53,11 +53,10 @@ def read_pose(name: str, folder: Path) -> lamp_hf.Motion:
     motion = lamp_hf.Motion.load(folder / file)
     if not second and motion.num_frames > 1:
         raise ValueError(f"{file} has {motion.num_frames} frames and a pose is one: name its second, {file}@1.5")
-    row = round(float(second or 0) * motion.fps)
-    if row > motion.num_frames:
-        raise ValueError(f"{file} lasts {motion.duration:g} seconds, there is no pose at second {second}")
-    row = min(row, motion.num_frames - 1)
-    return lamp_hf.Motion(motion.joints[row : row + 1], motion.fps, motion.skeleton)
+    try:
+        return motion.pose_at(float(second or 0))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _read_json(file: Path) -> list:

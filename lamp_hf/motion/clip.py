@@ -126,6 +126,20 @@ class Motion:
             raise ValueError(f"no frame between {start:g} and {end:g} s of a motion of {self.duration:g} s")
         return Motion(self.joints[first:last], self.fps, self._skeleton, self.text)
 
+    def pose_at(self, second: float) -> "Motion":
+        """Return the frame at a second, alone, as [`Constraint.pose`] takes it: the clip's lowest joint is the floor.
+
+        The end of the motion is its last frame.
+
+        Raises:
+            ValueError: when the motion does not last so long.
+        """
+        if not 0 <= second <= self.duration + 0.5 / self.fps:  # whoever types the end of a clip rounds it
+            raise ValueError(f"there is no pose at second {second:g} of a motion of {self.duration:g} s")
+        row = min(round(second * self.fps), self.num_frames - 1)
+        joints = self.joints[row : row + 1] - [0, self.joints[..., 1].min(), 0]
+        return Motion(joints, self.fps, self._skeleton, self.text)
+
     def clean(self, feet: bool = True, smoothing: float = 0.0) -> "Motion":
         """Return the motion smoothed and with standing feet held in place, in this order.
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..models.constraints import Constraint
-from ..motion.clip import Motion
 from .uploads import read_motion, read_sentences
 
 
@@ -45,7 +44,7 @@ def read_path(text: str | None) -> list[Constraint]:
 def read_poses(rows: Sequence[tuple[str | None, float | None, float | None]]) -> list[Constraint]:
     """Read key poses: the file, the second at which the body takes the pose, and the second of the file it is from.
 
-    The floor of a file is at its lowest joint. Rows without a file are left out.
+    Rows without a file are left out.
 
     Raises:
         ValueError: when a file cannot be read, or has no such second.
@@ -55,10 +54,9 @@ def read_poses(rows: Sequence[tuple[str | None, float | None, float | None]]) ->
         if not path:
             continue
         motion = read_motion(path, fps=None)
-        row = round((second or 0.0) * motion.fps)
-        if not 0 <= row < motion.num_frames:
-            raise ValueError(f"{Path(path).name} lasts {motion.duration:g} seconds: it has no pose at second {second}")
-        joints = motion.joints[row : row + 1].copy()
-        joints[..., 1] -= motion.joints[..., 1].min()
-        poses.append(Constraint.pose(time or 0.0, Motion(joints, motion.fps, motion.skeleton)))
+        try:
+            pose = motion.pose_at(second or 0.0)
+        except ValueError as error:
+            raise ValueError(f"{Path(path).name}: {error}") from None
+        poses.append(Constraint.pose(time or 0.0, pose))
     return poses
