@@ -1,4 +1,5 @@
 import io
+import math
 import zipfile
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_resampling_keeps_bones_and_the_pace(motion):
     # features are always at the skeleton's own rate
     assert faster.features.shape == motion.features.shape
     np.testing.assert_allclose(faster.features[:, :67], motion.features[:, :67], atol=0.02)
+
+
+class TestTrim:
+    def test_infinity_is_the_end(self, motion):
+        np.testing.assert_array_equal(motion.trim(2, math.inf).joints, motion.joints[40:])
+        np.testing.assert_array_equal(motion.trim(-math.inf, 1).joints, motion.joints[:20])
+
+    @pytest.mark.parametrize("start, end", [(9, math.inf), (math.inf, math.inf), (0, math.nan), (math.nan, 1), (1, 1)])
+    def test_a_part_without_a_frame_is_refused(self, start, end, motion):
+        with pytest.raises(ValueError, match="no frame between"):
+            motion.trim(start, end)
 
 
 def test_amass_poses_give_the_body_back(motion, tmp_path):

@@ -116,15 +116,15 @@ class Motion:
         return Motion(joints, fps, self._skeleton, self.text, self.cycle)
 
     def trim(self, start: float, end: float) -> "Motion":
-        """Return the part from second `start` to second `end`.
+        """Return the part from second `start` to second `end`, or to the end of the motion if that comes earlier.
 
         Raises:
             ValueError: when the motion has no frame there.
         """
-        first, last = round(max(start, 0) * self.fps), round(end * self.fps)
-        if not first < min(last, self.num_frames):
+        first, last = max(start, 0) * self.fps, min(end, self.duration) * self.fps
+        if not (first < last and round(first) < round(last)):  # neither NaN nor infinity can be rounded
             raise ValueError(f"no frame between {start:g} and {end:g} s of a motion of {self.duration:g} s")
-        return Motion(self.joints[first:last], self.fps, self._skeleton, self.text)
+        return Motion(self.joints[round(first) : round(last)], self.fps, self._skeleton, self.text)
 
     def pose_at(self, second: float) -> "Motion":
         """Return the frame at a second, alone, as [`Constraint.pose`] takes it: the clip's lowest joint is the floor.
