@@ -16,6 +16,7 @@ from lamp_hf.models.skeleton import HUMANML3D
 from lamp_hf.motion.animation import Animation
 from lamp_hf.motion.retarget import retarget_animation
 from lamp_hf.motion.rigs import rigs
+from lamp_hf.motion.smpl import SMPL_PELVIS, SMPLX_PELVIS
 
 
 JOINT = {name: i for i, name in enumerate(HUMANML3D.joint_names)}
@@ -180,7 +181,8 @@ class TestNamesOfSmpl:
 
     def test_the_parts_of_amass_and_the_names_of_the_body_model_are_read(self, tmp_path):
         archive, expected = self.archive(tmp_path)
-        root, body, path = archive["poses"][:, :3], archive["poses"][:, 3:66], archive["trans"]
+        root, body = archive["poses"][:, :3], archive["poses"][:, 3:66]
+        path = archive["trans"] + SMPL_PELVIS - SMPLX_PELVIS  # 21 joints below the root are SMPL-X's
         np.savez(tmp_path / "parts.npz", root_orient=root, pose_body=body, trans=path, mocap_frame_rate=20.0)
         np.savez(tmp_path / "video.npz", global_orient=root, body_pose=body.reshape(-1, 21, 3), transl=path, fps=20.0)
         matrices = [Rotation.from_rotvec(part.reshape(-1, 3)).as_matrix() for part in (root, body)]
@@ -191,9 +193,21 @@ class TestNamesOfSmpl:
         for name in ("parts", "video", "matrices"):
             assert np.abs(Motion.load(tmp_path / f"{name}.npz").joints - expected).max() < 1e-4, name
 
+    @pytest.mark.parametrize(("joints", "pelvis"), [(23, SMPL_PELVIS), (21, SMPLX_PELVIS)], ids=["SMPL", "SMPL-X"])
+    def test_the_path_is_that_of_the_model_s_origin_and_the_body_turns_about_its_pelvis(
+        self, joints, pelvis, tmp_path
+    ):
+        path, body = np.tile([1, 1.2, 3], (20, 1)), np.zeros((20, 3 * joints))
+        root = np.linspace(0, 3, 20)[:, None] * [0, 1.0, 0]
+        np.savez(tmp_path / "video.npz", global_orient=root, body_pose=body, transl=path, fps=20.0)
+        loaded = Motion.load(tmp_path / "video.npz")
+        assert loaded.assumptions.up.value == "y"
+        np.testing.assert_allclose(loaded.joints[:, 0], path + pelvis, atol=1e-6)
+
     def test_a_motion_from_video_without_a_rate_asks_for_it(self, tmp_path):
         archive, expected = self.archive(tmp_path)
-        root, body, path = archive["poses"][:, :3], archive["poses"][:, 3:66], archive["trans"]
+        root, body = archive["poses"][:, :3], archive["poses"][:, 3:66]
+        path = archive["trans"] + SMPL_PELVIS - SMPLX_PELVIS  # 21 joints below the root are SMPL-X's
         np.savez(tmp_path / "video.npz", global_orient=root, body_pose=body, transl=path)
         with pytest.raises(ValueError, match=r"video\.npz: it states no frame rate.*--source-fps"):
             Motion.load(tmp_path / "video.npz")

@@ -17,6 +17,7 @@ from lamp_hf.cli import app
 from lamp_hf.models.skeleton import HUMANML3D, KIT
 from lamp_hf.motion.bvh import channels_of, euler_angles, local_transforms, read_skeleton
 from lamp_hf.motion.rigs import rigs
+from lamp_hf.motion.smpl import SMPL_PELVIS
 from lamp_hf.motion.world import AXES, rotation_to_y_up
 
 
@@ -131,7 +132,8 @@ class TestAxes:
         turn = Rotation.from_matrix(Z_UP)
         poses = amass["poses"].astype(float)
         poses[:, :3] = (turn * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
-        np.savez(tmp_path / "y.npz", **amass | {"poses": poses, "trans": turn.apply(amass["trans"])})
+        path = turn.apply(amass["trans"] + SMPL_PELVIS) - SMPL_PELVIS  # the body turns about its pelvis
+        np.savez(tmp_path / "y.npz", **amass | {"poses": poses, "trans": path})
         loaded = Motion.load(tmp_path / "y.npz")
         assert worst(loaded, expected.joints) < 1e-5 and loaded.assumptions.up.value == "y"
 

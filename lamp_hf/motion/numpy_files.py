@@ -15,7 +15,7 @@ from ..models.motion_loops import Cycle
 from ..models.motion_representation import check_motion, features_to_joints
 from ..models.skeleton import HUMANML3D, SKELETONS, Skeleton, get_skeleton
 from .limits import check_size
-from .smpl import axis_angles, smpl_arrays, smpl_joints
+from .smpl import axis_angles, pelvis_at_rest, smpl_arrays, smpl_joints
 from .world import Recording, body_size
 
 
@@ -189,11 +189,13 @@ def _poses_of(values: dict[str, np.ndarray]) -> Recording:
     for block in poses:
         if block.ndim < 2 or trans.shape != (len(block), 3):
             raise ValueError(f"{body} {list(block.shape)} and {path} {list(trans.shape)} do not belong together")
-    joints = smpl_joints(axis_angles(np.concatenate([block.reshape(len(block), -1) for block in poses], 1)), trans)
+    angles = axis_angles(np.concatenate([block.reshape(len(block), -1) for block in poses], 1))
+    pelvis = pelvis_at_rest(values[body])
+    joints = smpl_joints(angles, trans + pelvis)
     rate = next((float(values[name]) for name in _RATES if name in values), None)
     stated = "poses_up" in values
     up = str(values["poses_up"]) if stated else "z" if path == "trans" else None  # AMASS's worlds have Z up
-    return Recording(joints, HUMANML3D, rate, "smpl poses", unit=1.0, up=up, stated=stated, path_has_own_unit=True)
+    return Recording(joints, HUMANML3D, rate, "smpl poses", unit=1.0, up=up, stated=stated, pelvis=pelvis)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

@@ -63,7 +63,8 @@ class Recording:
         up (`str`, *optional*): the axis that points up, by the rules of the format.
         stated (`bool`): the file itself says its unit and axes, so that they are not doubted.
         has_toes (`bool`): the file has joints of the toes.
-        path_has_own_unit (`bool`): bones are in metres, whatever the unit of the path.
+        pelvis (`np.ndarray` of shape `(3,)`, *optional*): of poses on a body in metres, whatever the unit of their
+            path: where the pelvis is while the path is zero, metres.
         text (`str`, *optional*): what the motion shows.
         states_rate (`bool`): the file itself says its frames per second.
         cycle ([`Cycle`], *optional*): where the file says that the motion loops.
@@ -78,7 +79,7 @@ class Recording:
     up: str | None = None
     stated: bool = False
     has_toes: bool = False
-    path_has_own_unit: bool = False
+    pelvis: np.ndarray | None = None
     text: str | None = None
     states_rate: bool = True
     cycle: Cycle | None = None
@@ -123,9 +124,10 @@ def interpret(
     """
     rate, rate_finding = _find_rate(recording, fps)
     metres, unit_finding = _find_unit(recording, unit)
-    joints = recording.joints * (1.0 if recording.path_has_own_unit else metres)
-    if recording.path_has_own_unit:
-        joints = joints + (metres - 1) * joints[:, :1]
+    if recording.pelvis is None:
+        joints = recording.joints * metres
+    else:
+        joints = recording.joints + (metres - 1) * (recording.joints[:, :1] - recording.pelvis)
     axis, up_finding = _find_up(recording, joints, up)
     joints = joints @ rotation_to_y_up(axis).astype(joints.dtype)
     mirrored, hand_finding = _find_handedness(recording)
@@ -218,7 +220,7 @@ def _find_unit(recording: Recording, given: float | None) -> tuple[float, Findin
         ValueError: when no unit makes a body of 0.4 to 2.5 times an adult's size, or the given one makes no body.
     """
     size = body_size(recording.joints, recording.skeleton)
-    if given is not None and recording.path_has_own_unit:
+    if given is not None and recording.pelvis is not None:
         return given, Finding(f"{given:g} m", "given", "of the path")
     if given is not None:
         if not 0.1 < size * given < 10:
