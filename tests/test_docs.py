@@ -16,6 +16,11 @@ import yaml
 from conftest import make_motion
 
 import lamp_hf
+from lamp_hf.hub.push import KINDS
+from lamp_hf.models.skeleton import HUMANML3D
+from lamp_hf.motion.check import limits_of
+from lamp_hf.motion.clean import SLIDING_SPEED, STANDING_SPEED
+from lamp_hf.motion.formats import READABLE
 
 
 ROOT = Path(__file__).parents[1]
@@ -171,6 +176,19 @@ def test_the_readme_has_the_measured_numbers():
     ]
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert [claim for claim in claims if claim not in readme] == []
+
+
+def test_pages_name_the_limits_kinds_and_formats_of_the_code():
+    wrist = limits_of("jump", HUMANML3D)[HUMANML3D.joint_names.index("left_wrist")]
+    slow, slides = (f"less than {speed:g} m/s" for speed in (STANDING_SPEED, SLIDING_SPEED))
+    claims = {
+        "check.md": [f"jump of left_wrist, 9.6 m/s against {wrist:.3g};"],
+        "motion_files.md": [slow.replace("less", "slower"), slides],
+        "retrieval.md": [f"every {', '.join(READABLE[:-1])} and {READABLE[-1]} below"],
+        "hub.md": [f"# kinds: {', '.join(KINDS)}"],
+    }
+    pages = {name: " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split()) for name in claims}
+    assert [claim for name, found in claims.items() for claim in found if claim not in pages[name]] == []
 
 
 def test_the_citation_names_the_version():

@@ -53,7 +53,7 @@ class Report:
 
 
 def check(motion: "Motion") -> Report:
-    """Look for faults, each beyond what 99.3 % of real clips show anywhere.
+    """Look for faults, each beyond what 99.3 % of real clips show anywhere, or 99 % for jumps and floating.
 
     Args:
         motion ([`Motion`]): of any skeleton and frame rate; its floor is at height 0.
