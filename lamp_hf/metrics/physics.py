@@ -9,9 +9,9 @@ import numpy as np
 
 from ..models.motion_representation import check_motion
 from ..models.skeleton import HUMANML3D, Skeleton, get_skeleton
+from ..motion.fault_measures import CONTACT_HEIGHT
 
 
-CONTACT_HEIGHT = 0.05  # metres above the floor; a lower toe is on the ground
 FLOAT_HEIGHT = 0.1  # metres above the floor; higher feet are off the ground
 
 

@@ -14,7 +14,7 @@ from ..models.skeleton import Skeleton
 from .clean import STANDING_HEIGHT, STANDING_SPEED
 
 
-_GROUND = 0.05  # metres above its own lowest height; a lower toe is on the ground
+CONTACT_HEIGHT = 0.05  # metres above the floor, or its own lowest height; a lower toe is on the ground
 _STILL = 5e-4  # metres a frame; in a frozen frame no joint moves farther
 _FLIGHT = 1.0  # seconds; whoever jumps lands within this time
 _WINDOW = 1.0  # seconds in which changes of contact are counted
@@ -66,7 +66,7 @@ def foot_sliding(joints: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarr
     """Return the speed in m/s, kept for a quarter of a second, at which the slowest toe on the ground slides."""
     toes = joints[:, skeleton.toes]
     speed = np.linalg.norm(_velocity(toes, fps)[..., [0, 2]], axis=-1)
-    grounded = toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < _GROUND
+    grounded = toes[..., 1] - np.quantile(toes[..., 1], 0.02, axis=0) < CONTACT_HEIGHT
     slowest = np.where(grounded, speed, np.inf).min(1)
     return minimum_filter1d(np.where(np.isfinite(slowest), slowest, 0.0), _odd(_SLIDE * fps), mode="nearest")
 
