@@ -135,6 +135,12 @@ def mean_of_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
+def pad_conditions(conditions: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Pad conditions `(batch_size, num_vectors, condition_size)` with zeros to the length of the longest."""
+    longest = max(condition.shape[1] for condition in conditions)
+    return [nn.functional.pad(condition, (0, 0, 0, longest - condition.shape[1])) for condition in conditions]
+
+
 def is_distributed() -> bool:
     """Tell whether several processes run this model."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -227,5 +233,6 @@ __all__ = [
     "in_distributed_training",
     "masked_mean",
     "mean_of_words",
+    "pad_conditions",
     "sinusoidal_positions",
 ]

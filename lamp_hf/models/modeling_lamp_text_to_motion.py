@@ -17,6 +17,7 @@ from .modeling_common import (
     full_mask,
     masked_mean,
     mean_of_words,
+    pad_conditions,
     sinusoidal_positions,
 )
 from .modeling_motion_vqvae import MotionVQVAEModel
@@ -389,16 +390,9 @@ class LampForTextToMotion(LampTextToMotionPreTrainedModel):
         return torch.tensor(lengths, device=condition.device)
 
 
-def pad_conditions(conditions: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Pad conditions `(batch_size, num_vectors, condition_size)` with zeros to the length of the longest."""
-    longest = max(condition.shape[1] for condition in conditions)
-    return [nn.functional.pad(condition, (0, 0, 0, longest - condition.shape[1])) for condition in conditions]
-
-
 __all__ = [
     "GeneratedMotionOutput",
     "LampForTextToMotion",
     "LampTextToMotionOutput",
     "LampTextToMotionPreTrainedModel",
-    "pad_conditions",
 ]
