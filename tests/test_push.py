@@ -95,9 +95,9 @@ def test_another_model_does_not_get_a_bundled_ones_card_by_its_name(tmp_path):
     ("kind", "repository", "message"),
     [
         ("weights", "me/x", "unknown kind 'weights'"),
-        ("model", "me/x", "Give its folder"),
+        ("model", "me/x", "name its folder with --source"),
         ("text-to-motion", "lamp-small", "user/name"),
-        ("dataset", "me/x", "Give its folder"),
+        ("dataset", "me/x", "name its folder with --source"),
     ],
 )
 def test_wrong_calls_are_refused_in_one_line(kind, repository, message, tmp_path):

@@ -18,7 +18,7 @@ import lamp_hf
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 KINDS = ".bvh, .glb, .vrma, .mp4, .gif, .html, .npz or .npy"
-OTHERS = "other processes; if one of them has ended, give the same command again"  # who has what is missing
+OTHERS = "other processes; run the same command again if one of them has stopped"  # who has what is missing
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 
@@ -37,7 +37,7 @@ def check_model(name: str) -> str:
     if not name or Path(name).is_dir():
         return name
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ValueError(f"no such model: {name} is no folder, and a name on the Hub is user/name")
+        raise ValueError(f"no such model: {name} is not a folder, and a Hub id has the form user/name")
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -70,7 +70,8 @@ InPlace = Annotated[
 RootMotion = Annotated[
     bool,
     typer.Option(
-        "--root-motion", help="Put the travel on a node named root, above which the hips stay; for .glb and .bvh."
+        "--root-motion",
+        help="Put the travel over the ground on a node named root, the parent of the hips; for .glb and .bvh.",
     ),
 ]
 CleanFeet = Annotated[bool, typer.Option("--clean-feet", help="Keep standing feet in place.")]

@@ -84,7 +84,7 @@ def _read_path(file: Path, speed: float | None) -> lamp_hf.Constraint:
     rows = read_csv(file)
     columns = set(rows[0]) if rows else set()
     if not {"x", "z"} <= columns or not columns <= set(_COLUMNS):
-        raise ValueError(f"{file}: a path has the columns x and z, and if you like time and facing")
+        raise ValueError(f"{file}: a path needs the columns x and z; time and facing are optional, others are unknown")
     try:
         values = {name: np.array([float(row[name]) for row in rows]) for name in columns}
     except (TypeError, ValueError):

@@ -44,8 +44,8 @@ def index(
 ) -> None:
     """Make a gallery of motion files for `lamp-hf search`.
 
-    Processes that are given the same command share the files, under `accelerate launch -m lamp_hf index ...` too. The
-    same command again goes on after an interruption.
+    Processes that are given the same command share the files, under `accelerate launch -m lamp_hf index ...` too.
+    After an interruption, run the same command again to resume.
 
     Example: lamp-hf index recordings/ -o gallery/
     """

@@ -60,7 +60,10 @@ def generate(
         typer.Option(help="Seconds of --motion that stay, as START-END. May be given several times."),
     ] = None,
     path: Annotated[
-        Path | None, typer.Option(help="A CSV of x and z, in metres, and if you like time and facing, to walk along.")
+        Path | None,
+        typer.Option(
+            help="Path to walk along: a CSV with x and z in metres, optionally time (seconds) and facing (degrees)."
+        ),
     ] = None,
     speed: Annotated[float | None, typer.Option(help="Metres per second along --path.")] = None,
     pose: Annotated[

@@ -40,7 +40,7 @@ def info(
 ) -> None:
     """Describe a motion file, a model folder or this installation.
 
-    Of a motion file it prints what was assumed about unit, up axis, handedness, rig and rate, and how sure that is.
+    For a motion file, print the assumed unit, up axis, handedness, rig and rate, and how certain each is.
 
     Example: lamp-hf info walk.bvh
     """

@@ -197,9 +197,13 @@ def _lines(numbers: dict) -> list[str]:
 
 @app.command()
 def benchmark(
-    gallery: Annotated[int, typer.Option(help="Time a search among this many vectors instead.", min=0)] = 0,
+    gallery: Annotated[
+        int, typer.Option(help="Time a search in a gallery of this many vectors, not the models.", min=0)
+    ] = 0,
     generation: Annotated[bool, typer.Option("--generation", help="Time text to motion and its stages.")] = False,
-    serve: Annotated[int, typer.Option(help="Let so many users ask a server for a minute instead.", min=0)] = 0,
+    serve: Annotated[
+        int, typer.Option(help="Run a server and simulate this many users for a minute, not the models.", min=0)
+    ] = 0,
     peers: Annotated[
         bool, typer.Option("--peers", help="Time our networks and tools beside plain ones of the usual kind.")
     ] = False,

@@ -77,10 +77,10 @@ def stage(kind: str, repository: str, source: Path | None, folder: Path) -> None
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise ValueError(f"{repository!r} is no repository: give user/name")
+        raise ValueError(f"{repository!r} is not the name of a repository: give user/name")
     if source is None:
         if KINDS[kind].default is None:
-            raise ValueError(f"which {kind}? Give its folder")
+            raise ValueError(f"no {kind} was given: name its folder with --source (source=)")
         source = Path(KINDS[kind].default())
     if not source.is_dir():
         raise FileNotFoundError(f"no such folder: {source}")

@@ -33,13 +33,13 @@ class Motion:
         fps (`float`): frames per second.
         skeleton (`str` or [`Skeleton`]): `"humanml3d"` (22 joints) or `"kit"` (21 joints).
         text (`str`, *optional*): what the motion shows.
-        cycle ([`Cycle`], *optional*): of a motion that loops: after the last frame comes the first, so much farther.
+        cycle ([`Cycle`], *optional*): for a loop, the travel and turn from the last frame back to the first.
         others (*optional*): further results of the text-to-motion pipeline, `features` for instance, so that
             `Motion(**result)` works; they are not kept.
 
     Attributes:
-        assumptions ([`lamp_hf.motion.world.Assumptions`], *optional*): what was made of the file that the motion was
-            loaded from.
+        assumptions ([`lamp_hf.motion.world.Assumptions`], *optional*): unit, axes, rig and rate that were assumed of
+            the file that the motion was loaded from.
 
     Raises:
         ValueError: when the shape is wrong, a value is not finite, or `fps` is not a positive number.
