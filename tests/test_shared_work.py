@@ -103,7 +103,7 @@ def test_a_gallery_is_made_once_though_one_process_hangs_and_one_is_killed(lamp_
         make_clip(seed=i).save(recordings / f"{i}.npz")
     (recordings / "7.npy").write_bytes(b"no array")
     *printed, completed = run_with_faults(meeting, "index", recordings, "-o", gallery, "--model", lamp_folder)
-    line = r".*/four: not written yet, (\d) files are with other processes; run the same command again if one of them has stopped\n"
+    line = r".*/four: not written yet, (\d) files are with other processes; run the same command again if .*\n"
     left = [re.fullmatch(line, text)[1] for text in printed]
     assert min(left) == "2" and max(left) in "24"  # the first to leave may leave the other at work
     assert completed.startswith(f"{gallery}: 7 motions, 7 of them new, 0 dropped")
