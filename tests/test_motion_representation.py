@@ -11,6 +11,7 @@ from lamp_hf.models.motion_representation import (
     canonicalise,
     fit_bone_lengths,
     integrate_root,
+    lift_above_floor,
     mirror,
     retarget,
     shortest_rotation,
@@ -113,6 +114,22 @@ def test_fitting_bone_lengths_changes_positions_only_and_keeps_directions():
     lengths = (joints[:, 1:] - joints[:, list(HUMANML3D.parents[1:])]).norm(dim=-1)
     assert (lengths - torch.tensor(HUMANML3D.bone_lengths[1:])).abs().max() < 1e-5
     assert torch.equal(fitted[:, positions.stop :], stretched[:, positions.stop :])
+
+
+@pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda skeleton: skeleton.name)
+def test_bodies_are_lifted_in_frames_in_which_a_foot_is_below_the_floor(skeleton):
+    features = torch.from_numpy(lamp_hf.joints_to_features(make_motion(skeleton=skeleton), skeleton.name))
+    sunk, joints = features.clone(), lamp_hf.features_to_joints(features, skeleton.name)
+    depth = torch.linspace(0, 0.1, len(features))[:, None] / skeleton.metres
+    sunk[:, skeleton.slices["root_height"]] -= depth
+    sunk[:, skeleton.slices["positions"]][:, 1::3] -= depth
+    lifted = lamp_hf.features_to_joints(lift_above_floor(sunk, skeleton), skeleton.name)
+    feet = lifted[:, skeleton.feet, 1].amin(-1) * skeleton.metres
+    assert feet.min() > -0.0201 and torch.isclose(feet[-1], torch.tensor(-0.02), atol=1e-5)
+    shift = lifted - joints
+    assert (shift - shift[:, :1]).abs().max() * skeleton.metres < 1e-5  # the whole body, and upwards alone
+    assert shift[..., [0, 2]].abs().max() * skeleton.metres < 1e-5
+    assert torch.equal(lift_above_floor(features, skeleton), features)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 # stage resumes where it stopped.
 #   training/reproduce_small.sh mocap.parquet captions.json runs lamp_small
 # captions.json: sentences whose words are kept in the vocabulary (KIT-ML's annotations).
-# lamp_small: the folder of lamp-small in commit 31eef64, whose tokenizer is kept and whose transformers are trained further.
+# lamp_small: the folder of lamp-small in commit ddc54a2, whose transformers are trained further. The tokenizer is that of the
+# lamp-small that ships; three runs of small/tokenizer made it from the one in that commit (training/LOG.md).
 set -euo pipefail
 python -c "import mitsuba" || { echo "videos by another renderer need: pip install mitsuba"; exit 1; }
 data=$1 captions=$2 runs=$3 start=$4
@@ -13,7 +14,7 @@ results=training/results
 
 without_sharealike='data.licenses_left_out=["CC BY-SA 3.0"]' # CC BY-NC, which most clips have, does not mix with it
 
-python - "$start" "$runs/tokenizer/model" <<'PYTHON' # the tokenizer in the generator's folder
+python - "$bundle" "$runs/tokenizer/model" <<'PYTHON' # the tokenizer in the generator's folder
 import sys
 
 from lamp_hf import LampForTextToMotion, MotionFeatureExtractor

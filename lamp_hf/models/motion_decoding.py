@@ -7,15 +7,15 @@ import torch
 
 from .feature_extraction_motion import MotionFeatureExtractor
 from .modeling_motion_vqvae import MotionVQVAEModel
-from .motion_representation import features_to_joints, fit_bone_lengths, rotate_y
+from .motion_representation import features_to_joints, fit_bone_lengths, lift_above_floor, rotate_y
 from .skeleton import Skeleton, get_skeleton
 
 
 class MotionDecoder:
     """Turns tokens into features, and features into joints.
 
-    tokens -> tokenizer's decoder -> normalised features -> statistics, bone lengths -> features -> root integrated
-    -> joints -> metres
+    tokens -> tokenizer's decoder -> normalised features -> statistics, bone lengths, floor -> features -> root
+    integrated -> joints -> metres
 
     Args:
         vqvae ([`MotionVQVAEModel`]): the tokenizer.
@@ -32,9 +32,12 @@ class MotionDecoder:
         Args:
             values (`torch.FloatTensor` of shape `(..., num_frames, feature_size)`): normalised features.
             fit_bones (`bool`): give every body the skeleton's bone lengths, see [`fit_bone_lengths`].
+
+        Feet that are below the floor are lifted, see [`lift_above_floor`].
         """
         features = self.feature_extractor.denormalise(values.float().cpu())
-        return fit_bone_lengths(features, self.skeleton) if fit_bones else features
+        features = fit_bone_lengths(features, self.skeleton) if fit_bones else features
+        return lift_above_floor(features, self.skeleton)
 
     def decode(self, codes: torch.LongTensor) -> torch.Tensor:
         """Decode one clip's tokens `(1, num_tokens, num_quantizers)` to features `(num_frames, feature_size)`.

@@ -28,6 +28,7 @@ from .skeleton import Skeleton, get_skeleton
 
 _SMOOTHING_SIGMA = 20.0  # frames; HumanML3D smooths the facing direction before it measures rotations
 _EPSILON = 1e-8
+_DEEPEST_FOOT = 0.02  # metres below the floor; a joint lies inside the foot, so that real ones hardly get there
 
 
 def numpy_or_torch(function):
@@ -203,6 +204,31 @@ def fit_bone_lengths(features: torch.Tensor, skeleton: str | Skeleton = "humanml
     return features
 
 
+def lift_above_floor(features: torch.Tensor, skeleton: str | Skeleton = "humanml3d") -> torch.Tensor:
+    """Lift the body in frames in which a foot is more than 2 cm below the floor, so that it is no deeper.
+
+    A decoder regresses the height of the root, which drifts by some centimetres. Frames are lifted one by one, so
+    that a stream needs none that are to come.
+
+    Args:
+        features (`torch.FloatTensor` of shape `(..., num_frames, 12 * num_joints - 1)`): features that are not
+            normalised.
+        skeleton (`str` or [`Skeleton`]): skeleton of the features.
+
+    Returns:
+        `torch.FloatTensor` of the same shape.
+    """
+    skeleton = get_skeleton(skeleton)
+    positions, root = skeleton.slices["positions"], skeleton.slices["root_height"]
+    heights = features[..., positions].unflatten(-1, (-1, 3))[..., 1]
+    feet = heights[..., [joint - 1 for joint in skeleton.feet]]  # the root has no position of its own
+    lift = (-_DEEPEST_FOOT / skeleton.metres - feet.amin(-1)).clamp(min=0)[..., None]
+    features = features.clone()
+    features[..., root] += lift
+    features[..., positions.start + 1 : positions.stop : 3] += lift
+    return features
+
+
 def integrate_root(features: torch.Tensor, skeleton: Skeleton) -> tuple[torch.Tensor, torch.Tensor]:
     """Integrate the root of features: heading `(..., num_frames)` in radians and x, z path `(..., num_frames, 2)`."""
     yaw_step = 2 * features[..., :-1, skeleton.slices["root_yaw"]][..., 0]
@@ -336,6 +362,7 @@ __all__ = [
     "headings",
     "integrate_root",
     "joints_to_features",
+    "lift_above_floor",
     "mirror",
     "retarget",
     "rotate_y",
