@@ -17,4 +17,6 @@ evaluate text-to-motion --evaluator "$evaluator"
 evaluate composition --evaluator "$evaluator"
 if [ -f "$model/familiarity.json" ]; then evaluate familiarity; fi
 evaluate transitions
+evaluate constraints --evaluator "$evaluator"
+evaluate loops
 evaluate contact-sheets --sheets "$output/sheets"
