@@ -98,7 +98,8 @@ def long_reader(processor, tmp_path):
     from transformers import BertTokenizer
 
     tokenizer = BertTokenizer(vocab=processor.tokenizer.get_vocab(), bos_token="[DEC]", model_max_length=64)
-    config = tiny_lamp_config(processor, max_position_embeddings=64)
+    config = tiny_lamp_config(processor)
+    config.text_config.max_position_embeddings = 64
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     model = lamp_hf.LampForTextToMotion(lamp_hf.LampTextToMotionConfig(lamp_config=config, **sizes))
     model.save_pretrained(tmp_path / "model")
