@@ -65,9 +65,14 @@ def joint_name(joint: str, names: str | None) -> str:
     return prefix + words[part].replace("*", sides[side == "right"])
 
 
-def rest_pose(arms: float = 0.0, z_up: bool = False, vrm: int | None = None) -> dict[str, np.ndarray]:
-    """Return the place of each joint; the arms hang by some degrees; a VRM of version 0 faces Z-."""
+def rest_pose(
+    arms: float = 0.0, z_up: bool = False, vrm: int | None = None, hips: float = 1.0
+) -> dict[str, np.ndarray]:
+    """Return the place of each joint; the arms hang by some degrees; hips are wider; a VRM of version 0 faces Z-."""
     places = {joint: np.array(place, float) for joint, (_, place) in BODY.items()}
+    for joint, place in places.items():
+        if joint.endswith(("hip", "knee", "ankle", "foot")):
+            place[0] *= hips
     for side, sign in (("left", -1), ("right", 1)):
         turn = Rotation.from_euler("z", sign * arms, degrees=True).as_matrix()
         for part in ("elbow", "wrist", "finger"):
@@ -90,6 +95,7 @@ def write_character(
     matrices: bool = False,
     vrm: int | None = None,
     z_up: bool = False,
+    hips: float = 1.0,
     bodies: int = 1,
     skin: bool = True,
     leave_out: tuple[str, ...] = (),
@@ -98,7 +104,7 @@ def write_character(
     scene = Gltf()
     joints = [joint for joint in BODY if joint.rpartition("_")[2] not in leave_out]
     for _ in range(bodies):
-        _add_character(scene, joints, rest_pose(arms, z_up, vrm), names, odd_axes, armature, matrices, skin)
+        _add_character(scene, joints, rest_pose(arms, z_up, vrm, hips), names, odd_axes, armature, matrices, skin)
     if vrm is not None:
         bones = {_vrm_name(joint): joints[::-1].index(joint) for joint in joints if _vrm_name(joint)}
         humanoid = (

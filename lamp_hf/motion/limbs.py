@@ -11,18 +11,19 @@ import torch
 from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
-from ..models.skeleton import KIT, Skeleton
+from ..models.skeleton import Skeleton
+from .rest_pose import find_rest_directions, names_by_side
 from .rotations import rest_positions, solve_rotations, steady_rotation
 
 
 @dataclass
 class Body:
-    """A motion by the names of HumanML3D's joints, in metres, Y up, left at X+ in the T-pose.
+    """A motion by the names of HumanML3D's joints, in metres, Y up, left at X+ at rest, in a T-pose of its own build.
 
     Args:
         places (`dict[str, np.ndarray]`): of joints, `(num_frames, 3)`.
-        turns (`dict[str, np.ndarray]`): rotations from the T-pose, in the world, `(num_frames, 3, 3)`.
-        rest (`dict[str, np.ndarray]`): positions in the T-pose, `(3,)`.
+        turns (`dict[str, np.ndarray]`): rotations from rest, in the world, `(num_frames, 3, 3)`.
+        rest (`dict[str, np.ndarray]`): positions at rest, `(3,)`, see [`lamp_hf.motion.rest_pose`].
     """
 
     places: dict[str, np.ndarray]
@@ -30,7 +31,7 @@ class Body:
     rest: dict[str, np.ndarray]
 
     def direction(self, start: str, end: str) -> np.ndarray:
-        """Return the unit vector from one joint to another in the T-pose."""
+        """Return the unit vector from one joint to another at rest."""
         bone = self.rest[end] - self.rest[start]
         return bone / np.linalg.norm(bone)
 
@@ -51,8 +52,10 @@ def solve_body(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Body:
         fps (`float`): frames per second.
         skeleton ([`Skeleton`]): the joint tree.
     """
-    rotations, offsets = solve_rotations(joints, skeleton, tolerance=0)  # each bone from its own joint
-    names = _names_by_side(skeleton)
+    directions = find_rest_directions(joints, fps, skeleton)
+    # Each bone is aimed from its own joint.
+    rotations, offsets = solve_rotations(joints, skeleton, tolerance=0, directions=directions)
+    names = names_by_side(skeleton)
     rest = dict(zip(names, rest_positions(offsets, skeleton.parents)))
     body = Body(
         dict(zip(names, joints.astype(float).swapaxes(0, 1))), dict(zip(names, rotations.swapaxes(0, 1))), rest
@@ -68,13 +71,6 @@ def solve_body(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Body:
             _aim(body, parent, joint, end)
         _level(body, toes[-2], toes[-1])
     return body
-
-
-def _names_by_side(skeleton: Skeleton) -> list[str]:
-    """Return the names of joints, left for those at X+, which KIT-ML calls right."""
-    if skeleton is not KIT:
-        return list(skeleton.joint_names)
-    return [skeleton.joint_names[joint] for joint in skeleton.mirrored_joints]
 
 
 def spine_turns(body: Body, count: int) -> list[np.ndarray]:
@@ -101,7 +97,8 @@ def _spread_twist(body: Body, skeleton: Skeleton) -> None:
     axis = body.direction(chest, above)
     below = body.turns[lower[-1]]
     untwisted = below @ _steady(axis, (below.swapaxes(-1, -2) @ body.turns[chest] @ axis))
-    twist = Rotation.from_matrix(untwisted.swapaxes(-1, -2) @ body.turns[chest]).as_rotvec() @ axis
+    # More than half a turn, as of a body that is not quite right, must not jump to the other side.
+    twist = np.unwrap(Rotation.from_matrix(untwisted.swapaxes(-1, -2) @ body.turns[chest]).as_rotvec() @ axis)
     for i, joint in enumerate(lower, start=1):
         bone = body.direction(joint, (*lower, chest)[i])
         share = i / (len(lower) + 1) * twist
@@ -125,7 +122,8 @@ def _bend_as_hinge(body: Body, fps: float, upper: str, middle: str, end: str, ax
     _aim(body, upper, middle, end)
 
 
-_STRAIGHT, _BENT = 0.15, 0.5  # sines: below the one the axis of a bend is noise, above the other it is sure
+# Sines: below the one the axis of a bend is noise (straight legs of SMPL have 0.17), above the other it is sure.
+_STRAIGHT, _BENT = 0.2, 0.5
 _SECONDS, _UNTWIST = 0.1, 0.01  # over which angles are smoothed; weight of no twist
 
 

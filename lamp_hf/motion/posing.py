@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from ..models.motion_loops import Cycle, repeated
 from ..models.motion_representation import shortest_rotation
 from ..models.skeleton import Skeleton
 from .character import SIDES, Character
 from .limbs import Body, solve_body, spine_turns
+from .rest_pose import trunk_axes
 
 
 @dataclass
@@ -37,9 +39,10 @@ def pose_character(
 ) -> Pose:
     """Pose a character as a body moves.
 
-    Limbs point where the body's do, and trunk, collars, neck and feet turn from the character's rest pose as the
-    body's turn from its T-pose. The path is scaled by the length of the legs. Ankles and toes are then brought to
-    where the body's are, scaled by the same, so that feet which stand do not slide.
+    Limbs and toes point where the body's do, and trunk, collars, neck and feet turn from the character's rest pose as
+    the body's turn from its own, see [`lamp_hf.motion.rest_pose`]; the shoulders are then brought above the hips as
+    the body's are. The path is scaled by the length of the legs. Ankles and toes come to where the body's are, scaled
+    by the same, and as far beside them as the hips are wider, so that feet which stand do not slide.
 
     Args:
         character ([`Character`]): with its bones.
@@ -92,6 +95,7 @@ class _Figure:
     def __init__(self, character: Character, body: Body):
         self.character, self.body = character, body
         self.turns = self._turns()
+        self._straighten()
         self._legs = {side: _leg_lengths(character.place, side) for side in SIDES}
         theirs = [_leg_lengths(body.places.__getitem__, side) for side in SIDES]
         self.scale = np.sum([*self._legs.values()]) / np.sum(theirs)
@@ -105,11 +109,44 @@ class _Figure:
             if bone in bones and bone in body.turns:
                 turns[bone] = body.turns[bone]
         for side in SIDES:
-            turns[f"{side}_ankle"] = body.turns[f"{side}_heel" if f"{side}_heel" in body.turns else f"{side}_ankle"]
+            turns[f"{side}_ankle"] = body.turns[self._heel(side)] @ self._toes_ahead(side)
         for bone, end in _LIMBS.items():
             rest = _unit(self.character.place(end) - self.character.place(bone))
             turns[bone] = body.turns[bone] @ _swing(rest, body.direction(bone, end))
         return turns
+
+    def _straighten(self) -> None:
+        """Bend the spine until the middle of the shoulders is in the body's direction from that of the hips.
+
+        The spine's own rotations come near, but spines differ. Where the body is upright, it is as at rest.
+        """
+        spine = self.character.spine
+        wanted = _unit(trunk_axes(self.body.places) @ self._trunk(self.character.place))
+        for _ in range(_BENDS if spine else 0):
+            bend = Rotation.from_matrix(_swing(_unit(self._trunk(self._from_pelvis)), wanted)).as_rotvec()
+            for i, bone in enumerate(spine, start=1):
+                self.turns[bone] = Rotation.from_rotvec(i / len(spine) * bend).as_matrix() @ self.turns[bone]
+
+    def _trunk(self, place: Callable[[str], np.ndarray]) -> np.ndarray:
+        """Return the way from the middle of the hips to that of the shoulders, twice as long."""
+        left, right = (place(f"{side}_shoulder") - place(f"{side}_hip") for side in SIDES)
+        return left + right
+
+    def _heel(self, side: str) -> str:
+        """Return the body's joint on which the toes hang."""
+        return f"{side}_heel" if f"{side}_heel" in self.body.rest else f"{side}_ankle"
+
+    def _toes_ahead(self, side: str) -> np.ndarray:
+        """Return the rotation about the vertical that points the character's toes, at rest, where the body's do."""
+        toes = f"{side}_foot"
+        if toes not in self.character.bones:
+            return np.eye(3)
+        ours = self.character.place(toes) - self.character.place(f"{side}_ankle")
+        theirs = self.body.rest[toes] - self.body.rest[self._heel(side)]
+        level = np.array([1, 0, 1])
+        if any(np.linalg.norm(foot * level) < _POINTED * np.linalg.norm(foot) for foot in (ours, theirs)):
+            return np.eye(3)
+        return _swing(_unit(ours * level), _unit(theirs * level))
 
     def stand(self) -> np.ndarray:
         """Bring the feet to where the body's are, scaled; return the path of the pelvis, `(num_frames, 3)`."""
@@ -153,38 +190,64 @@ class _Figure:
     def _ankle(self, side: str, heights: np.ndarray, origin: np.ndarray) -> np.ndarray:
         """Return where an ankle belongs: where the body's is while the foot is flat, else where the toes let it be."""
         ankle, toes = f"{side}_ankle", f"{side}_foot"
-        place = self._scaled(self.body.places[ankle], heights, origin)
+        aside = self._aside(side, heights)
+        place = self._scaled(self.body.places[ankle], heights, origin) + aside
         if toes in self.character.bones:
-            foot = self.character.place(toes) - self.character.place(ankle)
+            foot = self._toes_ahead(side) @ (self.character.place(toes) - self.character.place(ankle))
             theirs = self.scale * (self.body.rest[toes] - self.body.rest[ankle])
-            turn = self.turns[ankle]
+            turn = self.body.turns[self._heel(side)]
             longer = (_heading(turn) @ (foot - theirs)[:, None])[..., 0]
-            tip = self._scaled(self.body.places[toes], heights, origin) + longer
+            tip = self._scaled(self.body.places[toes], heights, origin) + longer + aside
             stands = heights[1] + foot[1]
             lifted, tip_lifted = (np.maximum(p[:, 1] - h, 0) for p, h in ((place, heights[1]), (tip, stands)))
             share = (lifted / (lifted + tip_lifted + _LIFTED * self.scale))[:, None]
             place = (1 - share) * place + share * (tip - turn @ foot)
-        return np.stack([place[:, 0], np.maximum(place[:, 1], heights[1]), place[:, 2]], 1)
+            place[:, 1] = np.maximum(place[:, 1], stands - (turn @ foot)[:, 1])
+        place[:, 1] = np.maximum(place[:, 1], heights[1])
+        return place
+
+    def _aside(self, side: str, heights: np.ndarray) -> np.ndarray:
+        """Return how far a foot is beside the body's, scaled, because the hips are wider or narrower.
+
+        It is to the side of the foot while that stands, so that it does not slide, and else to that of the pelvis.
+        """
+        ours, theirs = (place(f"{side}_hip")[0] for place in (self.character.place, self.body.rest.__getitem__))
+        end = f"{side}_foot" if f"{side}_foot" in self.body.rest else f"{side}_ankle"
+        floor = heights[0] - self.body.rest[f"{side}_ankle"][1] + self.body.rest[end][1]
+        share = ((self.body.places[end][:, 1:2] - floor) / _STEP).clip(0, 1)
+        foot, pelvis = (_heading(self.body.turns[bone])[..., 0] for bone in (self._heel(side), "pelvis"))
+        return (ours - self.scale * theirs) * _unit((1 - share) * foot + share * pelvis)
 
     def _reach(self, side: str, hip: np.ndarray, ankle: np.ndarray) -> None:
-        """Bend a leg so that its ankle comes to a place, or as near as the leg is long."""
+        """Bend a leg so that its ankle comes to a place, or as near as the leg is long, with the knee on its side."""
         upper, lower = self._legs[side]
         way = ankle - hip
         direction = _unit(way)
         distance = np.linalg.norm(way, axis=-1, keepdims=True).clip(
             abs(upper - lower) * 1.001, (upper + lower) * 0.9999
         )
+        theirs, thigh = (
+            _unit(self.body.places[f"{side}_{end}"] - self.body.places[f"{side}_hip"]) for end in ("ankle", "knee")
+        )
         hinge = self.body.turns[f"{side}_hip"] @ np.array([1.0, 0, 0])
-        forward = _unit(np.cross(direction, hinge))
+        bent = thigh + _STRAIGHT * np.cross(theirs, hinge)  # a straight leg shows its side by the hinge alone
+        forward = (_swing(theirs, direction) @ bent[..., None])[..., 0]
+        forward = _unit(forward - (forward * direction).sum(-1, keepdims=True) * direction)
         along = (distance**2 + upper**2 - lower**2) / (2 * distance)
         knee = along * direction + np.sqrt((upper**2 - along**2).clip(min=0)) * forward
+        folded = (2 - distance / (_FOLDED * (upper + lower))).clip(0, 1)  # then small ways turn the leg far
+        knee = upper * _unit((1 - folded) * knee + folded * upper * thigh)
         for bone, aim in ((f"{side}_hip", knee), (f"{side}_knee", distance * direction - knee)):
             rest = _unit(self.character.place(_LIMBS[bone]) - self.character.place(bone))
             self.turns[bone] = _swing(self.turns[bone] @ rest, _unit(aim)) @ self.turns[bone]
 
 
-_SINKING = 0.05  # share of frames in which something is below the floor
-_LIFTED = 0.01  # metres
+_BENDS = 3  # times that the spine is bent by what is still missing
+_SINKING = 0.2  # share of frames in which something is below the floor
+_LIFTED, _STEP = 0.01, 0.1  # metres
+_STRAIGHT = 0.1  # sine between thigh and leg; below it the hinge says where the knee is
+_FOLDED = 0.15  # share of a leg's length from hip to ankle
+_POINTED = 0.1  # share of a foot's length; a foot that is less long seen from above points nowhere
 
 
 def _leg_lengths(place: Callable[[str], np.ndarray], side: str) -> list[float]:

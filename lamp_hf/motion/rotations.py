@@ -48,7 +48,11 @@ def rest_positions(offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
 
 
 def solve_rotations(
-    joints: np.ndarray, skeleton: Skeleton, tolerance: float = math.inf, offsets: np.ndarray | None = None
+    joints: np.ndarray,
+    skeleton: Skeleton,
+    tolerance: float = math.inf,
+    offsets: np.ndarray | None = None,
+    directions: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the rotations of a rigid body that brings its joints to the given positions.
 
@@ -65,6 +69,8 @@ def solve_rotations(
             [`lamp_hf.motion.articulation.articulate`].
         offsets (`np.ndarray` of shape `(num_joints, 3)`, *optional*): the body, in a T-pose: offset of each joint
             from its parent. By default it is found from the joints.
+        directions (`np.ndarray` of shape `(num_joints, 3)`, *optional*): of the bones in the T-pose, unit vectors;
+            [`rest_directions`] by default.
 
     Returns:
         Rotations `(num_frames, num_joints, 3, 3)` in the world, and offsets `(num_joints, 3)` of each joint from its
@@ -72,7 +78,7 @@ def solve_rotations(
         branching joint keep their angles; for the error otherwise, compare with [`forward_kinematics`].
     """
     positions = torch.from_numpy(np.asarray(joints, np.float64))
-    rest = torch.from_numpy(rest_directions(skeleton))
+    rest = torch.from_numpy(rest_directions(skeleton) if directions is None else directions)
     bones_at_rest = torch.zeros_like(rest) if offsets is None else torch.from_numpy(np.array(offsets, np.float64))
     reached = positions.clone()
     rotations = torch.eye(3, dtype=torch.float64).expand(*positions.shape[:2], 3, 3).clone()
