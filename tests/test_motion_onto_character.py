@@ -258,6 +258,12 @@ class TestJumps:
         assert steps(played)[:, legs].max() < 15
 
 
+def test_a_vrm_of_rigid_parts_needs_no_skin(tmp_path):
+    hero = write_character(tmp_path / "hero.vrm", skin=False, **RIGS["vrm1"])
+    played = Played(lamp_hf.retarget(squat(), hero, tmp_path / "moving.vrm"))
+    assert np.ptp(played.places(joint_name("pelvis", None))[:, 1]) > 0.2
+
+
 @pytest.mark.parametrize("rig", RIGS)
 def test_three_js_plays_a_character_alike(rig, tmp_path):
     played, _, _ = play(tmp_path, rig, squat())

@@ -13,7 +13,7 @@ from .rigs import rigs
 
 
 class GlbCharacter:
-    """A skinned character of a GLB or VRM file.
+    """A character of a GLB or VRM file: skinned, or a VRM of rigid parts.
 
     Args:
         path (`Path`): the file.
@@ -21,7 +21,7 @@ class GlbCharacter:
             the names of the joints.
 
     Raises:
-        ValueError: when the file is damaged or does not hold one person's body with a skin.
+        ValueError: when the file is damaged or does not hold one person's body that moves its meshes.
     """
 
     def __init__(self, path: Path, rig: dict | None = None):
@@ -35,12 +35,14 @@ class GlbCharacter:
         except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: damaged GLB: {error!r}") from None
         try:
-            if not skinned:
-                raise ValueError("it has no skin: no skeleton moves its meshes")
+            if not skinned and not humanoid:
+                raise ValueError(
+                    "it has no skin: no skeleton moves its meshes; bind them to one, in Blender for example"
+                )
             if rig is None and humanoid:
                 self.character.set_bones({bone: self._rows[node] for bone, node in humanoid.items()})
             else:
-                self.character.find_bones(skinned, rig)
+                self.character.find_bones(skinned or list(range(len(self._nodes))), rig)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 

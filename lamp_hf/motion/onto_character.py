@@ -42,7 +42,7 @@ def retarget(motion: Motion, onto: str | Path, output: str | Path, rig: str | Pa
         `Path`: the file written.
 
     Raises:
-        ValueError: when the character cannot be read, is not one person's body, or has no skin.
+        ValueError: when the character cannot be read, is not one person's body, or moves no mesh.
         OSError: when a file is missing or cannot be written. No half-written file is left behind.
     """
     onto, output = Path(onto), Path(output)
