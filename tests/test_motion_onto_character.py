@@ -410,6 +410,18 @@ def test_the_command_puts_a_motion_on_a_character(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_measure_of_the_pages_finds_little(tmp_path):
+    squat().save(tmp_path / "squat.npz")
+    write_character(tmp_path / "hero.vrm", **RIGS["vrm0"])
+    script = Path(__file__).parents[1] / "docs/characters.py"
+    command = [sys.executable, script, tmp_path / "squat.npz", "--onto", tmp_path / "hero.vrm"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    name, wrists, ankles, floor, slide, turn = done.stdout.strip("| \n").split(" | ")
+    assert name == "hero.vrm" and float(floor) == 0 and float(slide) == 0
+    assert float(wrists.split()[0]) < 1 and float(ankles.split()[0]) < 3 and float(turn.split()[0]) < 5
+
+
+@pytest.mark.slow
 @pytest.mark.skipif("LAMP_HF_CHARACTERS" not in os.environ, reason="LAMP_HF_CHARACTERS names no folder of characters")
 def test_characters_of_a_folder_stand_and_do_not_jump(tmp_path):
     """Set LAMP_HF_CHARACTERS to a folder of GLB and VRM files of people."""
