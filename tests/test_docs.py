@@ -129,8 +129,8 @@ def run(code: str) -> str:
 def check_options(code: str) -> None:
     """Check scripts, recipes and options of commands that would take hours."""
     commands = re.sub(r"\\\n\s*", "", code)
-    script = r"(?:lamp_hf\.)?training\.(?:(?:evaluate|ablations|scale) [\w-]+|[\w.]+)|lamp_hf\.import_checkpoint"
-    script += r"|lamp.hf train [\w-]+|lamp.hf [\w-]+"
+    script = r"(?:lamp_hf\.)?training\.(?:(?:evaluate|ablations|scale) [\w-]+|[\w.]+)"
+    script += r"|lamp_hf\.import_checkpoint(?:\.\w+)?|lamp.hf train [\w-]+|lamp.hf [\w-]+"
     module = rf"(?:-m |^)({script})(.*)"
     known = re.findall(module, commands, re.MULTILINE)
     assert known, f"no command is checked in:\n{code}"

@@ -113,9 +113,10 @@ class TestGenerating:
 
         alone = [post(client, "generate", json=WALK | {"seed": seed})["files"]["features.npy"] for seed in range(6)]
         tasks_done = []
-        blocked, work = threading.Event(), tasks.work
+        taken, blocked, work = threading.Event(), threading.Event(), tasks.work
 
         def watched(task: str, requests: list) -> list:
+            taken.set()
             blocked.wait(30)
             tasks_done.append(len(requests))
             return work(task, requests)
@@ -123,7 +124,10 @@ class TestGenerating:
         queue = client.app.state.service.queue
         queue._work, before = watched, queue._work
         try:
-            ids = [client.post("/jobs/generate", json=WALK | {"seed": seed}).json()["id"] for seed in range(6)]
+            ids = []
+            for seed in range(6):
+                ids.append(client.post("/jobs/generate", json=WALK | {"seed": seed}).json()["id"])
+                assert taken.wait(30)  # the first is at work when the others come
             blocked.set()
             for job_id, path in zip(ids, alone):
                 assert client.get(f"/jobs/{job_id}?wait=60").json()["status"] == "done"
