@@ -59,6 +59,8 @@ python -m training.evaluate captioning --data "$data" --model "$captioning" --ev
 python -m training.evaluate lamp-bertscore --data "$data" --model "$bundle" --output "$results/lamp_small_captioning/lamp_bertscore.json"
 python -m training.evaluate generation --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
     --multimodality-texts 8 --cache "$runs/generation" --output "$results/lamp_small/generation.json"
+python -m training.evaluate known-systems --data "$data" --model "$bundle" --evaluator "$runs/evaluator/model" \
+    --licenses-left-out "CC BY-SA 3.0" --outputs "$runs/known" --output "$results/lamp_small/known_systems.json"
 python -m training.ablations captioning --data "$data" --lamp "$runs/lamp/model" --language-model "$runs/language_model/model" \
     --output "$runs/captioning_ablations" --steps 150
 cp "$runs/captioning_ablations/ablations.json" "$results/lamp_small_captioning/ablations.json"
