@@ -15,6 +15,8 @@ evaluate families --evaluator "$evaluator" --licenses-left-out "CC BY-SA 3.0"
 evaluate geometry
 evaluate text-to-motion --evaluator "$evaluator"
 evaluate composition --evaluator "$evaluator"
+python -m training.evaluate text-to-motion --num-candidates 8 --data "$data" --split "$split" --model "$model" \
+    --evaluator "$evaluator" --output "$output/best_of.json" >/dev/null
 if [ -f "$model/familiarity.json" ]; then evaluate familiarity; fi
 evaluate transitions
 evaluate constraints --evaluator "$evaluator"
