@@ -9,6 +9,7 @@ from conftest import open_gates, qformer_text_to_motion, tiny_lamp_config, tiny_
 from lamp_hf.benchmark import gallery
 from lamp_hf.benchmark.generation import _measure_model
 from lamp_hf.benchmark.plain_generation import generate_plainly, plain_logits
+from lamp_hf.benchmark.serving import measure_serving
 from lamp_hf.benchmark.timing import peak_memory_mb, rounded
 
 
@@ -45,6 +46,14 @@ def test_a_small_gallery_is_searched_without_loss():
     assert results["gallery_vectors"] == 200 and all(map(math.isfinite, results.values()))
     assert {value for name, value in results.items() if "recall" in name} == {1}
     assert results["gallery_query_codes_mb"] == 200 * 49 * 32 / 1e6
+
+
+@pytest.mark.slow
+def test_a_server_under_load_loses_nothing_and_refuses_properly():
+    results = measure_serving(users=2, seconds=2.0)
+    assert results["requests_answered"] > 2 and results["requests_lost"] == results["requests_refused"] == 0
+    assert results["burst_accepted"] >= 40 and results["burst_answered_otherwise"] == 0
+    assert results["burst_accepted"] + results["burst_refused_with_retry_after"] == results["burst_requests"]
 
 
 def test_numbers_are_rounded_to_four_digits():

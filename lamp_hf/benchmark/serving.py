@@ -113,7 +113,7 @@ def _generate(address: str, seed: int) -> float | None:
 def _burst(address: str) -> dict[str, float]:
     """Send more requests at once than the queue holds; take back those that were accepted."""
 
-    def send(seed: int) -> tuple[int, dict, bytes]:
+    def send(seed: int) -> tuple[int, http.client.HTTPMessage, bytes]:
         return _ask(address, "POST", "/jobs/generate", json.dumps({"text": TEXTS[0], "duration": 60, "seed": seed}))
 
     with ThreadPoolExecutor(BURST) as pool:
@@ -134,12 +134,12 @@ def _burst(address: str) -> dict[str, float]:
     }
 
 
-def _ask(address: str, method: str, path: str, body: str | None = None) -> tuple[int, dict, bytes]:
+def _ask(address: str, method: str, path: str, body: str | None = None) -> tuple[int, http.client.HTTPMessage, bytes]:
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=_PATIENCE)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
+        return answer.status, answer.headers, answer.read()
     finally:
         connection.close()
 
