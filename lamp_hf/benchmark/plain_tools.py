@@ -93,7 +93,7 @@ def export_plainly(joints: np.ndarray, path: Path, iterations: int | None = None
             turns = [turn * np.where(turn[:, :1] < 0, -1, 1) for turn in turns]
             turn = _unit(np.sum(turns, 0))
             turned = _multiply(_multiply(_inverse(whole[:, joint]), turn), whole[:, joint])
-            rotations[:, joint] = _multiply(rotations[:, joint], turned)
+            rotations[:, joint] = _unit(_multiply(rotations[:, joint], turned))  # lengths would drift apart
     _write_bvh(path, rotations, offsets, joints[:, 0], children, fps)
     return _pose(rotations, offsets, joints[:, 0])[0]
 
